@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend: the command line prints them without a traceback."""
+
+
+class UserError(ValueError):
+    """Bad input. The message gives the value, what was expected and what to change."""
+
+
+class ConfigError(UserError):
+    """A configuration field; the message names it."""
+
+
+class DataError(UserError):
+    """A data set that cannot be used as a whole; says what was found and what was looked for."""
+
+
+class WeightsError(UserError):
+    """Weights that cannot be used; the message names each key, its shape and what was expected."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says in one line, its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
