@@ -1,0 +1,129 @@
+"""Local focus: Top-K pooling and its two regularisers, Rank-Based Linear Dropout and Random-K Sampling.
+
+In: maps [B, H, W, M], one evidence map per channel, and (for the stochastic ones) an explicit key.
+Out: K values per map [B, M, K], and for the poolings the flat positions row * W + col they came from.
+Source: LFM (BMVC 2025), SPEC of the released code where the paper is silent. Pure functions, jax only.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pooled = tuple[jax.Array, jax.Array]
+
+
+def top_k_pool(maps: jax.Array, *, k: int, mask: jax.Array | None = None) -> Pooled:
+    """maps [B, H, W, M] -> values [B, M, K] in descending order, positions [B, M, K] int32.
+
+    Equal values are taken in position order. With `mask` [B, H, W] only positions where it is True are
+    pooled, so a padded image pools like the image alone; an image with fewer than K of them gets -inf,
+    never a value of the padding. Gradients reach exactly the selected positions.
+
+    Raises:
+      ValueError: `k` is below 1 or above H * W, or `mask` does not fit.
+    """
+    rows = _rows(maps, k, mask)
+    return lax.top_k(rows, k)
+
+
+def random_k_pool(
+    maps: jax.Array,
+    *,
+    k: int,
+    order: Literal["descending", "ascending"] = "descending",
+    mask: jax.Array | None = None,
+    key: jax.Array | None = None,
+) -> Pooled:
+    """maps [B, H, W, M] -> values [B, M, K], positions [B, M, K]: K uniform draws without replacement.
+
+    Each image and map has its own draw; its values are sorted so that rank r meets the head's rank-r
+    weight. The draw for (image b, map m) depends on the key and on b and m alone, not on how the batch
+    is sharded.
+
+    Raises:
+      ValueError: `key` is missing, `k` does not fit, or `order` is unknown.
+    """
+    key = _require_key(key, "random_k_pool")
+    rows = _rows(maps, k, mask)
+    # The K largest of i.i.d. uniforms are a uniform K-subset. 23-bit ties (chance 3 % a map of 900) go to
+    # the lower position; that shifts an inclusion probability by less than 1e-6.
+    draws = jax.random.uniform(key, rows.shape)
+    if mask is not None:
+        draws = jnp.where(jnp.isneginf(rows), -1.0, draws)
+    _, positions = lax.top_k(draws, k)
+    values = jnp.take_along_axis(rows, positions, axis=-1)
+    by_rank = jnp.argsort(values, axis=-1, descending=_descending(order), stable=True)
+    return jnp.take_along_axis(values, by_rank, axis=-1), jnp.take_along_axis(positions, by_rank, axis=-1)
+
+
+def mean_pool(maps: jax.Array, *, k: int = 1, mask: jax.Array | None = None) -> tuple[jax.Array, None]:
+    """maps [B, H, W, M] -> values [B, M, 1], the mean over the (valid) positions; for ablations of top-k.
+
+    It has no positions. `k` is there for a common signature and must be 1.
+    """
+    if k != 1:
+        raise ValueError(f"mean pooling gives one value per map: set k to 1, got {k}")
+    rows = _rows(maps, k, mask)
+    return rows.mean(-1, where=~jnp.isneginf(rows), keepdims=True), None
+
+
+def rank_dropout_rates(k: int, *, p_min: float, p_max: float, drop_most: Literal["largest", "smallest"] = "largest") -> jax.Array:
+    """-> drop probability per rank [K], linear between p_min and p_max; rank 0 is the largest value.
+
+    # release: the released line evaluates linspace(p_min, p_min), a constant; pass p_max = p_min for it.
+    # paper: which end is dropped most is not certain, hence `drop_most`.
+    """
+    if not 0.0 <= p_min <= p_max < 1.0:
+        raise ValueError(f"rank dropout needs 0 <= p_min <= p_max < 1, got p_min={p_min}, p_max={p_max}")
+    if drop_most not in ("largest", "smallest"):
+        raise ValueError(f"unknown drop_most {drop_most!r}: expected 'largest' or 'smallest'")
+    ends = (p_max, p_min) if drop_most == "largest" else (p_min, p_max)
+    return jnp.linspace(*ends, k)
+
+
+def rank_dropout(
+    values: jax.Array,
+    *,
+    p_min: float,
+    p_max: float,
+    drop_most: Literal["largest", "smallest"] = "largest",
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """values [B, M, K], descending -> values [B, M, K] with ranks dropped and divided by 1 - mean(p).
+
+    The rescale uses the mean over ranks, as released: the expectation of a sum over ranks of equal values
+    is preserved, each rank's own is not.
+
+    Raises:
+      ValueError: `key` is missing or the probabilities are out of range.
+    """
+    key = _require_key(key, "rank_dropout")
+    rates = rank_dropout_rates(values.shape[-1], p_min=p_min, p_max=p_max, drop_most=drop_most)
+    kept = jax.random.uniform(key, values.shape) >= rates
+    return jnp.where(kept, values / (1.0 - rates.mean()), 0).astype(values.dtype)
+
+
+def _rows(maps: jax.Array, k: int, mask: jax.Array | None) -> jax.Array:
+    """maps [B, H, W, M] -> [B, M, H * W], padding at -inf."""
+    batch, height, width, channels = maps.shape
+    if not 1 <= k <= height * width:
+        raise ValueError(f"k = {k} values cannot be pooled from a {height} x {width} map of {height * width} positions")
+    if mask is not None:
+        if mask.shape != (batch, height, width):
+            raise ValueError(f"mask {mask.shape} does not fit maps {maps.shape}: expected {maps.shape[:3]}")
+        maps = jnp.where(mask[..., None], maps, -jnp.inf)
+    return maps.reshape(batch, height * width, channels).swapaxes(1, 2)
+
+
+def _descending(order: str) -> bool:
+    if order not in ("descending", "ascending"):
+        raise ValueError(f"unknown order {order!r}: expected 'descending' or 'ascending'")
+    return order == "descending"
+
+
+def _require_key(key: jax.Array | None, name: str) -> jax.Array:
+    if key is None:
+        raise ValueError(f"{name} is random: pass key=jax.random.key(...), one key for each use")
+    return key

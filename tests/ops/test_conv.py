@@ -1,0 +1,74 @@
+"""The gradients written for CPU against XLA's own, and against what they should do at ties and odd sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lfm_jax.ops.conv import conv1x1, conv2x2, max_pool2x2
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (2, 2), (9, 4)])
+def test_own_and_stock_convolution_agree_forward_and_backward(size):
+    x, kernel, cotangent = normal(0, 2, *size, 3), normal(1, 2, 2, 3, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
+
+    def run(own):
+        value, pull_back = jax.vjp(lambda x, kernel: conv2x2(x, kernel, own_gradient=own), x, kernel)
+        return value, *pull_back(cotangent)
+
+    for stock, own in zip(run(False), run(True), strict=True):
+        np.testing.assert_allclose(stock, own, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_own_and_stock_max_pool_agree_forward_and_backward(size, ties):
+    x = normal(0, 2, *size, 3)
+    if ties:
+        x = x.round()
+    cotangent = normal(1, 2, size[0] // 2, size[1] // 2, 3)
+
+    def run(own):
+        value, pull_back = jax.vjp(lambda x: max_pool2x2(x, own_gradient=own), x)
+        return value, *pull_back(cotangent)
+
+    for stock, own in zip(run(False), run(True), strict=True):
+        np.testing.assert_array_equal(stock, own)
+
+
+def test_own_max_pool_loses_no_gradient_when_its_input_is_fused_with_it():
+    """Compiled behind other operations, x may be computed twice with different rounding."""
+    x, scale, cotangent = normal(0, 2, 64, 64, 8), normal(1, 8), normal(2, 2, 31, 31, 8)
+    kernel = normal(3, 2, 2, 8, 8)
+
+    def gradient(own):
+        def loss(x):
+            y = jax.nn.relu((conv2x2(x, kernel, own_gradient=own) - x.mean()) * scale + 0.1)
+            return (max_pool2x2(y, own_gradient=own) * cotangent).sum()
+
+        return jax.jit(jax.grad(loss))(x)
+
+    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-3, atol=1e-3)
+
+
+def test_max_pool_takes_the_largest_of_each_aligned_window():
+    x = normal(0, 1, 5, 7, 2)
+    expected = x[:, :4, :6].reshape(1, 2, 2, 3, 2, 2).max((2, 4))
+    np.testing.assert_array_equal(max_pool2x2(x), expected)
+
+
+def test_convolution_looks_right_and_down():
+    x, kernel = normal(0, 1, 3, 3, 2), normal(1, 2, 2, 2, 4)
+    expected = np.einsum("ijc,ijco->o", x[0, 1:3, 0:2], kernel)
+    np.testing.assert_allclose(conv2x2(x, kernel)[0, 1, 0], expected, rtol=1e-5)
+
+
+def test_projection_gives_float32_from_bfloat16():
+    x, kernel = normal(0, 1, 2, 2, 8), normal(1, 8, 4)
+    maps = conv1x1(jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16))
+    assert maps.dtype == jnp.float32
+    np.testing.assert_allclose(maps, x @ kernel, rtol=0.1, atol=0.1)
