@@ -1,0 +1,151 @@
+"""Every configuration field with its default and one line of reason; presets in configs/ change some.
+
+In: overrides from a preset file or the command line (ml_collections). Out: a checked ConfigDict.
+It lives in the package, not in configs/, so that a preset file anywhere on disk can import it.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from lfm_jax.errors import ConfigError
+
+# Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
+MAY_CHANGE = (
+    "steps",
+    "epochs",
+    "init_from",
+    "checkpoint.",
+    "eval.",
+    "log_every_steps",
+    "data.root",
+    "data.test_root",
+    "data.threads",
+    "data.prefetch",
+    "data.max_broken_share",
+)
+
+
+def base() -> ConfigDict:
+    """The defaults: the method as the paper describes it (preset `paper`), data and length still to be set."""
+    config = ConfigDict()
+    config.seed = 0  # every random draw derives from it
+    config.steps = config_dict.placeholder(int)  # length of the run; where set, it wins over epochs
+    config.epochs = config_dict.placeholder(float)  # length of the run in passes over the training split
+    config.batch_size = 32  # global: over all devices and processes
+    config.init_from = ""  # weights to start from: .pth, .safetensors, workdir or checkpoint; "" is from scratch
+    config.model = model()
+    config.data = data()
+    config.optim = optim()
+    config.freeze_bn_after_steps = -1  # from here BatchNorm uses its running averages, rank dropout off; -1 never
+    config.checkpoint = ConfigDict({"every_steps": 1000, "keep": 2})  # newest kept; the val-best is kept apart
+    config.eval = ConfigDict()
+    config.eval.every_steps = 1000  # validation, and with it the choice of the best checkpoint
+    config.eval.batch_size = 32
+    config.eval.protocol = "resize256_crop224"  # of validation and of the closing test
+    config.eval.predict_protocol = "crop256"  # goes into the weights' card: what predict uses unless told otherwise
+    config.eval.test = True  # score the test split when training ends, with the best weights and with the last
+    config.log_every_steps = 50  # a metrics line; the host waits for the device only then
+    return config
+
+
+def model() -> ConfigDict:
+    """The network. Defaults are LFM's (SPEC section 1), regularisers those of the paper (section 2)."""
+    config = ConfigDict()
+    config.backbone = "snet"
+    config.widths = (64, 128, 256, 512)  # of the backbone's blocks
+    config.maps = 64  # evidence maps after the 1 x 1 projection
+    config.residual = ConfigDict({"kind": "abs", "scale": 1.0})  # NPR: signed, 2/3; none: plain pixels
+    config.pooling = ConfigDict({"kind": "topk", "k": 16})  # topk (k = 1: max pooling) or mean (k = 1)
+    config.head = ConfigDict({"kind": "linear", "hidden": 64})  # linear, or mlp with `hidden` units
+    # release: the released line comes out as a constant 0.1, p_max = p_min. p_max = 0 turns it off.
+    config.rank_dropout = ConfigDict({"p_min": 0.1, "p_max": 0.3, "drop_most": "largest"})
+    # release: off (aux_weight 0), and ascending where it is used.
+    config.random_k = ConfigDict({"aux_weight": 0.02, "order": "descending"})
+    config.mean = (0.485, 0.456, 0.406)  # ImageNet's, on RGB in [0, 1]
+    config.std = (0.229, 0.224, 0.225)
+    config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and logits stay float32
+    return config
+
+
+def data() -> ConfigDict:
+    """Where images come from and what happens to them before the network."""
+    config = ConfigDict()
+    config.source = "folder"  # folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; synthetic: built in
+    config.root = ""  # of the folders
+    config.classes = ""  # only these GROUP folders of train and val, "car,cat"; "" is all of them
+    config.test_root = ""  # test suites elsewhere (ROOT/SUITE/GENERATOR/...); "" is ROOT/test, if it is there
+    config.resize = 256  # bilinear to resize x resize, aspect not kept; 0 leaves the size as it is
+    config.crop = 224  # random crop; 0 none (then all images must have one size)
+    config.flip = True  # horizontal, half of the time
+    config.threads = 8  # that read and decode ahead
+    config.prefetch = 8  # batches ready ahead
+    config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run
+    config.synthetic = ConfigDict({"side": 128, "train": 2048, "val": 256, "test": 512})  # px, images a split
+    return config
+
+
+def optim() -> ConfigDict:
+    """Adam and its schedule; defaults are the released recipe (SPEC section 3)."""
+    config = ConfigDict()
+    config.name = "adam"  # or adamw
+    config.lr = 1e-4
+    config.b1, config.b2, config.eps = 0.9, 0.999, 1e-8
+    config.weight_decay = 0.0  # adamw only
+    config.schedule = "staircase"  # or constant, cosine
+    config.warmup_steps = 0
+    config.staircase = ConfigDict()
+    config.staircase.factor = 0.9
+    config.staircase.every_epochs = 10.0
+    config.staircase.offset_epochs = 0.0  # release: 1, the loop fires after epochs 11, 21, ...
+    config.staircase.floor = 1e-6
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    """Raises ConfigError, naming the field, the value and what was expected, for a config that cannot run."""
+    if not config.steps and not config.epochs:
+        raise ConfigError("config.steps and config.epochs are both unset: set one, e.g. --config.epochs=50")
+    for field in ("steps", "epochs"):
+        if config[field] is not None and config[field] <= 0:
+            raise ConfigError(f"config.{field} = {config[field]}: expected a number above 0")
+    for field in ("checkpoint.every_steps", "checkpoint.keep", "eval.every_steps", "eval.batch_size", "log_every_steps"):
+        if get(config, field) < 1:
+            raise ConfigError(f"config.{field} = {get(config, field)}: expected at least 1")
+    if config.data.source not in ("folder", "synthetic"):
+        raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder or synthetic")
+    if config.data.resize and config.data.crop > config.data.resize:
+        raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
+
+
+def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:
+    """Raises ConfigError listing the fields in which a checkpoint's config differs, those of MAY_CHANGE apart."""
+    old, new = flatten(saved), flatten(config.to_dict())
+    differ = [
+        f"config.{field}: {old.get(field)!r} there, {new.get(field)!r} now"
+        for field in sorted(old.keys() | new.keys())
+        if not field.startswith(MAY_CHANGE) and old.get(field) != new.get(field)
+    ]
+    if differ:
+        raise ConfigError(
+            "the checkpoints in the workdir are of another config; change these back or use another workdir:\n  "
+            + "\n  ".join(differ)
+        )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; tuples come out as lists, as they do from JSON."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def get(config: ConfigDict, field: str) -> Any:
+    """Value of a dotted field."""
+    return functools.reduce(getattr, field.split("."), config)

@@ -1,0 +1,178 @@
+"""The network: sizes, padding, initialisation, BatchNorm as PyTorch's, regularisers on and off, dtypes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lfm_jax import config as config_lib
+from lfm_jax import models
+from lfm_jax.models.layers import BatchNorm
+
+
+def small_config(**changes):
+    config = config_lib.model()
+    config.widths, config.maps, config.pooling.k = (8, 12, 16, 20), 6, 4
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def small():
+    model = models.build(small_config())
+    variables = models.init(model, jax.random.key(0))
+    return model, variables
+
+
+def test_the_default_network_has_the_published_number_of_parameters():
+    params = models.abstract_variables(models.build(config_lib.model()))["params"]
+    frozen = 2 * 3 * 3 * 2 * 2
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) + frozen == 725_641
+
+
+@pytest.mark.parametrize(("side", "map_side"), [(256, 30), (224, 26), (48, 4), (47, 3), (257, 30), (46, 3), (8, -1)])
+def test_map_sides_are_those_of_the_published_formula(side, map_side):
+    model = models.build(config_lib.model())
+    assert model.backbone.map_side(side) == map_side
+
+
+def test_48_px_is_the_smallest_square():
+    model = models.build(config_lib.model())
+    assert model.positions(48, 48) == model.k
+    assert model.positions(47, 47) < model.k
+    assert model.positions(4, 4) == 0
+
+
+@pytest.mark.parametrize("size", [(48, 64), (61, 57), (80, 50)])
+def test_a_padded_image_gives_its_own_logit(small, size):
+    model, variables = small
+    alone = images(2, *size)
+    canvas = images(2, 96, 96, seed=1)
+    canvas[:, : size[0], : size[1]] = alone
+    padded = model.apply(variables, canvas, sizes=np.array([size, size], np.int32))
+    expected = model.apply(variables, alone)
+    np.testing.assert_allclose(padded.logits, expected.logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(padded.values, expected.values, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_cannot_train(small):
+    model, variables = small
+    with pytest.raises(ValueError, match="BatchNorm"):
+        model.apply(variables, images(2, 64, 64), sizes=np.full((2, 2), 64), train=True, mutable=["batch_stats"])
+
+
+def test_the_logit_is_the_sum_of_weight_times_value_over_maps_and_ranks(small):
+    model, variables = small
+    output = model.apply(variables, images(3, 64, 64))
+    head = variables["params"]["head"]
+    weights = np.asarray(head["kernel"]).reshape(model.maps, model.k)
+    expected = (np.asarray(output.values) * weights).sum((1, 2)) + np.asarray(head["bias"])
+    np.testing.assert_allclose(output.logits, expected, rtol=1e-5)
+    rows = np.asarray(output.maps).reshape(3, -1, model.maps).swapaxes(1, 2)
+    np.testing.assert_array_equal(np.take_along_axis(rows, np.asarray(output.positions), -1), output.values)
+
+
+def test_a_pixel_outside_the_receptive_field_changes_nothing():
+    """23 x 23 px at stride 8, looking right and down only."""
+    model = models.build(small_config())
+    variables = models.init(model, jax.random.key(0))
+    base = images(1, 64, 64)
+    changed = base.copy()
+    changed[0, 30, 41] ^= 128
+    before, after = (np.asarray(model.apply(variables, each).maps)[0] for each in (base, changed))
+    rows, cols = np.nonzero((before != after).any(-1))
+    # The changed pixel is not the top-left of its block, so its own residual is all that moves.
+    inside = [
+        (r, c) for r in range(before.shape[0]) for c in range(before.shape[1]) if 0 <= 30 - 8 * r < 24 and 0 <= 41 - 8 * c < 24
+    ]
+    assert set(zip(rows, cols, strict=True)) <= set(inside)
+    assert len(rows) > 0
+
+
+def test_initialisation_is_pytorchs(small):
+    _, variables = small
+    block = variables["params"]["backbone"]["block2"]
+    bound = (4 * 8) ** -0.5
+    for array in (block["kernel"], block["bias"]):
+        assert np.abs(array).max() <= bound
+    assert np.std(block["kernel"]) == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert np.abs(variables["params"]["head"]["kernel"]).max() <= (6 * 4) ** -0.5
+
+
+def test_batch_norm_moves_its_averages_as_pytorch_does():
+    x = np.random.default_rng(0).normal(2, 3, size=(4, 3, 2, 5)).astype(np.float32)
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), x, use_running_average=True)
+    out, updated = norm.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
+    mean, biased = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(out, (x - mean) / np.sqrt(biased + 1e-5), rtol=1e-4, atol=1e-5)
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var((0, 1, 2), ddof=1), rtol=1e-5)
+    assert int(stats["count"]) == 1
+
+
+def test_rank_dropout_and_random_k_are_of_training_only(small):
+    model, variables = small
+    batch = images(2, 64, 64)
+    keys = {"rank_dropout": jax.random.key(1), "random_k": jax.random.key(2)}
+    quiet = model.apply(variables, batch)
+    assert quiet.aux_logits is None
+    np.testing.assert_array_equal(model.apply(variables, batch, keys={"rank_dropout": keys["rank_dropout"]}).logits, quiet.logits)
+    noisy, _ = model.apply(variables, batch, train=True, keys=keys, mutable=["batch_stats"])
+    assert noisy.aux_logits.shape == (2,)
+    other, _ = model.apply(variables, batch, train=True, keys=keys | {"rank_dropout": jax.random.key(9)}, mutable=["batch_stats"])
+    assert not np.allclose(noisy.logits, other.logits)
+    np.testing.assert_array_equal(noisy.aux_logits, other.aux_logits)
+
+
+def test_training_without_a_key_is_an_error(small):
+    model, variables = small
+    with pytest.raises(ValueError, match="rank_dropout is random"):
+        model.apply(variables, images(2, 64, 64), train=True, mutable=["batch_stats"])
+
+
+def test_presets_can_switch_both_regularisers_off():
+    model = models.build(small_config(**{"rank_dropout.p_max": 0.0, "random_k.aux_weight": 0.0}))
+    variables = models.init(model, jax.random.key(0))
+    output, _ = model.apply(variables, images(2, 64, 64), train=True, keys={"random_k": jax.random.key(0)}, mutable=["batch_stats"])
+    assert output.aux_logits is None
+
+
+def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
+    config = small_config(compute_dtype="bfloat16")
+    model, plain = models.build(config), models.build(small_config())
+    variables = models.init(model, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32"), np.dtype("int32")}
+    batch = images(4, 64, 64)
+    output, exact = model.apply(variables, batch), plain.apply(variables, batch)
+    assert output.logits.dtype == jnp.float32
+    scale = np.abs(exact.maps).max()
+    assert 0 < np.abs(output.maps - exact.maps).max() < 0.05 * scale
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"backbone": "vgg"}, "config.model.backbone = 'vgg'"),
+        ({"pooling.kind": "attention"}, "config.model.pooling.kind = 'attention'"),
+        ({"head.kind": "deep"}, "config.model.head.kind = 'deep'"),
+        ({"compute_dtype": "float64"}, "config.model.compute_dtype = 'float64'"),
+    ],
+)
+def test_an_unknown_part_is_named(changes, field):
+    with pytest.raises(ValueError, match=field):
+        models.build(small_config(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pooling.kind": "mean", "pooling.k": 1}, {"pooling.k": 1}, {"head.kind": "mlp"}, {"residual.kind": "signed"}]
+)
+def test_parts_are_a_matter_of_config(changes):
+    model = models.build(small_config(**changes))
+    variables = models.init(model, jax.random.key(0))
+    assert model.apply(variables, images(2, 64, 64)).logits.shape == (2,)
