@@ -1,0 +1,65 @@
+"""The card: what a set of weights needs to be used right, and where it comes from. Travels with the weights.
+
+In and out: plain JSON. It holds the model config (architecture, mean, std), the protocol and threshold to
+score with, the training behind the weights, their licence, and the hash of their content.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from lfm_jax import config as config_lib
+
+DEFAULT_PROTOCOL = "crop256"
+
+
+@dataclass
+class Card:
+    """`threshold` is on the score in [0, 1]; `weights_sha256` is `content_hash` of the variables."""
+
+    model: dict[str, Any] = field(default_factory=lambda: config_lib.model().to_dict())
+    protocol: str = DEFAULT_PROTOCOL
+    threshold: float = 0.5
+    training: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    weights_sha256: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Raises ValueError for a field that no card has."""
+        values = json.loads(text)
+        unknown = set(values) - {each.name for each in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown fields in the weights' card: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+    def model_config(self) -> ConfigDict:
+        """The model config, defaults filled in for fields that are younger than the card."""
+        config = config_lib.model()
+        config.update(ConfigDict(self.model))
+        return config
+
+
+def content_hash(variables: Mapping[str, Any]) -> str:
+    """sha256 over names, shapes and bytes of {"params", "batch_stats"}: the same in every file format."""
+    digest = hashlib.sha256()
+
+    def add(tree: Mapping[str, Any], path: str) -> None:
+        for name in sorted(tree):
+            if isinstance(tree[name], Mapping):
+                add(tree[name], f"{path}/{name}")
+            else:
+                array = np.asarray(tree[name])
+                digest.update(f"{path}/{name} {array.dtype} {array.shape}\n".encode())
+                digest.update(array.tobytes())
+
+    add({name: variables[name] for name in ("params", "batch_stats")}, "")
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""Weights from anywhere to anywhere: .pth, .safetensors, checkpoint directory or workdir.
+
+`load` and `save` choose the format by the path; `convert` is the two together.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from lfm_jax import checkpoint, models
+from lfm_jax import config as config_lib
+from lfm_jax.card import Card, content_hash
+from lfm_jax.convert import files
+from lfm_jax.convert.torch_weights import Variables, from_state_dict, to_state_dict
+from lfm_jax.errors import WeightsError
+
+__all__ = ["Weights", "WeightsError", "check_fit", "convert", "load", "save"]
+
+# What the released network computes: a .pth carries names only, so other choices must not pass for it.
+RELEASED_NETWORK = {"backbone": "snet", "residual.kind": "abs", "residual.scale": 1.0, "pooling.kind": "topk"}
+
+
+class Weights(NamedTuple):
+    """Variables {"params", "batch_stats"} as numpy arrays, and the card that says how to use them."""
+
+    variables: Variables
+    card: Card
+
+
+def load(path: str | os.PathLike[str]) -> Weights:
+    """.pth, .safetensors, workdir or checkpoint directory -> Weights, checked against their card.
+
+    Raises:
+      WeightsError: there is nothing there, or it does not fit; the message names each field.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        variables, card = checkpoint.load_weights(path)
+    elif not path.exists():
+        raise WeightsError(f"no weights at {path}")
+    else:
+        variables, card = _load_file(path)
+    check_fit(variables, card.model_config(), f"{path}: the weights do not fit the model in their card")
+    return Weights(variables, dataclasses.replace(card, weights_sha256=content_hash(variables)))
+
+
+def save(path: str | os.PathLike[str], weights: Weights) -> None:
+    """Weights -> .pth or .safetensors by suffix, or a checkpoint directory where there is none.
+
+    Raises:
+      WeightsError: the format cannot hold this model, or the target exists as something else.
+    """
+    path = Path(path).expanduser()
+    if path.suffix in files.TORCH_SUFFIXES:
+        _require_released_network(weights.card)
+        files.write_torch(path, to_state_dict(weights.variables), weights.card)
+    elif path.suffix == ".safetensors":
+        _require_linear_head(weights.card)
+        files.write_safetensors(path, to_state_dict(weights.variables), weights.card)
+    elif path.suffix:
+        raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
+    else:
+        checkpoint.save_weights(path, weights.variables, weights.card)
+
+
+def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Weights:
+    """Read `source`, write `target`; formats by suffix, see `load` and `save`."""
+    weights = load(source)
+    save(target, weights)
+    return weights
+
+
+def _load_file(path: Path) -> Weights:
+    if path.suffix in files.TORCH_SUFFIXES:
+        state, card = files.read_torch(path)
+    elif path.suffix == ".safetensors":
+        state, card = files.read_safetensors(path)
+    else:
+        raise WeightsError(f"{path}: expected .pth, .safetensors, a workdir or a checkpoint directory")
+    try:
+        variables = from_state_dict(state)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return Weights(variables, card or _card_of_bare_tensors(variables))
+
+
+def _card_of_bare_tensors(variables: Variables) -> Card:
+    """A state dict without a card is taken for the released network; its sizes are in its tensors."""
+    card = Card()
+    params = variables["params"]
+    maps = params["project"].shape[1]
+    card.model["widths"] = tuple(block["bias"].size for block in params["backbone"].values())
+    card.model["maps"] = maps
+    card.model["pooling"]["k"] = params["head"]["kernel"].size // maps
+    return card
+
+
+def check_fit(variables: Variables, model: ConfigDict, what: str) -> None:
+    """Raises WeightsError, listing every tensor that is missing, unexpected or mis-shaped for the model config."""
+    expected = _shapes(models.abstract_variables(models.build(model)))
+    found = _shapes(variables)
+    faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
+    faults += [f"unexpected {name} {shape}" for name, shape in found.items() if name not in expected]
+    faults += [
+        f"mis-shaped {name}: {found[name]}, the model has {shape}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
+    if faults:
+        raise WeightsError(f"{what}:\n  " + "\n  ".join(faults))
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _require_linear_head(card: Card) -> None:
+    kind = card.model_config().head.kind
+    if kind != "linear":
+        raise WeightsError(f"model.head.kind = {kind!r} has no place in the PyTorch key table; keep it as a checkpoint")
+
+
+def _require_released_network(card: Card) -> None:
+    _require_linear_head(card)
+    config = card.model_config()
+    for field, value in RELEASED_NETWORK.items():
+        found = config_lib.get(config, field)
+        if found != value:
+            raise WeightsError(
+                f"model.{field} = {found!r}, but a .pth is read as the released network, {value!r}: "
+                "its logits would differ in silence. Use .safetensors, which carries the model config"
+            )
