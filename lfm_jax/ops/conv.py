@@ -42,8 +42,10 @@ def _conv2x2_gradient(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tu
     x, kernel = saved
     bordered = jnp.pad(grad, ((0, 0), (1, 1), (1, 1), (0, 0)))
     x_grad = _conv2x2(bordered, kernel[::-1, ::-1].swapaxes(2, 3))
+    # Flattened first: as an einsum over b, h and w this is no plain matrix product to XLA, and 3 times slower.
     views = (x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:])
-    products = [jnp.einsum("bhwc,bhwo->co", view, grad, precision=_precision(x)) for view in views]
+    flat = grad.reshape(-1, grad.shape[-1])
+    products = [jnp.matmul(view.reshape(-1, x.shape[-1]).T, flat, precision=_precision(x)) for view in views]
     return x_grad, jnp.stack(products).reshape(kernel.shape)
 
 

@@ -1,0 +1,199 @@
+"""`lfm <verb>`: parses, calls one function, prints.
+
+Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage or input to mend; 1 a fault.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NoReturn
+
+from lfm_jax import __version__
+from lfm_jax.errors import ConfigError, UserError
+
+SOME_FAILED, USAGE = 3, 2
+WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
+PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `lfm` command."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser, verbs = build_parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in verbs:
+        parser.error(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs)}: expected one of {', '.join(verbs)}")
+    args, rest = parser.parse_known_args(argv)
+    try:
+        return args.run(args, rest)
+    except UserError as error:
+        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        return USAGE
+    except FloatingPointError as error:
+        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `lfm predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole command, and those of its verbs."""
+    parser = argparse.ArgumentParser(prog="lfm", description="Detect AI-generated images with LFM.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"lfm_jax {__version__}")
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (add_arguments, run, summary) in VERBS.items():
+        verb = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False)
+        add_arguments(verb)
+        verb.set_defaults(run=run, parser=verb)
+    return parser, commands.choices
+
+
+def train_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
+    verb.add_argument(
+        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
+    )
+    verb.add_argument("--workdir", required=True, metavar="DIR", help="checkpoints, metrics and results; run again to resume")
+
+
+def run_train(args: argparse.Namespace, rest: list[str]) -> int:
+    config = load_config(args.parser, args.config, rest)
+    from lfm_jax.train import train_and_evaluate
+
+    train_and_evaluate(config, args.workdir)
+    return 0
+
+
+def evaluate_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    verb.add_argument("--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
+    verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
+    verb.add_argument("--out", metavar="DIR", help="for results.json, table.md, predictions.tsv and examples.png")
+    add_speed_arguments(verb)
+
+
+def run_evaluate(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax import evaluate
+    from lfm_jax.data import protocols
+    from lfm_jax.data.sources import open_folder
+    from lfm_jax.detector import load
+
+    names = [protocols.parse(name).name for name in args.protocol.split(",")]
+    source, detector = open_folder(args.data), load(args.weights)
+    evaluation = evaluate.evaluate(detector, source, names, batch_size=args.batch_size, threads=args.threads)
+    if args.out:
+        evaluate.write(evaluation, detector, source, Path(args.out))
+    print(evaluation.table())
+    return report_failures(evaluation.errors)
+
+
+def predict_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search through")
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own, crop256 if they name none; {PROTOCOL_HELP}")
+    verb.add_argument("--format", default="table", choices=("table", "jsonl", "csv"), help="default table")
+    verb.add_argument("--out", metavar="FILE", help="write there, not to the terminal")
+    add_speed_arguments(verb)
+
+
+def run_predict(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax import predict
+    from lfm_jax.data import protocols
+    from lfm_jax.detector import load
+
+    detector = load(args.weights)
+    protocol = protocols.parse(args.protocol or detector.card.protocol).name
+    records = predict.predict(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
+    with open(args.out, "w", newline="") if args.out else nullcontext(sys.stdout) as out:
+        _, failed = predict.write(records, args.format, out)
+    return report_failures(failed)
+
+
+def convert_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("source", metavar="SRC", help=WEIGHTS_HELP)
+    verb.add_argument("target", metavar="DST", help=".pth, .safetensors, or a name without suffix for a checkpoint directory")
+
+
+def run_convert(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax.convert import convert
+
+    weights = convert(args.source, args.target)
+    print(f"{args.target}: weights {weights.card.weights_sha256[:12]} from {args.source}")
+    return 0
+
+
+VERBS = {
+    "train": (train_arguments, run_train, "train a detector, or resume its training, and test it"),
+    "evaluate": (evaluate_arguments, run_evaluate, "accuracy and AP on labelled folders"),
+    "predict": (predict_arguments, run_predict, "score images: real or AI-generated"),
+    "convert": (convert_arguments, run_convert, "convert weights between PyTorch, safetensors and checkpoints"),
+}
+
+
+def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--batch_size", type=positive, default=32, metavar="N", help="images of 256 px at once, default 32")
+    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that decode images, default 8")
+
+
+def positive(text: str) -> int:
+    """Type of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
+
+
+def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late
+    """Preset file and `--config.FIELD=VALUE` arguments -> ConfigDict. Raises ConfigError naming the field."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    refuse(parser, [arg for arg in overrides if arg.startswith("-") and not arg.startswith("--config.")])
+    if not Path(path).is_file():
+        raise ConfigError(f"--config={path}: no such file")
+    sys.path.insert(0, str(Path(path).resolve().parent))  # a preset may build on its neighbours
+    argv = ["lfm", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        left = values(argv)[1:]
+        refuse(parser, left)
+        return values.config
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
+    """Usage error for arguments that nobody takes, with the nearest name."""
+    if unknown:
+        name = unknown[0].split("=")[0]
+        known = [option for action in parser._actions for option in action.option_strings]
+        parser.error(f"unknown argument {name}{nearest(name, known)}")
+
+
+def report_failures(failed: Sequence[dict[str, str]]) -> int:
+    """Names on stderr what could not be scored -> exit status."""
+    if not failed:
+        return 0
+    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
+    for record in failed:
+        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
+    return SOME_FAILED
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ ", did you mean X?" or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _no_field(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("FIELD stands for the name of a config field, e.g. --config.batch_size=64")

@@ -1,0 +1,1 @@
+"""Images in: files, folders, protocols and training batches. Knows no network."""

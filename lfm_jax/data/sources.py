@@ -1,0 +1,149 @@
+"""Sets of labelled images: the field's folders, and the built-in synthetic scenes.
+
+In: a data config, or a folder. Out: a `Source`, a list of `Example`s and a way to get each one's image.
+A source knows nothing of batches, protocols or the network.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml_collections import ConfigDict
+from PIL import Image
+
+from lfm_jax.data import synthetic
+from lfm_jax.data.images import decode, list_images, walk
+from lfm_jax.errors import DataError
+
+LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image: path (relative to its source), label 0 real / 1 fake / None unknown, suite and generator."""
+
+    path: str
+    label: int | None = None
+    suite: str = ""
+    generator: str = ""
+
+
+class Source(Protocol):
+    """What the pipeline and the scorer need of a data set. `name` is what reports call it."""
+
+    name: str
+    examples: Sequence[Example]
+
+    def image(self, index: int) -> Image.Image:
+        """RGB image of examples[index]; raises ImageError."""
+        ...
+
+
+class FileSource:
+    """Image files by path; each example's path is taken relative to `root`."""
+
+    def __init__(self, root: Path, examples: Sequence[Example], *, name: str = ""):
+        self.root, self.examples, self.name = root, examples, name or str(root)
+
+    def image(self, index: int) -> Image.Image:
+        return decode(self.root / self.examples[index].path)
+
+
+class SyntheticSource:
+    """Procedural scenes, real as rendered, fake through a random up-sampling decoder; kept in memory once made."""
+
+    def __init__(self, split: str, *, size: int, side: int, seed: int):
+        self.name, self._key = f"synthetic/{split}", (seed, split, side)
+        self._images: dict[int, Image.Image] = {}
+        drawn = [synthetic.assignment(split, index) for index in range(size)]
+        self.examples: Sequence[Example] = [
+            Example(f"{generator}/{'1_fake' if label else '0_real'}/{index:06d}", label, "synthetic", generator)
+            for index, (label, generator) in enumerate(drawn)
+        ]
+
+    def image(self, index: int) -> Image.Image:
+        if index not in self._images:
+            seed, split, side = self._key
+            self._images[index] = Image.fromarray(synthetic.example(seed, split, index, side)[0])
+        return self._images[index]
+
+
+def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) -> FileSource:
+    """Folder in the field's layout -> FileSource: [SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/*.png ...
+
+    Folders are told apart by depth: where some GENERATOR/0_real stands right below `root`, `root` is one
+    suite and deeper folders are classes; otherwise the first level names suites. With `classes`, only
+    folders of those names are read.
+
+    Raises:
+      DataError: there is no such folder, no 0_real or 1_fake below it, or no image in them.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no data folder at {root}")
+    groups = []
+    for directory, folders, files in walk(root):
+        parts = directory.relative_to(root).parts
+        if LABEL_FOLDERS.keys() & set(parts):  # read with the label folder above
+            continue
+        if files is None:
+            raise DataError(f"the data folder {directory} cannot be read")
+        groups += [(parts, name) for name in LABEL_FOLDERS if name in folders]
+    root_name = root.absolute().name
+    if classes:
+        unknown = set(classes) - {part for parts, _ in groups for part in parts}
+        if unknown:
+            names = sorted({parts[-1] for parts, _ in groups if parts})
+            raise DataError(f"no class folder {', '.join(sorted(unknown))} in {root}: there are {', '.join(names) or 'none'}")
+        groups = [(parts, name) for parts, name in groups if set(classes) & set(parts)]
+    suite_level = bool(groups) and min(len(parts) for parts, _ in groups) >= 2
+    examples = []
+    for parts, name in groups:
+        suite, generator = (parts[0], parts[1]) if suite_level else (root_name, parts[0] if parts else root_name)
+        for path in list_images(root.joinpath(*parts, name)):
+            examples.append(Example(str(path.relative_to(root)), LABEL_FOLDERS[name], suite, generator))
+    if not examples:
+        found = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
+        shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") if found else "nothing"
+        raise DataError(
+            f"no images to read in {root}: looked for [SUITE/]GENERATOR[/CLASS]/0_real/ and 1_fake/ "
+            f"with {'no image in them' if groups else 'images'}; found {shown}"
+        )
+    return FileSource(root, examples)
+
+
+def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
+    """Files, and folders searched through, in the order given -> FileSource without labels. A missing file is kept."""
+    files = [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
+    return FileSource(Path(), [Example(str(file)) for file in files])
+
+
+def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
+    """Data config and "train", "val" or "test" -> Source.
+
+    Raises:
+      DataError: the split is not there, or one of its labels is missing.
+    """
+    if config.source == "synthetic":
+        options = config.synthetic
+        return SyntheticSource(split, size=options[split], side=options.side, seed=seed)
+    if not config.root:
+        raise DataError("config.data.root is empty: give the folder that holds train/ and val/")
+    root = Path(config.root).expanduser()
+    if split == "test" and config.test_root:
+        return open_folder(config.test_root)
+    if not (root / split).is_dir():
+        found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
+        what = "no such folder" if found is None else f"found {', '.join(found[:8]) or 'nothing'}"
+        raise DataError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {what}")
+    source = open_folder(root / split, classes=[name for name in config.classes.split(",") if name and split != "test"])
+    if split != "test" and len({example.label for example in source.examples}) < 2:
+        raise DataError(f"{root / split} has images of one label only: both 0_real/ and 1_fake/ are needed")
+    return source
+
+
+def has_test(config: ConfigDict) -> bool:
+    """Whether the data config names, or its root holds, a test split."""
+    return config.source == "synthetic" or bool(config.test_root) or (Path(config.root).expanduser() / "test").is_dir()

@@ -1,0 +1,134 @@
+"""The detector in Python: weights in, logits out, for arrays, PIL images and files.
+
+det = lfm_jax.load("lfm_bs_model.pth")
+det("photo.png").score
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from lfm_jax import convert, mesh, models
+from lfm_jax.card import Card
+from lfm_jax.data import protocols
+from lfm_jax.data.images import decode
+from lfm_jax.errors import UserError
+from lfm_jax.metrics import is_fake, sigmoid
+from lfm_jax.models import Lfm
+
+
+class TooSmallError(UserError):
+    """An image with fewer map positions than the network pools."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`score` in [0, 1] is the sigmoid of `logit`; `label` is "fake" where it is above `threshold`."""
+
+    logit: float
+    score: float
+    label: str
+    threshold: float
+    protocol: str
+    width: int
+    height: int
+
+
+class Detector:
+    """A network with its weights on the devices at hand; the batch is split over them."""
+
+    def __init__(self, model: Lfm, variables: dict[str, Any], card: Card):
+        self.model, self.card = model, card
+        self._mesh = mesh.data_mesh()
+        self.variables = jax.device_put(variables, mesh.replicated(self._mesh))
+
+    def logits(self, images: Any, *, sizes: Any = None) -> np.ndarray:
+        """images uint8 [B, H, W, 3] -> logits float32 [B]; above 0 means fake at the default threshold.
+
+        `sizes` [B, 2], (height, width): the images are padded at their right and bottom up to H x W, and
+        each gets the logit it has alone.
+
+        Raises:
+          ValueError: another shape or dtype, or an image too small for the network (TooSmallError).
+        """
+        pending = self.logits_async(images, sizes=sizes)
+        return np.asarray(pending)[: len(images)]
+
+    def logits_async(self, images: Any, *, sizes: Any = None) -> jax.Array:
+        """As `logits`, without waiting: a device array [B'] whose first B entries are the images'."""
+        images = _checked_pixels(images)
+        if sizes is None:
+            sizes = np.tile(np.asarray(images.shape[1:3], np.int32), (len(images), 1))
+        sizes = np.asarray(sizes, np.int32)
+        for height, width in np.unique(sizes, axis=0):
+            self.require_size(int(height), int(width))
+        rest = -len(images) % self._mesh.size
+        images, sizes = (np.concatenate([array, array[:1].repeat(rest, 0)]) if rest else array for array in (images, sizes))
+        batch = jax.device_put((images, sizes), mesh.split_batch(self._mesh))
+        return _forward(self.model, self.variables, *batch)
+
+    def require_size(self, height: int, width: int) -> None:
+        """Raises TooSmallError, with the numbers, for an image that the network cannot take."""
+        positions = self.model.positions(height, width)
+        if positions < self.model.k:
+            smallest = next(n for n in range(2, 1 << 16, 2) if self.model.positions(n, n) >= self.model.k)
+            raise TooSmallError(
+                f"{width} x {height} px is too small: it gives {positions} map positions and the network pools "
+                f"{self.model.k}; {smallest} x {smallest} px is the smallest square it can take"
+            )
+
+    def __call__(self, image: Any, *, protocol: str | None = None) -> Prediction:
+        """Path, PIL image or array [H, W, 3] uint8 -> Prediction under `protocol` (the card's where None).
+
+        Raises:
+          ImageError: the file cannot be decoded.
+          ValueError: no such protocol, no image, or one too small for the network.
+        """
+        protocol = protocol or self.card.protocol
+        image = _as_rgb(image)
+        pixels = protocols.parse(protocol)(image)
+        return self.prediction(float(self.logits(pixels[None])[0]), protocol, *image.size)
+
+    def prediction(self, logit: float, protocol: str, width: int, height: int) -> Prediction:
+        """A logit with what the card makes of it."""
+        score = float(sigmoid(logit))
+        label = "fake" if is_fake(logit, self.card.threshold) else "real"
+        return Prediction(logit, score, label, self.card.threshold, protocol, width, height)
+
+
+def load(path: str | os.PathLike[str]) -> Detector:
+    """.pth, .safetensors, workdir or checkpoint directory -> Detector. Raises WeightsError."""
+    weights = convert.load(path)
+    return Detector(models.build(weights.card.model_config()), weights.variables, weights.card)
+
+
+# One compilation per model and batch shape, shared by all detectors.
+@functools.partial(jax.jit, static_argnums=0)
+def _forward(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    output: Any = model.apply(variables, images, sizes=sizes)
+    return output.logits
+
+
+def _checked_pixels(images: Any) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            f"expected images as uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
+            + (": pixel values are 0..255, not scaled" if np.issubdtype(images.dtype, np.floating) else "")
+        )
+    return images
+
+
+def _as_rgb(image: Any) -> Image.Image:
+    if isinstance(image, (str, Path, os.PathLike)):
+        return decode(image)
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    pixels = _checked_pixels(np.asarray(image)[None])
+    return Image.fromarray(pixels[0])

@@ -1,0 +1,106 @@
+"""What a training run is made of before its first step: data, network, optimizer, length, starting state.
+
+In: a checked config. Out: a `Run`, constant while it trains, and the `TrainState` to go on from.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import parameter_overview
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from lfm_jax import config as config_lib
+from lfm_jax import convert, mesh, models, optim
+from lfm_jax.card import Card
+from lfm_jax.checkpoint import Checkpoints
+from lfm_jax.data.pipeline import TrainPipeline
+from lfm_jax.data.sources import Source, has_test, open_split
+from lfm_jax.models import Lfm
+from lfm_jax.progress import say
+from lfm_jax.rng import Stream, step_key
+from lfm_jax.state import TrainState
+
+
+@dataclass(frozen=True)
+class Run:
+    """The constant parts of one training run; `steps` is its whole length."""
+
+    config: ConfigDict
+    workdir: Path
+    devices: Mesh
+    model: Lfm
+    tx: optax.GradientTransformation
+    schedule: optax.Schedule
+    pipeline: TrainPipeline
+    val_set: Source
+    test_set: Source | None
+    steps: int
+
+    def card(self, step: int) -> Card:
+        """The card of this run's weights after `step` updates."""
+        training = {"data": self.pipeline.source.name, "seed": self.config.seed, "steps": step, "init_from": self.config.init_from}
+        return Card(self.config.model.to_dict(), self.config.eval.predict_protocol, training=training)
+
+
+def set_up(config: ConfigDict, workdir: Path) -> Run:
+    """Config -> Run; opens the data and checks every field against it.
+
+    Raises:
+      UserError: naming the field.
+    """
+    config_lib.check(config)
+    devices = mesh.data_mesh()
+    mesh.check_batch_size(config.batch_size, devices)
+    train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
+    test_set = open_split(config.data, "test", seed=config.seed) if config.eval.test and has_test(config.data) else None
+    steps_per_epoch = len(train_set.examples) / config.batch_size
+    steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
+    tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch)
+    say(f"{steps} steps of {config.batch_size} images on {devices.size} device(s); an epoch is {steps_per_epoch:.1f} steps")
+    return Run(
+        config=config,
+        workdir=workdir,
+        devices=devices,
+        model=models.build(config.model),
+        tx=tx,
+        schedule=schedule,
+        pipeline=TrainPipeline(train_set, config.data, seed=config.seed),
+        val_set=val_set,
+        test_set=test_set,
+        steps=steps,
+    )
+
+
+def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
+    """The newest checkpoint of the workdir, else the weights of `config.init_from`, else fresh ones.
+
+    Raises:
+      UserError: the checkpoint is of another config, or the weights do not fit; names the fields.
+    """
+    config = run.config
+
+    def fresh() -> TrainState:
+        variables = models.init(run.model, step_key(config.seed, Stream.INIT))
+        params = variables["params"]
+        return TrainState(jnp.int32(0), params, variables["batch_stats"], run.tx.init(params))
+
+    state: TrainState = jax.jit(fresh, out_shardings=mesh.replicated(run.devices))()
+    restored = checkpoints.restore_last(state)
+    if restored:
+        state, saved_config = restored
+        config_lib.check_same_run(saved_config, config)
+        say(f"resuming at step {int(state.step)}")
+        return state
+    if config.init_from:
+        weights = convert.load(config.init_from)
+        convert.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
+        placed: dict[str, Any] = jax.device_put(weights.variables, mesh.replicated(run.devices))
+        say(f"starting from {config.init_from}")
+        return replace(state, **placed)
+    say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+    return state

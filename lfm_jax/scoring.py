@@ -1,0 +1,127 @@
+"""Logits for a whole Source: decoded ahead by threads, batched by size, every image exactly once, in order.
+
+In: a Detector, a Source, a protocol. Out: `Scored`, one per example; an image that cannot be scored
+carries its reason and leaves the others unharmed.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import grain
+import jax
+import numpy as np
+
+from lfm_jax.data import protocols
+from lfm_jax.data.images import ImageError
+from lfm_jax.data.sources import Source
+from lfm_jax.detector import Detector, TooSmallError
+
+BATCH_SIDE = 256  # `batch_size` is of images this size; larger ones come in smaller batches
+MAX_PIXELS = 1 << 24  # of one image after the protocol; the first activations take 256 bytes a pixel
+BATCHES_IN_FLIGHT = 2  # so that the devices work while the host decodes
+
+
+@dataclass
+class Scored:
+    """`index` into the source's examples; width and height as decoded, 0 if that failed; `logit` or `error`."""
+
+    index: int
+    width: int = 0
+    height: int = 0
+    logit: float | None = None
+    error: str | None = None
+
+
+Ready = tuple[Scored, np.ndarray]
+Loaded = tuple[Scored, np.ndarray | None]
+
+
+def score(detector: Detector, source: Source, protocol: str, *, batch_size: int = 32, threads: int = 8) -> Iterator[Scored]:
+    """Every example of `source` -> Scored, in the order of the source."""
+    done: dict[int, Scored] = {}
+    following = 0
+    for scored in _score_by_size(detector, source, protocols.parse(protocol), batch_size, threads):
+        done[scored.index] = scored
+        while following in done:
+            yield done.pop(following)
+            following += 1
+
+
+def bucket(side: int) -> int:
+    """Side to pad to: at most 1/8 larger, eight to the octave, multiples of 32. Bounds the compilations."""
+    step = max(32, 1 << (side.bit_length() - 4))
+    return -(-side // step) * step
+
+
+def _score_by_size(
+    detector: Detector, source: Source, protocol: protocols.Protocol, batch_size: int, threads: int
+) -> Iterator[Scored]:
+    def load(index: int) -> Loaded:
+        return _load(detector, source, protocol, index)
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
+    loaded = grain.MapDataset.range(len(source.examples)).map(load).to_iter_dataset(options)
+    in_flight: collections.deque[tuple[list[Scored], jax.Array]] = collections.deque()
+    for group in _groups(loaded, batch_size):
+        if isinstance(group, Scored):
+            yield group
+            continue
+        in_flight.append(_start(detector, group))
+        if len(in_flight) > BATCHES_IN_FLIGHT:
+            yield from _finish(*in_flight.popleft())
+    for started in in_flight:
+        yield from _finish(*started)
+
+
+def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
+    """Images of one bucket together, a full batch where there are enough; failures on their own, at once."""
+    waiting: dict[tuple[int, int], list[Ready]] = collections.defaultdict(list)
+    for scored, pixels in loaded:
+        if pixels is None:
+            yield scored
+            continue
+        shape = _bucket_shape(pixels)
+        waiting[shape].append((scored, pixels))
+        if len(waiting[shape]) >= min(batch_size, batch_size * BATCH_SIDE**2 // (shape[0] * shape[1])):
+            yield waiting.pop(shape)
+    yield from (waiting[shape] for shape in sorted(waiting))
+
+
+def _load(detector: Detector, source: Source, protocol: protocols.Protocol, index: int) -> Loaded:
+    scored = Scored(index)
+    try:
+        image = source.image(index)
+        scored.width, scored.height = image.size
+        pixels = protocol(image)
+        detector.require_size(*pixels.shape[:2])
+        if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+            raise ImageError(
+                f"{pixels.shape[1]} x {pixels.shape[0]} px under protocol {protocol.name} is over the limit of "
+                f"{MAX_PIXELS} px at once: use crop256"
+            )
+        return scored, pixels
+    except (ImageError, TooSmallError) as error:
+        scored.error = str(error)
+        return scored, None
+
+
+def _start(detector: Detector, group: list[Ready]) -> tuple[list[Scored], jax.Array]:
+    """Set the devices going on a group, padded to its bucket and to a power of two of rows (not read again)."""
+    shape = _bucket_shape(group[0][1])
+    images = np.zeros((1 << (len(group) - 1).bit_length(), *shape, 3), np.uint8)
+    sizes = np.full((len(images), 2), shape, np.int32)
+    for row, (_, pixels) in enumerate(group):
+        height, width = sizes[row] = pixels.shape[:2]
+        images[row, :height, :width] = pixels
+    return [scored for scored, _ in group], detector.logits_async(images, sizes=sizes)
+
+
+def _finish(group: list[Scored], logits: jax.Array) -> Iterator[Scored]:
+    for scored, logit in zip(group, np.asarray(logits), strict=False):
+        scored.logit = float(logit)
+        yield scored
+
+
+def _bucket_shape(pixels: np.ndarray) -> tuple[int, int]:
+    return bucket(pixels.shape[0]), bucket(pixels.shape[1])

@@ -1,0 +1,169 @@
+"""Training: one step, the loop around it, and the closing test.
+
+In: a ConfigDict (`lfm_jax.config.base()` and a preset) and a workdir. Out, in the workdir: config.json,
+metrics.jsonl, tensorboard/, checkpoints/{last,best}/, and test/{best,last}/ (see `evaluate`). The same
+command again resumes where the last checkpoint left off.
+"""
+
+import functools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from lfm_jax import evaluate, mesh
+from lfm_jax.checkpoint import Checkpoints
+from lfm_jax.detector import Detector
+from lfm_jax.evaluate import Evaluation
+from lfm_jax.losses import lfm_loss
+from lfm_jax.metrics import detection_metrics
+from lfm_jax.models import Lfm
+from lfm_jax.progress import progress, say
+from lfm_jax.rng import Stream, step_key
+from lfm_jax.run import Run, set_up, starting_state
+from lfm_jax.scoring import score
+from lfm_jax.state import TrainState
+from lfm_jax.writers import MetricWriter
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: Lfm,
+    tx: optax.GradientTransformation,
+    seed: int,
+    aux_weight: float,
+    frozen: bool = False,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update on a global batch {"image" uint8 [B, H, W, 3], "label" [B]} -> new state, scalars loss, acc, grad_norm.
+
+    `frozen` runs the network in evaluation mode: BatchNorm by its running averages, no rank dropout.
+    Draws depend on (seed, state.step, place in the global batch) alone.
+    """
+    keys = {
+        "rank_dropout": step_key(seed, Stream.RANK_DROPOUT, state.step),
+        "random_k": step_key(seed, Stream.RANDOM_K, state.step),
+    }
+
+    def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        output, updated = model.apply(variables, batch["image"], train=not frozen, keys=keys, mutable=["batch_stats"])
+        return lfm_loss(output, batch["label"], aux_weight=aux_weight), (output.logits, updated["batch_stats"])
+
+    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    acc = jnp.mean((logits > 0) == (batch["label"] > 0.5))
+    metrics = {"loss": loss, "acc": acc, "grad_norm": optax.tree.norm(grads)}
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Evaluation]:
+    """Run `config` to its end in `workdir`, resuming what is there.
+
+    Returns the test results of the val-best and of the last weights, {"best": ..., "last": ...}; {} where
+    there is no test split.
+
+    Raises:
+      UserError: a config field, the data or the weights do not fit; the message names the field.
+      FloatingPointError: the loss is not finite; the last good checkpoint is untouched.
+    """
+    run = set_up(config, Path(workdir))
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    with Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
+        state = starting_state(run, checkpoints)
+        (run.workdir / "config.json").write_text(config.to_json(indent=1) + "\n")
+        with MetricWriter(run.workdir, step=int(state.step)) as writer:
+            state = fit(run, state, checkpoints, writer)
+        return test(run, state, checkpoints)
+
+
+def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter) -> TrainState:
+    """Train from state.step to the end of the run, logging, validating and saving on the way."""
+    config = run.config
+    options = {"model": run.model, "tx": run.tx, "seed": config.seed, "aux_weight": config.model.random_k.aux_weight}
+    step_fn = jax.jit(functools.partial(train_step, **options), donate_argnames="state", static_argnames="frozen")
+    freeze_at = config.freeze_bn_after_steps if config.freeze_bn_after_steps >= 0 else run.steps
+    first = int(state.step)
+    batches = mesh.to_devices(run.pipeline.batches(first, run.steps, config.batch_size), mesh.split_batch(run.devices))
+    steps = progress(batches, total=run.steps, done=first, what="train", unit="step", lines=False)
+    unread: dict[int, dict[str, jax.Array]] = {}
+    logged, since = first, time.monotonic()
+    for step, batch in enumerate(steps, start=first + 1):
+        state, unread[step] = step_fn(state, batch, frozen=step > freeze_at)
+        last = step == run.steps
+        log, validate, save = (
+            last or step % every == 0 for every in (config.log_every_steps, config.eval.every_steps, config.checkpoint.every_steps)
+        )
+        if log or validate or save:
+            metrics = _finite(unread)
+        if log:
+            now = time.monotonic()
+            speed = (step - logged) * config.batch_size / (now - since)
+            writer.write(step, "train", {**metrics, "lr": float(run.schedule(step - 1)), "images_per_s": round(speed, 2)})
+            logged, since = step, now
+        if validate:
+            keep_if_best(run, state, step, checkpoints, writer)
+        if save:
+            checkpoints.save_last(step, state, run.card(step), config.to_dict())
+    for path, reason in run.pipeline.broken.items():
+        say(f"training image left out: {path}: {reason}")
+    return state
+
+
+def keep_if_best(run: Run, state: TrainState, step: int, checkpoints: Checkpoints, writer: MetricWriter) -> None:
+    """Score the validation split; keep these weights where its AP (then its loss) is the best so far."""
+    detector, eval_config = _detector(run, state, step), run.config.eval
+    scored = score(detector, run.val_set, eval_config.protocol, batch_size=eval_config.batch_size)
+    right = [item for item in scored if item.logit is not None]
+    labels = [run.val_set.examples[item.index].label for item in right]
+    metrics = detection_metrics(labels, [item.logit for item in right])
+    writer.write(step, "val", metrics)
+    best = checkpoints.best_metrics()
+    if not best or _merit(metrics) > _merit(best):
+        checkpoints.save_best(step, state, run.card(step), metrics)
+
+
+def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Evaluation]:
+    """Score the test split with the val-best and with the last weights -> files in WORKDIR/test, tables on stdout."""
+    if run.test_set is None:
+        return {}
+    variables, card = checkpoints.best_weights()
+    detectors = {"best": Detector(run.model, variables, card), "last": _detector(run, state, run.steps)}
+    results: dict[str, Evaluation] = {}
+    for name, detector in detectors.items():
+        if results and card.training["steps"] == run.steps:
+            print("\nThe last weights are the best ones.")
+            return results | {name: results["best"]}
+        evaluation = evaluate.evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
+        folder = run.workdir / "test" / name
+        evaluate.write(evaluation, detector, run.test_set, folder)
+        print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
+        print(f"\npicture: {folder / 'examples.png'}")
+        results[name] = evaluation
+    return results
+
+
+def _detector(run: Run, state: TrainState, step: int) -> Detector:
+    return Detector(run.model, {"params": state.params, "batch_stats": state.batch_stats}, run.card(step))
+
+
+def _merit(metrics: Mapping[str, Any]) -> tuple[float, float]:
+    return metrics["ap"], -metrics["loss"]
+
+
+def _finite(unread: dict[int, dict[str, jax.Array]]) -> dict[str, float]:
+    """Wait for the metrics of the steps since the last look, and give the newest."""
+    for step, metrics in jax.device_get(unread).items():
+        values = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite(list(values.values())).all():
+            raise FloatingPointError(f"step {step}: {values} is not finite; checkpoints from before it are untouched")
+    unread.clear()
+    return values

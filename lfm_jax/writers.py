@@ -1,0 +1,55 @@
+"""Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, step by step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from lfm_jax.progress import say
+
+
+class MetricWriter:
+    """Lines {"step", "split", name: value, ...} in WORKDIR/metrics.jsonl, the same to TensorBoard and stderr.
+
+    Opened at the step that a run resumes from: what a killed run had written after it is cut off, as those
+    steps are made again.
+    """
+
+    def __init__(self, workdir: Path, *, step: int):
+        path = workdir / "metrics.jsonl"
+        _cut_after(path, step)
+        self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
+        """One line; a metric that is None stays out of TensorBoard."""
+        print(json.dumps({"step": step, "split": split, **metrics}), file=self._file, flush=True)
+        for name, value in metrics.items():
+            if value is not None:
+                self._board.add_scalar(f"{split}/{name}", value, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+        say(f"step {step}  {split}  {shown}")
+
+
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of WORKDIR/metrics.jsonl; a last line cut short by a kill is left out."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    whole = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in whole]
+
+
+def _cut_after(path: Path, step: int) -> None:
+    kept = [line for line in read(path.parent) if line["step"] <= step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    partial.replace(path)

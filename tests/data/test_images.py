@@ -1,0 +1,304 @@
+"""Decoding: every good file as plain PIL shows it, every bad one refused with a reason. Listing: all images, in order."""
+
+import struct
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode, list_images, walk
+
+
+def frames(count=3, mode="RGB", size=(21, 17)):
+    """Images that share no pixel value with each other."""
+    rng = np.random.default_rng(0)
+    planes = [rng.integers(80 * i, 80 * i + 80, (size[1], size[0], 3), dtype=np.uint8) for i in range(count)]
+    return [Image.fromarray(plane).convert(mode) for plane in planes]
+
+
+def animated(folder, suffix, **options):
+    first, *others = frames()
+    first.save(folder / f"moving{suffix}", save_all=True, append_images=others, duration=50, **options)
+    return folder / f"moving{suffix}"
+
+
+def saved(folder, image, suffix, **options):
+    image.save(folder / f"image{suffix}", **options)
+    return folder / f"image{suffix}"
+
+
+def with_alpha(noise, mode):
+    image = noise(17, 21).convert(mode)
+    image.putalpha(noise(17, 21, seed=1).convert("L"))
+    return image
+
+
+def rotated_exif():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me by 90 degrees"
+    return exif
+
+
+def sixteen_bit():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 65536, (17, 21)).astype(np.uint16))
+
+
+GOOD = {
+    "RGB PNG": lambda folder, noise: saved(folder, noise(17, 21), ".png"),
+    "JPEG of odd size": lambda folder, noise: saved(folder, noise(17, 21), ".jpg", quality=80),
+    "JPEG of one pixel": lambda folder, noise: saved(folder, noise(1, 1), ".jpg"),
+    "CMYK JPEG": lambda folder, noise: saved(folder, noise(17, 21).convert("CMYK"), ".jpg"),
+    "grey JPEG": lambda folder, noise: saved(folder, noise(17, 21).convert("L"), ".jpg"),
+    "grey PNG": lambda folder, noise: saved(folder, noise(17, 21).convert("L"), ".png"),
+    "1-bit PNG": lambda folder, noise: saved(folder, noise(17, 21).convert("1"), ".png"),
+    "16-bit PNG": lambda folder, noise: saved(folder, sixteen_bit(), ".png"),
+    "palette PNG": lambda folder, noise: saved(folder, noise(17, 21).quantize(16), ".png"),
+    "palette PNG, one colour transparent": lambda folder, noise: saved(folder, noise(17, 21).quantize(16), ".png", transparency=3),
+    "palette PNG, colours half transparent": lambda folder, noise: saved(
+        folder, noise(17, 21).quantize(16), ".png", transparency=bytes(range(0, 256, 16))
+    ),
+    "RGBA PNG": lambda folder, noise: saved(folder, with_alpha(noise, "RGB"), ".png"),
+    "LA PNG": lambda folder, noise: saved(folder, with_alpha(noise, "L"), ".png"),
+    "RGBA WebP": lambda folder, noise: saved(folder, with_alpha(noise, "RGB"), ".webp", lossless=True),
+    "TIFF": lambda folder, noise: saved(folder, noise(17, 21), ".tif"),
+    "BMP": lambda folder, noise: saved(folder, noise(17, 21), ".bmp"),
+    "animated GIF": lambda folder, noise: animated(folder, ".gif"),
+    "animated WebP": lambda folder, noise: animated(folder, ".webp", lossless=True),
+    "animated PNG": lambda folder, noise: animated(folder, ".png"),
+    "JPEG turned by EXIF": lambda folder, noise: saved(folder, noise(17, 21), ".jpg", exif=rotated_exif()),
+}
+
+
+@pytest.mark.parametrize("write", GOOD.values(), ids=GOOD)
+def test_a_good_file_is_what_pil_converts_to_rgb(write, tmp_path, noise):
+    path = write(tmp_path, noise)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = Image.open(path).convert("RGB")
+        found = decode(path)
+    assert found.mode == "RGB"
+    assert found.size == expected.size
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_a_path_may_be_a_string(tmp_path, noise):
+    path = saved(tmp_path, noise(5, 7), ".png")
+    np.testing.assert_array_equal(np.asarray(decode(str(path))), np.asarray(noise(5, 7)))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animation_gives_its_first_frame(suffix, tmp_path):
+    path = animated(tmp_path, suffix, **({"lossless": True} if suffix == ".webp" else {}))
+    assert Image.open(path).n_frames == 3
+    assert np.asarray(decode(path)).max() < 80
+    if suffix != ".gif":  # GIF has a palette
+        np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(frames()[0]))
+
+
+def test_exif_orientation_is_left_alone(tmp_path, noise):
+    turned = saved(tmp_path, noise(17, 21), ".jpg", exif=rotated_exif())
+    assert Image.open(turned).getexif()[0x0112] == 6
+    image = np.asarray(decode(turned))
+    assert image.shape == (17, 21, 3)
+    np.testing.assert_array_equal(image, np.asarray(decode(saved(tmp_path, noise(17, 21), ".jpg"))))
+
+
+def test_transparency_neither_hides_nor_blends_pixels(tmp_path, noise):
+    path = saved(tmp_path, with_alpha(noise, "RGB"), ".png")
+    np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(noise(17, 21)))
+
+
+def test_the_contents_and_not_the_suffix_say_what_a_file_is(tmp_path, noise):
+    noise(17, 21).save(tmp_path / "really_a_png.jpg", format="PNG")
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "really_a_png.jpg")), np.asarray(noise(17, 21)))
+
+
+def written(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def cut(folder, noise, suffix, share):
+    path = saved(folder, noise(64, 64), suffix)
+    content = path.read_bytes()
+    return written(folder, f"cut{suffix}", content[: int(len(content) * share)])
+
+
+BAD = {
+    "zero bytes": (lambda folder, noise: written(folder, "a.png", b""), "empty file"),
+    "PNG cut in the middle": (lambda folder, noise: cut(folder, noise, ".png", 0.5), "truncated"),
+    "PNG cut near the end": (lambda folder, noise: cut(folder, noise, ".png", 0.95), "truncated"),
+    "JPEG cut in the middle": (lambda folder, noise: cut(folder, noise, ".jpg", 0.5), "truncated"),
+    "JPEG cut in its header": (lambda folder, noise: cut(folder, noise, ".jpg", 0.02), "(?i)truncated"),
+    "text named .jpg": (lambda folder, noise: written(folder, "a.jpg", b"<html>404 Not Found</html>"), "not an image"),
+    "missing file": (lambda folder, noise: folder / "missing.png", "No such file"),
+    "folder": (lambda folder, noise: folder, "(?i)is a directory"),
+}
+
+
+@pytest.mark.parametrize(("write", "reason"), BAD.values(), ids=BAD)
+def test_a_bad_file_is_refused_with_the_reason(write, reason, tmp_path, noise):
+    path = write(tmp_path, noise)
+    with pytest.raises(ImageError, match=reason) as refused:
+        decode(path)
+    assert str(path) not in str(refused.value)  # whoever reports it puts the path in front
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_damaged_bytes_never_raise_anything_else(suffix, tmp_path, noise):
+    intact = saved(tmp_path, noise(40, 40), suffix).read_bytes()
+    rng = np.random.default_rng(0)
+    for attempt in range(20):
+        content = bytearray(intact[: rng.integers(1, len(intact))] if attempt % 2 else intact)
+        for position in rng.integers(0, len(content), 8):
+            content[position] = rng.integers(256)
+        path = written(tmp_path, f"damaged{suffix}", bytes(content))
+        try:
+            assert decode(path).mode == "RGB"
+        except ImageError as reason:
+            assert str(reason)
+
+
+@pytest.mark.parametrize("fault", [ValueError, SyntaxError, struct.error, IndexError, KeyError, ZeroDivisionError, MemoryError])
+def test_whatever_a_parser_raises_is_one_files_fault(fault, tmp_path, noise, monkeypatch):
+    def stumble(*_):
+        raise fault("in tile 3")
+
+    path = saved(tmp_path, noise(5, 7), ".png")
+    monkeypatch.setattr(Image, "open", stumble)
+    with pytest.raises(ImageError, match=f"{fault.__name__}.*in tile 3"):
+        decode(path)
+
+
+def test_a_decompression_bomb_is_refused_unread(tmp_path, noise, monkeypatch):
+    path = saved(tmp_path, noise(40, 40), ".png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match="1600 pixels"):
+        decode(path)
+
+
+def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(tmp_path, noise, monkeypatch):
+    """Two decodes that overlap without one lying inside the other."""
+    path, open_image = saved(tmp_path, noise(5, 7), ".png"), Image.open
+    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
+
+    def open_in_turn(file):
+        if threading.current_thread().name == "first":
+            first_is_in.set()
+            second_is_in.wait(30)
+        else:
+            second_is_in.set()
+            first_is_out.wait(30)
+        return open_image(file)
+
+    def first():
+        decode(path)
+        first_is_out.set()
+
+    def second():
+        first_is_in.wait(30)
+        decode(path)
+
+    before = list(warnings.filters)
+    monkeypatch.setattr(Image, "open", open_in_turn)
+    threads = [threading.Thread(target=first, name="first"), threading.Thread(target=second, name="second")]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = list(warnings.filters)
+    finally:
+        warnings.filters[:] = before
+    assert after == before
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def listed(root):
+    return [str(path.relative_to(root)) for path in list_images(root)]
+
+
+def test_images_are_listed_from_all_depths_in_sorted_order(tmp_path):
+    touch(tmp_path, "b/2.png", "b/10.png", "b/a/deep/er.jpg", "c.png", "a.png", "A/z.png", "d.PNG")
+    assert listed(tmp_path) == ["a.png", "c.png", "d.PNG", "A/z.png", "b/10.png", "b/2.png", "b/a/deep/er.jpg"]
+
+
+def test_images_are_told_by_suffix_in_either_case(tmp_path):
+    images = [name for suffix in IMAGE_SUFFIXES for name in (f"lower{suffix}", f"upper{suffix.upper()}")] + ["mixed.Jpeg"]
+    touch(tmp_path, *images, "notes.txt", "png", "Thumbs.db", "a.png.txt", "b.npy", "c.zip")
+    assert listed(tmp_path) == sorted(images)
+
+
+def test_any_name_is_listed(tmp_path):
+    names = [
+        "line\nbreak.png",
+        "tab\t.png",
+        " leading space.png",
+        "\u00e9t\u00e9 \u56fe\u7247.png",
+        "'quoted' \"twice\".png",
+        "-dash.png",
+    ]
+    touch(tmp_path, *names)
+    assert listed(tmp_path) == sorted(names)
+
+
+def test_an_empty_folder_lists_nothing(tmp_path):
+    assert listed(tmp_path) == []
+
+
+def test_a_folder_named_like_an_image_is_searched_not_listed(tmp_path):
+    touch(tmp_path, "folder.png/a.png")
+    assert listed(tmp_path) == ["folder.png/a.png"]
+
+
+@pytest.mark.parametrize(("link", "target"), [("a/b/up", ".."), ("a/b/here", "."), ("a/top", "..")])
+def test_a_link_back_to_a_folder_above_ends(link, target, tmp_path):
+    touch(tmp_path, "a/b/1.png", "a/2.png")
+    (tmp_path / link).symlink_to(target)
+    assert listed(tmp_path) == ["a/2.png", "a/b/1.png"]
+
+
+def test_two_links_to_one_folder_are_both_listed(tmp_path):
+    touch(tmp_path, "elsewhere/1.png")
+    for name in ("root/gan_a", "root/gan_b"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "0_real").symlink_to(tmp_path / "elsewhere")
+    assert listed(tmp_path / "root") == ["gan_a/0_real/1.png", "gan_b/0_real/1.png"]
+
+
+def test_a_link_to_nowhere_is_listed_and_refused_when_decoded(tmp_path):
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    assert listed(tmp_path) == ["gone.png"]
+    with pytest.raises(ImageError, match="No such file"):
+        decode(tmp_path / "gone.png")
+
+
+def test_a_link_to_itself_costs_no_other_image(tmp_path):
+    touch(tmp_path, "a.png", "b.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert [name for name in listed(tmp_path) if name != "loop.png"] == ["a.png", "b.png"]
+
+
+def test_an_unreadable_folder_is_named_in_its_place(tmp_path, unreadable):
+    touch(tmp_path, "a/1.png", "b/2.png", "c/3.png")
+    unreadable(tmp_path / "b")
+    assert listed(tmp_path) == ["a/1.png", "b", "c/3.png"]
+
+
+def test_walk_gives_folders_and_files_and_says_what_is_unreadable(tmp_path, unreadable):
+    touch(tmp_path, "b/2.png", "a/1.txt", "top.png")
+    unreadable(tmp_path / "b")
+    assert list(walk(tmp_path)) == [
+        (tmp_path, ["a", "b"], ["top.png"]),
+        (tmp_path / "a", [], ["1.txt"]),
+        (tmp_path / "b", [], None),
+    ]

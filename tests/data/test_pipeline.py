@@ -1,0 +1,226 @@
+"""Training batches: the same whatever reads them, every example once an epoch, augmented over the whole range."""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lfm_jax import config
+from lfm_jax.data.images import ImageError
+from lfm_jax.data.pipeline import TrainPipeline, augment
+from lfm_jax.data.sources import Example
+from lfm_jax.errors import DataError
+
+HEIGHT, WIDTH = 7, 6
+
+
+class Drawn:
+    """Examples whose pixels are (row, column, index); those in `broken` cannot be decoded."""
+
+    name = "drawn"
+
+    def __init__(self, size=10, broken=(), shape=(HEIGHT, WIDTH)):
+        self.examples = [Example(f"{index}.png", index % 2) for index in range(size)]
+        self.broken, self.shape = set(broken), shape
+
+    def image(self, index):
+        if index in self.broken:
+            raise ImageError("truncated")
+        rows, columns = np.indices(self.shape)
+        return Image.fromarray(np.stack([rows, columns, np.full(self.shape, index)], -1).astype(np.uint8))
+
+
+def pipeline(source=None, *, seed=0, **fields):
+    data = config.data()
+    data.update({"resize": 0, "crop": 4, "threads": 2, "prefetch": 2, **fields})
+    return TrainPipeline(source or Drawn(), data, seed=seed)
+
+
+def read(batches):
+    """Batches -> all of their rows, one array a key."""
+    batches = list(batches)
+    return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
+
+
+def test_a_batch_holds_pixels_labels_and_which_example():
+    (batch,) = pipeline().batches(0, 1, 8)
+    assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
+        "image": (np.uint8, (8, 4, 4, 3)),
+        "label": (np.float32, (8,)),
+        "index": (np.int32, (8,)),
+    }
+    np.testing.assert_array_equal(batch["label"], batch["index"] % 2)
+    np.testing.assert_array_equal(batch["image"][:, 0, 0, 2], batch["index"])
+
+
+def test_steps_first_to_last_are_given_and_no_more():
+    assert len(list(pipeline().batches(2, 7, 4))) == 5
+
+
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (8, 8), (0, 0)])
+def test_threads_and_read_ahead_change_nothing(threads, prefetch):
+    expected = read(pipeline(threads=2, prefetch=2).batches(0, 6, 4))
+    assert_same(read(pipeline(threads=threads, prefetch=prefetch).batches(0, 6, 4)), expected)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_slices_of_the_processes_make_up_the_global_batch(processes):
+    whole = list(pipeline().batches(1, 4, 8))
+    slices = [list(pipeline().batches(1, 4, 8, process=p, processes=processes)) for p in range(processes)]
+    for step, batch in enumerate(whole):
+        parts = [part[step] for part in slices]
+        assert {len(part["label"]) for part in parts} == {8 // processes}
+        assert_same({key: np.concatenate([part[key] for part in parts]) for key in batch}, batch)
+
+
+@pytest.mark.parametrize("first", [1, 2, 5, 6])
+def test_a_run_resumed_at_any_step_goes_on_as_if_never_stopped(first):
+    whole = read(pipeline().batches(0, 7, 3))
+    resumed = read(pipeline().batches(first, 7, 3))
+    assert_same(resumed, {key: value[3 * first :] for key, value in whole.items()})
+
+
+@given(seed=st.integers(0, 2**31), position=st.integers(0, 10_000))
+@settings(deadline=None, max_examples=20)
+def test_an_example_depends_on_seed_and_position_alone(seed, position):
+    used = pipeline(seed=seed)
+    for other in (position + 1, 0, position + 25):
+        used[other]
+    assert_same(used[position], pipeline(seed=seed)[position])
+
+
+def test_batch_size_only_cuts_the_same_sequence_differently():
+    assert_same(read(pipeline().batches(0, 6, 4)), read(pipeline().batches(0, 2, 12)))
+
+
+@given(size=st.integers(1, 12), seed=st.integers(0, 100), epoch=st.integers(0, 5))
+@settings(deadline=None, max_examples=30)
+def test_every_epoch_has_each_example_once(size, seed, epoch):
+    examples = pipeline(Drawn(size), seed=seed)
+    indices = [int(examples[epoch * size + i]["index"]) for i in range(size)]
+    assert sorted(indices) == list(range(size))
+
+
+def test_a_batch_may_reach_over_the_end_of_an_epoch():
+    indices = read(pipeline().batches(0, 5, 6))["index"]
+    for epoch in indices.reshape(3, 10):
+        assert sorted(epoch) == list(range(10))
+
+
+def test_epochs_and_seeds_differ_in_order():
+    orders = {
+        tuple(read(pipeline(Drawn(20), seed=seed).batches(0, 4, 20))["index"].reshape(4, 20)[e])
+        for seed in (0, 1)
+        for e in range(4)
+    }
+    assert len(orders) == 8
+
+
+def test_every_crop_and_flip_is_drawn_about_as_often():
+    images = read(pipeline(Drawn(50)).batches(0, 24, 100))["image"].astype(int)
+    flipped = images[:, 0, 0, 1] > images[:, 0, -1, 1]
+    seen = collections.Counter(zip(images[:, 0, 0, 0], images[:, 0, :, 1].min(1), flipped, strict=True))
+    every = set(itertools.product(range(HEIGHT - 4 + 1), range(WIDTH - 4 + 1), (False, True)))
+    assert set(seen) == every
+    expected = len(images) / len(every)  # 100; 5 standard deviations are 50
+    assert all(expected / 2 < count < 3 * expected / 2 for count in seen.values())
+
+
+def test_an_example_is_augmented_otherwise_in_the_next_epoch():
+    examples = pipeline(Drawn(1))
+    assert len({examples[epoch]["image"].tobytes() for epoch in range(20)}) > 5
+
+
+def test_without_crop_and_flip_the_image_comes_as_it_is():
+    images = read(pipeline(crop=0, flip=False).batches(0, 3, 10))
+    for image, index in zip(images["image"], images["index"], strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Drawn().image(index)))
+
+
+def test_resize_is_pils_bilinear_without_aspect(noise):
+    data = config.data()
+    data.update(resize=8, crop=0, flip=False)
+    expected = noise(20, 30).resize((8, 8), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(augment(noise(20, 30), data, np.random.default_rng(0)), np.asarray(expected))
+
+
+def test_a_crop_of_the_whole_side_is_the_image(noise):
+    data = config.data()
+    data.update(resize=0, crop=9, flip=False)
+    np.testing.assert_array_equal(augment(noise(9, 9), data, np.random.default_rng(0)), np.asarray(noise(9, 9)))
+
+
+def test_images_below_the_crop_are_refused_with_the_field(noise):
+    data = config.data()
+    data.update(resize=0, crop=8)
+    with pytest.raises(ImageError, match=r"30 x 7 px.*config\.data\.crop = 8"):
+        augment(noise(7, 30), data, np.random.default_rng(0))
+
+
+def test_a_broken_file_gives_way_to_the_next_of_the_epoch():
+    order = read(pipeline().batches(0, 1, 10))["index"].tolist()
+    broken = {order[3], order[4], order[9]}
+    examples = pipeline(Drawn(broken=broken), max_broken_share=0.5)
+    expected = order[:3] + [order[5]] * 3 + order[6:9] + [order[0]]
+    assert read(examples.batches(0, 1, 10))["index"].tolist() == expected
+    assert examples.broken == {f"{index}.png": "truncated" for index in broken}
+
+
+def test_broken_files_leave_the_other_positions_as_they_are():
+    whole, holed = (pipeline(Drawn(broken=broken), max_broken_share=0.5) for broken in ((), (4,)))
+    expected, found = read(whole.batches(0, 3, 10)), read(holed.batches(0, 3, 10))
+    kept = expected["index"] != 4
+    assert_same({key: value[kept] for key, value in found.items()}, {key: value[kept] for key, value in expected.items()})
+    assert 4 not in found["index"]
+
+
+def test_broken_files_do_not_make_batches_depend_on_threads():
+    first, second = (pipeline(Drawn(broken=(1, 5)), threads=threads, max_broken_share=0.5) for threads in (1, 8))
+    assert_same(read(first.batches(0, 5, 4)), read(second.batches(0, 5, 4)))
+
+
+def test_as_many_broken_files_as_the_share_allows_are_left_out():
+    examples = pipeline(Drawn(broken=(1, 5)), max_broken_share=0.2)
+    assert not {1, 5} & set(read(examples.batches(0, 5, 4))["index"].tolist())
+    assert set(examples.broken) == {"1.png", "5.png"}
+
+
+def test_more_broken_files_than_the_share_allows_end_the_run_and_are_named():
+    examples = pipeline(Drawn(broken=(1, 5, 6)), max_broken_share=0.2)
+    with pytest.raises(DataError, match=r"config\.data\.max_broken_share = 0\.2") as refused:
+        list(examples.batches(0, 5, 4))
+    assert "3 of 10" in str(refused.value)
+    assert {f"{index}.png: truncated" for index in (1, 5, 6)} <= {line.strip() for line in str(refused.value).splitlines()}
+
+
+def test_a_file_met_again_counts_once():
+    examples = pipeline(Drawn(broken=(1,)), max_broken_share=0.1)
+    assert len(read(examples.batches(0, 10, 10))["index"]) == 100
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_nothing_but_broken_files_ends_the_run(share):
+    with pytest.raises(DataError):
+        list(pipeline(Drawn(broken=range(10)), max_broken_share=share).batches(0, 1, 4))
+
+
+def test_images_too_small_for_the_crop_count_as_broken():
+    with pytest.raises(DataError, match=r"config\.data\.crop = 16"):
+        list(pipeline(crop=16, max_broken_share=0.0).batches(0, 1, 4))
+
+
+def test_images_of_several_sizes_cannot_be_batched_uncropped_and_the_field_is_named():
+    source = Drawn()
+    source.image = lambda index: Image.new("RGB", (8 + index, 8))
+    with pytest.raises(DataError, match=r"config\.data\.crop"):
+        list(pipeline(source, crop=0).batches(0, 1, 4))

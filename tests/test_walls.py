@@ -1,0 +1,85 @@
+"""Who may import what: the layers of the package, and a core free of TensorFlow and PyTorch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lfm_jax
+
+PACKAGE = Path(lfm_jax.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path, *, top_level_only=False):
+    """Absolute names imported by a file."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def users(package):
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if any(name == package or name.startswith(package + ".") for name in imports(path))
+    }
+
+
+def test_only_checkpoint_imports_orbax():
+    assert users("orbax") == {"checkpoint.py"}
+
+
+def test_only_models_import_flax():
+    assert users("flax")
+    assert all(path.startswith("models/") for path in users("flax"))
+
+
+def test_pytorch_and_tensorflow_are_imported_by_no_module_when_it_loads():
+    assert users("torch") == {"convert/files.py"}
+    assert not users("tensorflow")
+    assert not any("torch" in imports(path, top_level_only=True) for path in FILES)
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("ops", {"lfm_jax.models", "lfm_jax.data", "lfm_jax.config", "flax", "ml_collections"}),
+        ("models", {"lfm_jax.data", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
+        ("data", {"lfm_jax.models", "lfm_jax.ops", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
+        ("convert", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.detector", "lfm_jax.data"}),
+    ],
+)
+def test_nothing_imports_upward(folder, forbidden):
+    files = [path for path in FILES if path.parent == PACKAGE / folder]
+    assert files
+    for path in files:
+        crossed = {name for name in imports(path) for wall in forbidden if name == wall or name.startswith(wall + ".")}
+        assert not crossed, f"{path.relative_to(PACKAGE)} imports {crossed}"
+
+
+def test_importing_the_package_loads_neither_jax_nor_a_device():
+    code = "import sys, lfm_jax; assert 'jax' not in sys.modules; assert 'Detector' in dir(lfm_jax) or lfm_jax.__all__"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_training_stack_works_without_pytorch_and_tensorflow():
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['tensorflow'] = None;"
+        "import lfm_jax.train, lfm_jax.predict, lfm_jax.evaluate, lfm_jax.cli"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(AttributeError, match=r"'Detectr'.*offers Detector, Prediction, load"):
+        _ = lfm_jax.Detectr
