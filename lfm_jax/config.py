@@ -48,7 +48,7 @@ def base() -> ConfigDict:
     config.eval.predict_protocol = "crop256"  # goes into the weights' card: what predict uses unless told otherwise
     config.eval.test = True  # score the test split when training ends, with the best weights and with the last
     config.log_every_steps = 50  # a metrics line; the host waits for the device only then
-    return config
+    return config.lock()
 
 
 def model() -> ConfigDict:
@@ -106,7 +106,7 @@ def optim() -> ConfigDict:
 
 def check(config: ConfigDict) -> None:
     """Raises ConfigError, naming the field, the value and what was expected, for a config that cannot run."""
-    if not config.steps and not config.epochs:
+    if config.steps is None and config.epochs is None:
         raise ConfigError("config.steps and config.epochs are both unset: set one, e.g. --config.epochs=50")
     for field in ("steps", "epochs"):
         if config[field] is not None and config[field] <= 0:

@@ -17,6 +17,10 @@ class WeightsError(UserError):
     """Weights that cannot be used; the message names each key, its shape and what was expected."""
 
 
+class TooSmallError(UserError):
+    """An image with fewer map positions than the network pools."""
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says in one line, its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
+from lfm_jax.errors import TooSmallError
 from lfm_jax.models.layers import torch_uniform
 from lfm_jax.models.snet import SNet
 from lfm_jax.ops.conv import conv1x1
@@ -136,3 +137,13 @@ class Lfm(nn.Module):
     def positions(self, height: int, width: int) -> int:
         """Number of map positions of an image of height x width px; at least `k` are needed."""
         return max(self.backbone.map_side(height), 0) * max(self.backbone.map_side(width), 0)
+
+    def require_size(self, height: int, width: int) -> None:
+        """Raises TooSmallError, with the numbers, for an image that the network cannot take."""
+        positions = self.positions(height, width)
+        if positions < self.k:
+            smallest = next(n for n in range(2, 1 << 16, 2) if self.positions(n, n) >= self.k)
+            raise TooSmallError(
+                f"{width} x {height} px is too small: it gives {positions} map positions and the network pools "
+                f"{self.k}; {smallest} x {smallest} px is the smallest square it can take"
+            )

@@ -23,7 +23,7 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     """
     if images.dtype == jnp.uint8:
         levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
-        table = jnp.asarray((levels - np.float32(mean)) / np.float32(std))
+        table = jnp.asarray((levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32))
         return table[images.astype(jnp.int32), jnp.arange(len(mean))]
     return (images.astype(jnp.float32) / 255.0 - jnp.float32(mean)) / jnp.float32(std)
 
