@@ -18,13 +18,8 @@ from lfm_jax import convert, mesh, models
 from lfm_jax.card import Card
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
-from lfm_jax.errors import UserError
 from lfm_jax.metrics import is_fake, sigmoid
 from lfm_jax.models import Lfm
-
-
-class TooSmallError(UserError):
-    """An image with fewer map positions than the network pools."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +62,11 @@ class Detector:
             sizes = np.tile(np.asarray(images.shape[1:3], np.int32), (len(images), 1))
         sizes = np.asarray(sizes, np.int32)
         for height, width in np.unique(sizes, axis=0):
-            self.require_size(int(height), int(width))
+            self.model.require_size(int(height), int(width))
         rest = -len(images) % self._mesh.size
         images, sizes = (np.concatenate([array, array[:1].repeat(rest, 0)]) if rest else array for array in (images, sizes))
         batch = jax.device_put((images, sizes), mesh.split_batch(self._mesh))
         return _forward(self.model, self.variables, *batch)
-
-    def require_size(self, height: int, width: int) -> None:
-        """Raises TooSmallError, with the numbers, for an image that the network cannot take."""
-        positions = self.model.positions(height, width)
-        if positions < self.model.k:
-            smallest = next(n for n in range(2, 1 << 16, 2) if self.model.positions(n, n) >= self.model.k)
-            raise TooSmallError(
-                f"{width} x {height} px is too small: it gives {positions} map positions and the network pools "
-                f"{self.model.k}; {smallest} x {smallest} px is the smallest square it can take"
-            )
 
     def __call__(self, image: Any, *, protocol: str | None = None) -> Prediction:
         """Path, PIL image or array [H, W, 3] uint8 -> Prediction under `protocol` (the card's where None).

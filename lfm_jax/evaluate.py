@@ -73,7 +73,7 @@ def evaluate(detector: Detector, source: Source, protocols: Sequence[str], *, ba
 def write(evaluation: Evaluation, detector: Detector, source: Source, out: Path) -> None:
     """Evaluation -> files in folder `out` (see the module's head)."""
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / "predictions.tsv", "w", newline="") as file:
+    with open(out / "predictions.tsv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, PREDICTION_COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(evaluation.predictions)

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from lfm_jax.data.sources import open_files
 from lfm_jax.detector import Detector
+from lfm_jax.errors import DataError
 from lfm_jax.progress import progress
 from lfm_jax.scoring import score
 
@@ -26,6 +27,8 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """Files, and folders searched through -> one record for each, in order."""
     source = open_files(paths)
+    if not source.examples:
+        raise DataError(f"no image files in {', '.join(map(str, paths))}")
     scored = score(detector, source, protocol, batch_size=batch_size, threads=threads)
     for item in progress(scored, total=len(source.examples), what="scored"):
         path = source.examples[item.index].path
@@ -52,6 +55,7 @@ def write(records: Iterable[dict[str, Any]], format: str, out: TextIO) -> tuple[
             scored += 1
         if table:
             table.writerow(record)
+            out.flush()
         elif format == "jsonl":
             print(json.dumps(record, ensure_ascii=False), file=out, flush=True)
         elif "error" not in record:

@@ -11,9 +11,7 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def progress(
-    items: Iterable[T], *, total: int, what: str, unit: str = "image", done: int = 0, lines: bool = True
-) -> Iterator[T]:
+def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", done: int = 0, lines: bool = True) -> Iterator[T]:
     """Pass `items` on, showing how many of `total` have come by (`done` of them before this call).
 
     `lines` False: a bar or nothing, for a loop that writes lines of its own.

@@ -15,7 +15,8 @@ import numpy as np
 from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources import Source
-from lfm_jax.detector import Detector, TooSmallError
+from lfm_jax.detector import Detector
+from lfm_jax.errors import TooSmallError
 
 BATCH_SIDE = 256  # `batch_size` is of images this size; larger ones come in smaller batches
 MAX_PIXELS = 1 << 24  # of one image after the protocol; the first activations take 256 bytes a pixel
@@ -50,7 +51,7 @@ def score(detector: Detector, source: Source, protocol: str, *, batch_size: int 
 
 def bucket(side: int) -> int:
     """Side to pad to: at most 1/8 larger, eight to the octave, multiples of 32. Bounds the compilations."""
-    step = max(32, 1 << (side.bit_length() - 4))
+    step = max(32, (1 << side.bit_length()) >> 4)
     return -(-side // step) * step
 
 
@@ -60,7 +61,7 @@ def _score_by_size(
     def load(index: int) -> Loaded:
         return _load(detector, source, protocol, index)
 
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * batch_size)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * batch_size, threads))
     loaded = grain.MapDataset.range(len(source.examples)).map(load).to_iter_dataset(options)
     in_flight: collections.deque[tuple[list[Scored], jax.Array]] = collections.deque()
     for group in _groups(loaded, batch_size):
@@ -94,7 +95,7 @@ def _load(detector: Detector, source: Source, protocol: protocols.Protocol, inde
         image = source.image(index)
         scored.width, scored.height = image.size
         pixels = protocol(image)
-        detector.require_size(*pixels.shape[:2])
+        detector.model.require_size(*pixels.shape[:2])
         if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
             raise ImageError(
                 f"{pixels.shape[1]} x {pixels.shape[0]} px under protocol {protocol.name} is over the limit of "

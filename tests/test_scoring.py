@@ -165,8 +165,8 @@ def test_the_default_network_takes_48_px_and_says_so_of_47():
     assert item.logit is None
     assert "47 x 47 px is too small" in item.error
     assert "48 x 48 px is the smallest" in item.error
-    detector.require_size(48, 48)
-    detector.require_size(49, 49)
+    detector.model.require_size(48, 48)
+    detector.model.require_size(49, 49)
 
 
 def test_an_image_over_the_limit_is_refused_with_the_way_out(given_logits):
