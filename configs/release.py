@@ -6,7 +6,6 @@ Data as for configs/paper.py. Not yet run to its end by this project, so no scor
 """
 
 from ml_collections import ConfigDict
-
 from paper import get_config as paper
 
 

@@ -7,7 +7,6 @@ rank dropout) ran in evaluation mode after that. An inference from the file, not
 """
 
 from ml_collections import ConfigDict
-
 from release import get_config as release
 
 

@@ -5,12 +5,14 @@ Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage
 
 import argparse
 import difflib
+import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from lfm_jax import __version__
 from lfm_jax.errors import ConfigError, UserError
@@ -26,9 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, verbs = build_parser()
     if argv and not argv[0].startswith("-") and argv[0] not in verbs:
         parser.error(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs)}: expected one of {', '.join(verbs)}")
+    verb = verbs.get(argv[0]) if argv else None
+    refuse(verb or parser, unknown_options(verb or parser, argv))
     args, rest = parser.parse_known_args(argv)
     try:
-        return args.run(args, rest)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes for programmers
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="surrogateescape")  # file names of any encoding
+            status = args.run(args, rest)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return USAGE
@@ -85,6 +95,8 @@ def run_evaluate(args: argparse.Namespace, rest: list[str]) -> int:
 
     names = [protocols.parse(name).name for name in args.protocol.split(",")]
     source, detector = open_folder(args.data), load(args.weights)
+    if args.out:
+        make_folder(args.out)
     evaluation = evaluate.evaluate(detector, source, names, batch_size=args.batch_size, threads=args.threads)
     if args.out:
         evaluate.write(evaluation, detector, source, Path(args.out))
@@ -110,9 +122,25 @@ def run_predict(args: argparse.Namespace, rest: list[str]) -> int:
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     records = predict.predict(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
-    with open(args.out, "w", newline="") if args.out else nullcontext(sys.stdout) as out:
+    with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
         _, failed = predict.write(records, args.format, out)
     return report_failures(failed)
+
+
+def open_out(path: str) -> TextIO:
+    """File to write, names of any encoding included. Raises UserError."""
+    try:
+        return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"--out={path}: {error.strerror}") from None
+
+
+def make_folder(path: str) -> None:
+    """Before the work, so that nothing is scored for a folder that cannot be. Raises UserError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={path}: {error.strerror}") from None
 
 
 def convert_arguments(verb: argparse.ArgumentParser) -> None:
@@ -166,17 +194,33 @@ def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]
         refuse(parser, left)
         return values.config
     except (AttributeError, KeyError) as error:
+        if "get_config" in str(error):
+            raise ConfigError(f"--config={path}: a preset needs a function get_config() -> ConfigDict") from None
         raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
+    except SyntaxError as error:
+        raise ConfigError(f"--config={path}: line {error.lineno}: {error.msg}") from None
     except (flags.Error, OSError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
+
+
+def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Options in `argv` that `parser` does not have; argparse itself would name a missing one first."""
+    ours = argv[: argv.index("--")] if "--" in argv else argv
+    known = option_names(parser)
+    options = [arg.split("=")[0] for arg in ours if arg.startswith("--")]
+    return [option for option in options if option not in known and not option.startswith("--config.")]
 
 
 def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
     """Usage error for arguments that nobody takes, with the nearest name."""
     if unknown:
         name = unknown[0].split("=")[0]
-        known = [option for action in parser._actions for option in action.option_strings]
-        parser.error(f"unknown argument {name}{nearest(name, known)}")
+        parser.error(f"unknown argument {name}{nearest(name, option_names(parser))}")
+
+
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """All options that a parser takes."""
+    return [option for action in parser._actions for option in action.option_strings]
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:

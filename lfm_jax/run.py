@@ -18,8 +18,10 @@ from lfm_jax import config as config_lib
 from lfm_jax import convert, mesh, models, optim
 from lfm_jax.card import Card
 from lfm_jax.checkpoint import Checkpoints
+from lfm_jax.data import protocols
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources import Source, has_test, open_split
+from lfm_jax.errors import ConfigError, TooSmallError, UserError
 from lfm_jax.models import Lfm
 from lfm_jax.progress import say
 from lfm_jax.rng import Stream, step_key
@@ -54,6 +56,11 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
       UserError: naming the field.
     """
     config_lib.check(config)
+    for field in ("protocol", "predict_protocol"):
+        try:
+            protocols.parse(config.eval[field])
+        except UserError as error:
+            raise ConfigError(f"config.eval.{field}: {error}") from None
     devices = mesh.data_mesh()
     mesh.check_batch_size(config.batch_size, devices)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
@@ -62,11 +69,17 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
     tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch)
     say(f"{steps} steps of {config.batch_size} images on {devices.size} device(s); an epoch is {steps_per_epoch:.1f} steps")
+    model = models.build(config.model)
+    if config.data.crop:
+        try:
+            model.require_size(config.data.crop, config.data.crop)
+        except TooSmallError as error:
+            raise ConfigError(f"config.data.crop: {error}") from None
     return Run(
         config=config,
         workdir=workdir,
         devices=devices,
-        model=models.build(config.model),
+        model=model,
         tx=tx,
         schedule=schedule,
         pipeline=TrainPipeline(train_set, config.data, seed=config.seed),

@@ -73,10 +73,18 @@ def test_importing_the_package_loads_neither_jax_nor_a_device():
 
 
 def test_the_training_stack_works_without_pytorch_and_tensorflow():
-    code = (
-        "import sys; sys.modules['torch'] = sys.modules['tensorflow'] = None;"
-        "import lfm_jax.train, lfm_jax.predict, lfm_jax.evaluate, lfm_jax.cli"
-    )
+    code = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "tensorflow"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import lfm_jax.cli, lfm_jax.evaluate, lfm_jax.predict, lfm_jax.train
+assert not {"torch", "tensorflow"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
