@@ -12,7 +12,7 @@ from lfm_jax.config import base
 
 def get_config() -> ConfigDict:
     config = base()
-    config.steps = 800
+    config.steps = 1200
     config.batch_size = 16
     config.model.widths, config.model.maps = (16, 32, 32, 64), 16
     config.data.source = "synthetic"
@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     config.data.synthetic.side = 96
     config.optim.lr, config.optim.schedule, config.optim.warmup_steps = 5e-3, "cosine", 50
     config.eval.protocol = "native"
-    config.eval.every_steps = config.checkpoint.every_steps = 200
+    config.eval.every_steps = config.checkpoint.every_steps = 300
     return config
