@@ -2,7 +2,7 @@
 
     lfm train --config=configs/tiny.py --workdir=runs/tiny
 
-Two CPU cores, four and a half minutes beside other work: test AP 97.3 over eight unseen generators (seed 0).
+Two CPU cores, 3 min 53 s: test AP 97.8, ACC 87.1 over eight unseen generators (seed 0).
 """
 
 from ml_collections import ConfigDict
