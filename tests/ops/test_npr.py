@@ -10,10 +10,11 @@ from hypothesis.extra import numpy as hnp
 
 from lfm_jax.ops.npr import crop_to_even, normalize, npr_residual
 
+# Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
 IMAGES = hnp.arrays(
     np.float32,
     st.sampled_from([(1, 2, 2, 1), (2, 5, 4, 3), (1, 7, 9, 3), (1, 8, 6, 2)]),  # few shapes: each is compiled anew
-    elements=st.floats(-4, 4, width=32),
+    elements=st.floats(-4, 4, width=16),
 )
 
 
