@@ -1,9 +1,10 @@
-"""The spatial operations of SNet, with gradients that are fast on the backend at hand.
+"""The spatial operations of SNet, with gradients that are fast on the platform that they are compiled for.
 
 In: activations [B, H, W, C]. Both look right and down only (VALID, aligned), which is what makes an image
 padded at its right and bottom give the values of the image alone. The forward pass is XLA's own everywhere.
 On CPU its gradients of a 2 x 2 convolution (an unpacked correlation) and of `reduce_window` (a serial
 scatter) are several times slower than the matrix products and selects written here; elsewhere they are not.
+The choice is made when a program is lowered, so that one compiled ahead for another platform gets that one's.
 """
 
 import jax
@@ -12,12 +13,10 @@ import numpy as np
 from jax import lax
 
 
-def conv2x2(x: jax.Array, kernel: jax.Array, *, own_gradient: bool | None = None) -> jax.Array:
-    """x [B, H, W, C], kernel [2, 2, C, O] -> [B, H - 1, W - 1, O]: stride 1, VALID.
-
-    `own_gradient` None: chosen by backend.
-    """
-    return (_conv2x2_own if _on_cpu(own_gradient) else _conv2x2)(x, kernel)
+@jax.custom_vjp
+def conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [B, H, W, C], kernel [2, 2, C, O] -> [B, H - 1, W - 1, O]: stride 1, VALID."""
+    return _conv2x2(x, kernel)
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -25,12 +24,13 @@ def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.matmul(x, kernel, precision=_precision(x), preferred_element_type=jnp.float32)
 
 
-def max_pool2x2(x: jax.Array, *, own_gradient: bool | None = None) -> jax.Array:
+@jax.custom_vjp
+def max_pool2x2(x: jax.Array) -> jax.Array:
     """x [B, H, W, C] -> [B, H // 2, W // 2, C]: stride 2, an odd last row or column is left out.
 
-    The gradient goes to the first maximum of a window. `own_gradient` None: chosen by backend.
+    The gradient goes to the first maximum of a window.
     """
-    return (_max_pool2x2_own if _on_cpu(own_gradient) else _max_pool2x2)(x)
+    return _max_pool2x2(x)
 
 
 def _conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -38,8 +38,7 @@ def _conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout, precision=_precision(x))
 
 
-def _conv2x2_gradient(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
+def _conv2x2_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     bordered = jnp.pad(grad, ((0, 0), (1, 1), (1, 1), (0, 0)))
     x_grad = _conv2x2(bordered, kernel[::-1, ::-1].swapaxes(2, 3))
     # Flattened first: as an einsum over b, h and w this is no plain matrix product to XLA, and 3 times slower.
@@ -49,8 +48,8 @@ def _conv2x2_gradient(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tu
     return x_grad, jnp.stack(products).reshape(kernel.shape)
 
 
-_conv2x2_own = jax.custom_vjp(_conv2x2)
-_conv2x2_own.defvjp(lambda x, kernel: (_conv2x2(x, kernel), (x, kernel)), _conv2x2_gradient)
+def _conv2x2_stock_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.vjp(_conv2x2, x, kernel)[1](grad)
 
 
 def _max_pool2x2(x: jax.Array) -> jax.Array:
@@ -76,14 +75,20 @@ def _max_pool2x2_gradient(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
     return (jnp.pad(x_grad, left_out),)
 
 
-_max_pool2x2_own = jax.custom_vjp(_max_pool2x2)
-_max_pool2x2_own.defvjp(lambda x: (_max_pool2x2(x), x), _max_pool2x2_gradient)
-
-
-def _on_cpu(own_gradient: bool | None) -> bool:
-    return jax.default_backend() == "cpu" if own_gradient is None else own_gradient
+def _max_pool2x2_stock_gradient(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+    return jax.vjp(_max_pool2x2, x)[1](grad)
 
 
 def _precision(x: jax.Array) -> lax.Precision:
     """float32 means float32: the default of GPU and TPU would round the factors to fewer bits."""
     return lax.Precision.HIGHEST if x.dtype == jnp.float32 else lax.Precision.DEFAULT
+
+
+conv2x2.defvjp(
+    lambda x, kernel: (_conv2x2(x, kernel), (x, kernel)),
+    lambda saved, grad: lax.platform_dependent(*saved, grad, cpu=_conv2x2_gradient, default=_conv2x2_stock_gradient),
+)
+max_pool2x2.defvjp(
+    lambda x: (_max_pool2x2(x), x),
+    lambda x, grad: lax.platform_dependent(x, grad, cpu=_max_pool2x2_gradient, default=_max_pool2x2_stock_gradient),
+)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lfm_jax.ops import conv
 from lfm_jax.ops.conv import conv1x1, conv2x2, max_pool2x2
 
 
@@ -12,47 +13,53 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+def both(own, stock, *args):
+    """Leaves of the same gradient, as compiled for CPU and as compiled for other platforms."""
+    return zip(own(*args), stock(*args), strict=True)
+
+
 @pytest.mark.parametrize("size", [(6, 7), (2, 2), (9, 4)])
-def test_own_and_stock_convolution_agree_forward_and_backward(size):
+def test_both_gradients_of_the_convolution_agree(size):
     x, kernel, cotangent = normal(0, 2, *size, 3), normal(1, 2, 2, 3, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
-
-    def run(own):
-        value, pull_back = jax.vjp(lambda x, kernel: conv2x2(x, kernel, own_gradient=own), x, kernel)
-        return value, *pull_back(cotangent)
-
-    for stock, own in zip(run(False), run(True), strict=True):
-        np.testing.assert_allclose(stock, own, rtol=1e-5, atol=1e-5)
+    for own, stock in both(conv._conv2x2_gradient, conv._conv2x2_stock_gradient, x, kernel, cotangent):
+        np.testing.assert_allclose(own, stock, rtol=1e-5, atol=1e-5)
+    given = jax.vjp(conv2x2, x, kernel)[1](cotangent)
+    for leaf, stock in zip(given, conv._conv2x2_stock_gradient(x, kernel, cotangent), strict=True):
+        np.testing.assert_allclose(leaf, stock, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
 @pytest.mark.parametrize("ties", [False, True])
-def test_own_and_stock_max_pool_agree_forward_and_backward(size, ties):
+def test_both_gradients_of_the_max_pool_agree(size, ties):
     x = normal(0, 2, *size, 3)
     if ties:
         x = x.round()
     cotangent = normal(1, 2, size[0] // 2, size[1] // 2, 3)
-
-    def run(own):
-        value, pull_back = jax.vjp(lambda x: max_pool2x2(x, own_gradient=own), x)
-        return value, *pull_back(cotangent)
-
-    for stock, own in zip(run(False), run(True), strict=True):
-        np.testing.assert_array_equal(stock, own)
+    for own, stock in both(conv._max_pool2x2_gradient, conv._max_pool2x2_stock_gradient, x, cotangent):
+        np.testing.assert_array_equal(own, stock)
+    np.testing.assert_array_equal(jax.vjp(max_pool2x2, x)[1](cotangent)[0], stock)
 
 
-def test_own_max_pool_loses_no_gradient_when_its_input_is_fused_with_it():
+def test_max_pool_loses_no_gradient_when_its_input_is_fused_with_it():
     """Compiled behind other operations, x may be computed twice with different rounding."""
     x, scale, cotangent = normal(0, 2, 64, 64, 8), normal(1, 8), normal(2, 2, 31, 31, 8)
     kernel = normal(3, 2, 2, 8, 8)
 
-    def gradient(own):
+    def gradient(convolve, pool):
         def loss(x):
-            y = jax.nn.relu((conv2x2(x, kernel, own_gradient=own) - x.mean()) * scale + 0.1)
-            return (max_pool2x2(y, own_gradient=own) * cotangent).sum()
+            y = jax.nn.relu((convolve(x, kernel) - x.mean()) * scale + 0.1)
+            return (pool(y) * cotangent).sum()
 
         return jax.jit(jax.grad(loss))(x)
 
-    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(gradient(conv2x2, max_pool2x2), gradient(conv._conv2x2, conv._max_pool2x2), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("platform", "scatters"), [("cpu", False), ("tpu", True), ("cuda", True)])
+def test_the_gradient_is_chosen_by_the_platform_that_a_program_is_lowered_for(platform, scatters):
+    step = jax.jit(jax.grad(lambda x: max_pool2x2(x).sum()))
+    lowered = step.trace(normal(0, 1, 4, 4, 2)).lower(lowering_platforms=(platform,))
+    assert ("select_and_scatter" in lowered.as_text()) == scatters
 
 
 def test_max_pool_takes_the_largest_of_each_aligned_window():
