@@ -7,8 +7,11 @@ In: TrainState, card, config. Out: the same, on any devices. Saves are asynchron
 so that a killed run leaves only whole ones.
 """
 
+import errno
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lfm_jax import mesh
 from lfm_jax.card import Card
-from lfm_jax.errors import WeightsError, first_line
+from lfm_jax.errors import CheckpointError, WeightsError, first_line
 from lfm_jax.state import TrainState
 
 log = logging.getLogger(__name__)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Checkpoints:
@@ -31,24 +36,46 @@ class Checkpoints:
         folder = workdir.absolute() / "checkpoints"
         self._last = _manager(folder / "last", keep)
         self._best = _manager(folder / "best", 1)
+        self._damaged: set[int] = set()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._last.close()
-        self._best.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            self.wait()
+        except CheckpointError:
+            if kind is None:  # else the error under way says more
+                raise
+        for manager in (self._last, self._best):
+            manager.close()
+
+    def wait(self) -> None:
+        """Until every save under way is whole.
+
+        Raises (as the saves do, for the one before):
+          CheckpointError: it could not be written.
+        """
+        for manager in (self._last, self._best):
+            with _writing(manager):
+                manager.wait_until_finished()
 
     def save_last(self, step: int, state: TrainState, card: Card, config: Mapping[str, Any]) -> None:
         """Keep `state` to resume from, unless this step is kept already."""
-        if step not in self._last.all_steps():
-            arrays = {"weights": _weights(state), "optimizer": state.opt_state}
+        if step in self._last.all_steps() and step not in self._damaged:
+            return
+        arrays = {"weights": _weights(state), "optimizer": state.opt_state}
+        with _writing(self._last):
+            if step in self._damaged:
+                self._last.delete(step)
+                self._damaged.remove(step)
             self._last.save(step, args=_composite(arrays, card=asdict(card), config=dict(config)))
 
     def save_best(self, step: int, state: TrainState, card: Card, metrics: Mapping[str, Any]) -> None:
         """Replace the val-best weights."""
         arrays = {"weights": _weights(state)}
-        self._best.save(step, args=_composite(arrays, card=asdict(card), metrics=dict(metrics)))
+        with _writing(self._best):
+            self._best.save(step, args=_composite(arrays, card=asdict(card), metrics=dict(metrics)))
 
     def best_metrics(self) -> dict[str, Any]:
         """Validation metrics of the best checkpoint, {} if there is none."""
@@ -57,11 +84,11 @@ class Checkpoints:
 
     def best_weights(self) -> tuple[Any, Card]:
         """Variables and card of the best checkpoint."""
-        self._best.wait_until_finished()
+        self.wait()
         return _read(Path(self._best.directory) / str(self._best.latest_step()))
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Newest whole checkpoint as arrays like those of `like` (shapes, shardings), and its config.
+        """Newest whole checkpoint as arrays like `like` (shapes, shardings; nothing of its own needs to exist), and its config.
 
         A damaged one is passed over with a warning that names it. None: nothing to resume from.
         """
@@ -77,11 +104,13 @@ class Checkpoints:
                 )
             except Exception as error:  # as in _read
                 damaged = self._last.directory / str(step)
+                self._damaged.add(step)
                 log.warning("checkpoint %s cannot be restored, passed over: %s", damaged, first_line(error))
                 continue
             weights = restored["weights"]
-            step_array = jax.device_put(np.int32(step), like.step.sharding)
-            return TrainState(step_array, weights["params"], weights["batch_stats"], restored["optimizer"]), config
+            return TrainState(
+                mesh.place(np.int32(step), like.step.sharding), weights["params"], weights["batch_stats"], restored["optimizer"]
+            ), config
         return None
 
 
@@ -123,6 +152,20 @@ def _read(folder: Path) -> tuple[dict[str, Any], Card]:
         return weights, Card(**json.restore(folder / "card"))
     except Exception as error:  # orbax raises many kinds for one damaged file
         raise WeightsError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
+
+
+@contextmanager
+def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+    """What goes wrong inside, or went wrong with the save under way, becomes a CheckpointError."""
+    try:
+        yield
+    except Exception as error:  # the file system's error comes wrapped in those of two libraries
+        reason = next((strerror for strerror in map(os.strerror, DISK_ERRORS) if strerror in str(error)), first_line(error))
+        kept = ", ".join(map(str, sorted(manager.all_steps(read=True)))) or "none"
+        raise CheckpointError(
+            f"a checkpoint could not be written to {manager.directory}: {reason}. Whole ones there, from before: {kept}. "
+            "Make room and run the same command again"
+        ) from None
 
 
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:

@@ -1,6 +1,7 @@
 """`lfm <verb>`: parses, calls one function, prints.
 
-Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage or input to mend; 1 a fault.
+Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage or input to mend; 1 a fault;
+143 told to stop (SIGTERM), with a checkpoint saved.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from lfm_jax import __version__
-from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.errors import CheckpointError, ClusterError, ConfigError, PreemptedError, UserError
 
-SOME_FAILED, USAGE = 3, 2
+FAULT, USAGE, SOME_FAILED = 1, 2, 3
+INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
 WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224"
 
@@ -42,9 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return USAGE
-    except FloatingPointError as error:
+    except (FloatingPointError, ClusterError) as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
-        return 1
+        return FAULT
+    except CheckpointError as error:
+        print(f"lfm {args.verb}: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(FAULT)  # the writer's unfinished coroutines would bury that line in complaints as Python ends
+    except PreemptedError as stop:
+        print(f"lfm {args.verb}: {stop}", file=sys.stderr)
+        return TERMINATED
+    except KeyboardInterrupt:
+        print(f"\nlfm {args.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # `lfm predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -63,17 +75,16 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
 
 def train_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
-    verb.add_argument(
-        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
-    )
+    add_config_arguments(verb)
     verb.add_argument("--workdir", required=True, metavar="DIR", help="checkpoints, metrics and results; run again to resume")
+    add_cluster_arguments(verb)
 
 
 def run_train(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
     from lfm_jax.train import train_and_evaluate
 
+    join_cluster(args)
     train_and_evaluate(config, args.workdir)
     return 0
 
@@ -84,20 +95,24 @@ def evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
     verb.add_argument("--out", metavar="DIR", help="for results.json, table.md, predictions.tsv and examples.png")
     add_speed_arguments(verb)
+    add_cluster_arguments(verb)
 
 
 def run_evaluate(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import evaluate
+    from lfm_jax import distributed, evaluate
     from lfm_jax.data import protocols
     from lfm_jax.data.sources import open_folder
     from lfm_jax.detector import load
 
     names = [protocols.parse(name).name for name in args.protocol.split(",")]
+    join_cluster(args)
     source, detector = open_folder(args.data), load(args.weights)
     if args.out:
         make_folder(args.out)
     evaluation = evaluate.evaluate(detector, source, names, batch_size=args.batch_size, threads=args.threads)
+    if not distributed.is_main():
+        return SOME_FAILED if evaluation.errors else 0
     if args.out:
         evaluate.write(evaluation, detector, source, Path(args.out))
     print(evaluation.table())
@@ -157,10 +172,28 @@ def run_convert(args: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+def compile_arguments(verb: argparse.ArgumentParser) -> None:
+    add_config_arguments(verb)
+    verb.add_argument("--topology", required=True, metavar="T", help="v5e:16x16, v4:2x2x2, ... (needs libtpu, no TPU), or cpu:8")
+
+
+def run_compile(args: argparse.Namespace, rest: list[str]) -> int:
+    config = load_config(args.parser, args.config, rest)
+    from lfm_jax import aot
+
+    compilation = aot.compile_for(config, args.topology)
+    print(compilation.table())
+    if compilation.fits:
+        return 0
+    print(f"\nlfm compile: {compilation.topology} does not hold it: try config.accumulate or config.model.remat", file=sys.stderr)
+    return FAULT
+
+
 VERBS = {
     "train": (train_arguments, run_train, "train a detector, or resume its training, and test it"),
     "evaluate": (evaluate_arguments, run_evaluate, "accuracy and AP on labelled folders"),
     "predict": (predict_arguments, run_predict, "score images: real or AI-generated"),
+    "compile": (compile_arguments, run_compile, "compile a training config for devices that are not here"),
     "convert": (convert_arguments, run_convert, "convert weights between PyTorch, safetensors and checkpoints"),
 }
 
@@ -170,9 +203,44 @@ def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that decode images, default 8")
 
 
+def add_config_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
+    verb.add_argument(
+        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
+    )
+
+
+def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, to run as one of several processes by hand")
+    verb.add_argument("--num_processes", type=positive, metavar="N", help="how many there are")
+    verb.add_argument("--process_id", type=whole, metavar="I", help="which of them this is, from 0")
+    verb.add_argument("--cluster", default="auto", choices=("auto", "slurm", "tpu", "none"), help="default auto; launch/README.md")
+
+
+def join_cluster(args: argparse.Namespace) -> None:
+    """Before anything touches a device."""
+    from lfm_jax import distributed
+
+    found = distributed.find_cluster(
+        os.environ,
+        coordinator=args.coordinator,
+        num_processes=args.num_processes,
+        process_id=args.process_id,
+        method=args.cluster,
+    )
+    distributed.join(found)
+
+
+def whole(text: str) -> int:
+    """Type of an option that numbers something, from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number")
+    return int(text)
+
+
 def positive(text: str) -> int:
     """Type of an option that counts something."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
 

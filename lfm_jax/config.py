@@ -5,12 +5,13 @@ It lives in the package, not in configs/, so that a preset file anywhere on disk
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lfm_jax.errors import ConfigError
+from lfm_jax.errors import ConfigError, UserError
 
 # Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
 MAY_CHANGE = (
@@ -20,6 +21,9 @@ MAY_CHANGE = (
     "checkpoint.",
     "eval.",
     "log_every_steps",
+    "profile_steps",
+    "shard_state",
+    "model.remat",
     "data.root",
     "data.test_root",
     "data.threads",
@@ -35,12 +39,14 @@ def base() -> ConfigDict:
     config.steps = config_dict.placeholder(int)  # length of the run; where set, it wins over epochs
     config.epochs = config_dict.placeholder(float)  # length of the run in passes over the training split
     config.batch_size = 32  # global: over all devices and processes
+    config.accumulate = 1  # parts of a batch that pass one after another, to save memory; BatchNorm sees a part at a time
+    config.shard_state = False  # split parameters and optimizer over the devices too; worth it for networks far larger than LFM
     config.init_from = ""  # weights to start from: .pth, .safetensors, workdir or checkpoint; "" is from scratch
     config.model = model()
     config.data = data()
     config.optim = optim()
     config.freeze_bn_after_steps = -1  # from here BatchNorm uses its running averages, rank dropout off; -1 never
-    config.checkpoint = ConfigDict({"every_steps": 1000, "keep": 2})  # newest kept; the val-best is kept apart
+    config.checkpoint = checkpoint()
     config.eval = ConfigDict()
     config.eval.every_steps = 1000  # validation, and with it the choice of the best checkpoint
     config.eval.batch_size = 32
@@ -48,7 +54,17 @@ def base() -> ConfigDict:
     config.eval.predict_protocol = "crop256"  # goes into the weights' card: what predict uses unless told otherwise
     config.eval.test = True  # score the test split when training ends, with the best weights and with the last
     config.log_every_steps = 50  # a metrics line; the host waits for the device only then
+    config.profile_steps = (0, 0)  # trace these steps (from, up to) into WORKDIR/profile, for TensorBoard or Perfetto
     return config.lock()
+
+
+def checkpoint() -> ConfigDict:
+    """When to save what to resume from. A run told to stop (SIGTERM) saves as well."""
+    config = ConfigDict()
+    config.every_steps = 1000
+    config.every_minutes = 0.0  # also when so long has gone by, looked at where a metrics line is due; 0 never
+    config.keep = 2  # the newest; the val-best is kept apart
+    return config
 
 
 def model() -> ConfigDict:
@@ -67,6 +83,7 @@ def model() -> ConfigDict:
     config.mean = (0.485, 0.456, 0.406)  # ImageNet's, on RGB in [0, 1]
     config.std = (0.229, 0.224, 0.225)
     config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and logits stay float32
+    config.remat = False  # compute the blocks' activations again in the backward pass: slower, less memory
     return config
 
 
@@ -92,6 +109,8 @@ def optim() -> ConfigDict:
     config = ConfigDict()
     config.name = "adam"  # or adamw
     config.lr = 1e-4
+    config.lr_scaling = "none"  # or linear, sqrt: lr times (batch_size / base_batch_size), or its root
+    config.base_batch_size = 32  # that `lr` was found with
     config.b1, config.b2, config.eps = 0.9, 0.999, 1e-8
     config.weight_decay = 0.0  # adamw only
     config.schedule = "staircase"  # or constant, cosine
@@ -114,10 +133,21 @@ def check(config: ConfigDict) -> None:
     for field in ("checkpoint.every_steps", "checkpoint.keep", "eval.every_steps", "eval.batch_size", "log_every_steps"):
         if get(config, field) < 1:
             raise ConfigError(f"config.{field} = {get(config, field)}: expected at least 1")
+    if config.checkpoint.every_minutes < 0:
+        raise ConfigError(f"config.checkpoint.every_minutes = {config.checkpoint.every_minutes}: expected 0 (never) or more")
     if config.data.source not in ("folder", "synthetic"):
         raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder or synthetic")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
+
+
+@contextmanager
+def blamed(field: str) -> Iterator[None]:
+    """A UserError raised inside becomes a ConfigError that names `field`."""
+    try:
+        yield
+    except UserError as error:
+        raise ConfigError(f"{field}: {error}") from None
 
 
 def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:

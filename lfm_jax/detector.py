@@ -36,11 +36,11 @@ class Prediction:
 
 
 class Detector:
-    """A network with its weights on the devices at hand; the batch is split over them."""
+    """A network with its weights on the devices of this process; the batch is split over them."""
 
     def __init__(self, model: Lfm, variables: dict[str, Any], card: Card):
         self.model, self.card = model, card
-        self._mesh = mesh.data_mesh()
+        self._mesh = mesh.data_mesh(jax.local_devices())
         self.variables = jax.device_put(variables, mesh.replicated(self._mesh))
 
     def logits(self, images: Any, *, sizes: Any = None) -> np.ndarray:
@@ -66,7 +66,7 @@ class Detector:
         rest = -len(images) % self._mesh.size
         images, sizes = (np.concatenate([array, array[:1].repeat(rest, 0)]) if rest else array for array in (images, sizes))
         batch = jax.device_put((images, sizes), mesh.split_batch(self._mesh))
-        return _forward(self.model, self.variables, *batch)
+        return forward(self.model, self.variables, *batch)
 
     def __call__(self, image: Any, *, protocol: str | None = None) -> Prediction:
         """Path, PIL image or array [H, W, 3] uint8 -> Prediction under `protocol` (the card's where None).
@@ -95,7 +95,8 @@ def load(path: str | os.PathLike[str]) -> Detector:
 
 # One compilation per model and batch shape, shared by all detectors.
 @functools.partial(jax.jit, static_argnums=0)
-def _forward(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+def forward(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    """images uint8 [B, H, W, 3], sizes [B, 2] -> logits float32 [B]."""
     output: Any = model.apply(variables, images, sizes=sizes)
     return output.logits
 

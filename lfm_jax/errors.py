@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: the command line prints them without a traceback."""
+"""Errors that the command line prints without a traceback: most are the user's to mend."""
 
 
 class UserError(ValueError):
@@ -19,6 +19,18 @@ class WeightsError(UserError):
 
 class TooSmallError(UserError):
     """An image with fewer map positions than the network pools."""
+
+
+class ClusterError(RuntimeError):
+    """Other processes could not be joined, or have gone."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written; says why, and which ones are there."""
+
+
+class PreemptedError(Exception):
+    """The run was told to stop, and has saved a checkpoint."""
 
 
 def first_line(error: Exception) -> str:

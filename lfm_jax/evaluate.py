@@ -19,8 +19,7 @@ from lfm_jax import plots
 from lfm_jax.data.sources import Example, Source
 from lfm_jax.detector import Detector
 from lfm_jax.metrics import METRICS, detection_metrics, mean_of, sigmoid
-from lfm_jax.progress import progress
-from lfm_jax.scoring import Scored, score
+from lfm_jax.scoring import Scored, score_together
 
 PREDICTION_COLUMNS = ("path", "suite", "generator", "label", "logit", "score", "protocol")
 HEADINGS = {"acc": "ACC", "real_acc": "real ACC", "fake_acc": "fake ACC", "ap": "AP"}
@@ -57,9 +56,9 @@ def evaluate(detector: Detector, source: Source, protocols: Sequence[str], *, ba
     """Score every labelled example of `source` under every protocol."""
     rows, predictions, errors = [], [], []
     for protocol in protocols:
-        scored = score(detector, source, protocol, batch_size=batch_size, threads=threads)
+        what = f"{source.name} {protocol}"
         right: list[dict[str, Any]] = []
-        for item in progress(scored, total=len(source.examples), what=f"{source.name} {protocol}"):
+        for item in score_together(detector, source, protocol, batch_size=batch_size, threads=threads, what=what):
             example = source.examples[item.index]
             if item.error is None:
                 right.append(_prediction(example, item, protocol))

@@ -1,11 +1,12 @@
-"""Devices: one mesh with a `data` axis, parameters replicated over it, batches split along it.
+"""Devices: one mesh with a `data` axis, batches split along it, the training state replicated or split over it.
 
 In: arrays on the host. Out: arrays on the devices. The global batch is what the network sees, so
 BatchNorm statistics and the loss are those of the global batch on any number of devices.
 """
 
 import collections
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,9 +16,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lfm_jax.errors import ConfigError
 
 
-def data_mesh() -> Mesh:
-    """All devices on one axis, "data"."""
-    return Mesh(np.asarray(jax.devices()), ("data",))
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices (all of all processes where None) on one axis, "data".
+
+    By process: row i of a global batch then lies with the process that read it, whatever order the runtime lists them in.
+    """
+    ordered = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(ordered), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -25,23 +30,60 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_batch(mesh: Mesh) -> NamedSharding:
-    """The first axis split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def split_batch(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+    """Axis `axis` split over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, field: str = "config.batch_size") -> None:
-    """Raises ConfigError with the numbers where `batch_size` does not divide over the mesh."""
-    if batch_size < 1 or batch_size % mesh.size:
-        fits = max(batch_size // mesh.size, 1) * mesh.size
-        raise ConfigError(f"{field} = {batch_size} does not divide over {mesh.size} devices: {fits} would")
+def state_shardings(state: Any, mesh: Mesh, *, shard: bool) -> Any:
+    """Tree of arrays or their shapes -> tree of shardings: replicated, or (`shard`) each array's longest axis that divides."""
+
+    def of(leaf: Any) -> NamedSharding:
+        fits = [axis for axis, side in enumerate(leaf.shape) if side and side % mesh.size == 0]
+        if not shard or not fits:
+            return replicated(mesh)
+        return split_batch(mesh, axis=max(fits, key=lambda axis: leaf.shape[axis]))
+
+    return jax.tree.map(of, state)
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """Host arrays, the same on every process -> device arrays with these shardings."""
+
+    def put(array: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree, shardings)
+
+
+def to_host(tree: Any) -> Any:
+    """Device arrays, split or not, of any processes -> whole numpy arrays on every process."""
+
+    def whole(array: Any) -> Any:
+        if isinstance(array, jax.Array) and not array.is_fully_replicated:
+            return jax.jit(lambda x: x, out_shardings=replicated(array.sharding.mesh))(array)  # type: ignore[attr-defined]
+        return array
+
+    return jax.tree.map(np.asarray, jax.tree.map(whole, tree))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, *, accumulate: int = 1, field: str = "config.batch_size") -> None:
+    """Raises ConfigError with the numbers where `batch_size` does not divide over the devices, and into its parts."""
+    if accumulate < 1:
+        raise ConfigError(f"config.accumulate = {accumulate}: expected at least 1")
+    parts = mesh.size * accumulate
+    if batch_size < 1 or batch_size % parts:
+        into = f"{mesh.size} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
+        raise ConfigError(f"{field} = {batch_size} does not divide over {into}: {max(batch_size // parts, 1) * parts} would")
 
 
 def to_devices(batches: Iterable[Any], sharding: NamedSharding, *, ahead: int = 2) -> Iterator[Any]:
     """Host batches (this process's part) -> global device batches, `ahead` of them already on their way."""
     queue: collections.deque[Any] = collections.deque()
-    for batch in batches:
-        queue.append(jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch))
-        if len(queue) > ahead:
-            yield queue.popleft()
+    on_the_way = (jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a), batch) for batch in batches)
+    queue.extend(itertools.islice(on_the_way, ahead))
+    for batch in on_the_way:
+        queue.append(batch)
+        yield queue.popleft()
     yield from queue

@@ -8,6 +8,15 @@ from typing import TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+_silent = False
+
+
+def only_here(here: bool) -> None:
+    """Of several processes, one shows progress: `here` says whether it is this one."""
+    global _silent
+    _silent = not here
+
+
 SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -16,6 +25,9 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", 
 
     `lines` False: a bar or nothing, for a loop that writes lines of its own.
     """
+    if _silent:
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True)
         return
@@ -30,4 +42,5 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", 
 
 def say(line: str) -> None:
     """One line on stderr, above the bar if there is one."""
-    tqdm.write(line, file=sys.stderr)
+    if not _silent:
+        tqdm.write(line, file=sys.stderr)

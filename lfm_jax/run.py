@@ -3,12 +3,13 @@
 In: a checked config. Out: a `Run`, constant while it trains, and the `TrainState` to go on from.
 """
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from clu import parameter_overview
 from jax.sharding import Mesh
@@ -21,7 +22,6 @@ from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.data import protocols
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources import Source, has_test, open_split
-from lfm_jax.errors import ConfigError, TooSmallError, UserError
 from lfm_jax.models import Lfm
 from lfm_jax.progress import say
 from lfm_jax.rng import Stream, step_key
@@ -57,24 +57,20 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
     """
     config_lib.check(config)
     for field in ("protocol", "predict_protocol"):
-        try:
+        with config_lib.blamed(f"config.eval.{field}"):
             protocols.parse(config.eval[field])
-        except UserError as error:
-            raise ConfigError(f"config.eval.{field}: {error}") from None
     devices = mesh.data_mesh()
-    mesh.check_batch_size(config.batch_size, devices)
+    mesh.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
     test_set = open_split(config.data, "test", seed=config.seed) if config.eval.test and has_test(config.data) else None
     steps_per_epoch = len(train_set.examples) / config.batch_size
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
-    tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch)
+    tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=config.batch_size)
     say(f"{steps} steps of {config.batch_size} images on {devices.size} device(s); an epoch is {steps_per_epoch:.1f} steps")
     model = models.build(config.model)
     if config.data.crop:
-        try:
+        with config_lib.blamed("config.data.crop"):
             model.require_size(config.data.crop, config.data.crop)
-        except TooSmallError as error:
-            raise ConfigError(f"config.data.crop: {error}") from None
     return Run(
         config=config,
         workdir=workdir,
@@ -92,18 +88,14 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
 def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     """The newest checkpoint of the workdir, else the weights of `config.init_from`, else fresh ones.
 
+    Arrays are born where they belong, on any number of devices and processes.
+
     Raises:
       UserError: the checkpoint is of another config, or the weights do not fit; names the fields.
     """
     config = run.config
-
-    def fresh() -> TrainState:
-        variables = models.init(run.model, step_key(config.seed, Stream.INIT))
-        params = variables["params"]
-        return TrainState(jnp.int32(0), params, variables["batch_stats"], run.tx.init(params))
-
-    state: TrainState = jax.jit(fresh, out_shardings=mesh.replicated(run.devices))()
-    restored = checkpoints.restore_last(state)
+    abstract, shardings = abstract_state(config, run.model, run.tx, run.devices)
+    restored = checkpoints.restore_last(abstract)
     if restored:
         state, saved_config = restored
         config_lib.check_same_run(saved_config, config)
@@ -112,8 +104,27 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     if config.init_from:
         weights = convert.load(config.init_from)
         convert.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
-        placed: dict[str, Any] = jax.device_put(weights.variables, mesh.replicated(run.devices))
         say(f"starting from {config.init_from}")
-        return replace(state, **placed)
-    say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+        params, batch_stats = (mesh.place(weights.variables[name], getattr(shardings, name)) for name in ("params", "batch_stats"))
+        opt_state = jax.jit(run.tx.init, out_shardings=shardings.opt_state)(params)
+        return TrainState(mesh.place(np.int32(0), shardings.step), params, batch_stats, opt_state)
+    state = jax.jit(functools.partial(fresh_state, config, run.model, run.tx), out_shardings=shardings)()
+    say(parameter_overview.get_parameter_overview(abstract.params, include_stats=False))
     return state
+
+
+def fresh_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation) -> TrainState:
+    """State before the first step, from the seed."""
+    variables = models.init(model, step_key(config.seed, Stream.INIT))
+    params = variables["params"]
+    return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
+
+
+def abstract_state(
+    config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh
+) -> tuple[TrainState, TrainState]:
+    """The state as shapes with their shardings, and the shardings alone; computes nothing."""
+    shapes = jax.eval_shape(functools.partial(fresh_state, config, model, tx))
+    shardings = mesh.state_shardings(shapes, devices, shard=config.shard_state)
+    abstract = jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of), shapes, shardings)
+    return abstract, shardings

@@ -5,18 +5,20 @@ carries its reason and leaves the others unharmed.
 """
 
 import collections
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import grain
 import jax
 import numpy as np
 
+from lfm_jax import distributed
 from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources import Source
 from lfm_jax.detector import Detector
 from lfm_jax.errors import TooSmallError
+from lfm_jax.progress import progress
 
 BATCH_SIDE = 256  # `batch_size` is of images this size; larger ones come in smaller batches
 MAX_PIXELS = 1 << 24  # of one image after the protocol; the first activations take 256 bytes a pixel
@@ -38,15 +40,37 @@ Ready = tuple[Scored, np.ndarray]
 Loaded = tuple[Scored, np.ndarray | None]
 
 
-def score(detector: Detector, source: Source, protocol: str, *, batch_size: int = 32, threads: int = 8) -> Iterator[Scored]:
-    """Every example of `source` -> Scored, in the order of the source."""
+def score(
+    detector: Detector,
+    source: Source,
+    protocol: str,
+    *,
+    batch_size: int = 32,
+    threads: int = 8,
+    indices: Sequence[int] | None = None,
+) -> Iterator[Scored]:
+    """Every example of `source`, or those of `indices` -> Scored, in that order."""
+    indices = range(len(source.examples)) if indices is None else indices
+    if not indices:
+        return
     done: dict[int, Scored] = {}
-    following = 0
-    for scored in _score_by_size(detector, source, protocols.parse(protocol), batch_size, threads):
+    following = iter(indices)
+    awaited = next(following, None)
+    for scored in _score_by_size(detector, source, protocols.parse(protocol), indices, batch_size, threads):
         done[scored.index] = scored
-        while following in done:
-            yield done.pop(following)
-            following += 1
+        while awaited in done:
+            yield done.pop(awaited)
+            awaited = next(following, None)
+
+
+def score_together(
+    detector: Detector, source: Source, protocol: str, *, batch_size: int = 32, threads: int = 8, what: str = "score"
+) -> list[Scored]:
+    """Every example -> Scored, in order, on every process: each process scores its share, with progress, and all get all."""
+    mine = range(jax.process_index(), len(source.examples), jax.process_count())
+    scored = score(detector, source, protocol, batch_size=batch_size, threads=threads, indices=mine)
+    shares = distributed.gather([asdict(item) for item in progress(scored, total=len(mine), what=what)])
+    return sorted((Scored(**item) for share in shares for item in share), key=lambda item: item.index)
 
 
 def bucket(side: int) -> int:
@@ -56,13 +80,13 @@ def bucket(side: int) -> int:
 
 
 def _score_by_size(
-    detector: Detector, source: Source, protocol: protocols.Protocol, batch_size: int, threads: int
+    detector: Detector, source: Source, protocol: protocols.Protocol, indices: Sequence[int], batch_size: int, threads: int
 ) -> Iterator[Scored]:
-    def load(index: int) -> Loaded:
-        return _load(detector, source, protocol, index)
+    def load(place: int) -> Loaded:
+        return _load(detector, source, protocol, indices[place])
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * batch_size, threads))
-    loaded = grain.MapDataset.range(len(source.examples)).map(load).to_iter_dataset(options)
+    loaded = grain.MapDataset.range(len(indices)).map(load).to_iter_dataset(options)
     in_flight: collections.deque[tuple[list[Scored], jax.Array]] = collections.deque()
     for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):

@@ -7,7 +7,7 @@ command again resumes where the last checkpoint left off.
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lfm_jax import evaluate, mesh
 from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.detector import Detector
+from lfm_jax.distributed import StopNotice, agreed, gather, is_main
+from lfm_jax.errors import PreemptedError
 from lfm_jax.evaluate import Evaluation
 from lfm_jax.losses import lfm_loss
 from lfm_jax.metrics import detection_metrics
 from lfm_jax.models import Lfm
+from lfm_jax.profiling import StepProfiler
 from lfm_jax.progress import progress, say
 from lfm_jax.rng import Stream, step_key
-from lfm_jax.run import Run, set_up, starting_state
-from lfm_jax.scoring import score
+from lfm_jax.run import Run, abstract_state, set_up, starting_state
+from lfm_jax.scoring import score_together
 from lfm_jax.state import TrainState
-from lfm_jax.writers import MetricWriter
+from lfm_jax.writers import MetricWriter, NoWriter
 
 
 def train_step(
@@ -44,23 +48,37 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on a global batch {"image" uint8 [B, H, W, 3], "label" [B]} -> new state, scalars loss, acc, grad_norm.
 
-    `frozen` runs the network in evaluation mode: BatchNorm by its running averages, no rank dropout.
-    Draws depend on (seed, state.step, place in the global batch) alone.
+    With an axis in front, [A, B / A, ...], the parts pass one after another and their gradients are averaged;
+    BatchNorm sees one part at a time. `frozen` runs the network in evaluation mode: BatchNorm by its running
+    averages, no rank dropout. Draws depend on (seed, state.step, part, place in the part) alone.
     """
     keys = {
         "rank_dropout": step_key(seed, Stream.RANK_DROPOUT, state.step),
         "random_k": step_key(seed, Stream.RANDOM_K, state.step),
     }
 
-    def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        output, updated = model.apply(variables, batch["image"], train=not frozen, keys=keys, mutable=["batch_stats"])
-        return lfm_loss(output, batch["label"], aux_weight=aux_weight), (output.logits, updated["batch_stats"])
+    def loss_fn(params: Any, batch_stats: Any, part: dict[str, jax.Array], keys: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        output, updated = model.apply(variables, part["image"], train=not frozen, keys=keys, mutable=["batch_stats"])
+        acc = jnp.mean((output.logits > 0) == (part["label"] > 0.5))
+        return lfm_loss(output, part["label"], aux_weight=aux_weight), (acc, updated["batch_stats"])
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    if batch["label"].ndim == 1:
+        (loss, (acc, batch_stats)), grads = gradient(state.params, state.batch_stats, batch, keys)
+    else:
+
+        def one_part(batch_stats: Any, numbered: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[Any, Any]:
+            number, part = numbered
+            own_keys = {name: jax.random.fold_in(key, number) for name, key in keys.items()}
+            (loss, (acc, batch_stats)), grads = gradient(state.params, batch_stats, part, own_keys)
+            return batch_stats, (loss, acc, grads)
+
+        numbers = jnp.arange(len(batch["label"]))
+        batch_stats, passed = jax.lax.scan(one_part, state.batch_stats, (numbers, batch))
+        loss, acc, grads = jax.tree.map(lambda values: values.mean(0), passed)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    acc = jnp.mean((logits > 0) == (batch["label"] > 0.5))
     metrics = {"loss": loss, "acc": acc, "grad_norm": optax.tree.norm(grads)}
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
@@ -79,49 +97,82 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Eva
     run.workdir.mkdir(parents=True, exist_ok=True)
     with Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
         state = starting_state(run, checkpoints)
-        (run.workdir / "config.json").write_text(config.to_json(indent=1) + "\n")
-        with MetricWriter(run.workdir, step=int(state.step)) as writer:
-            state = fit(run, state, checkpoints, writer)
+        if is_main():
+            (run.workdir / "config.json").write_text(config.to_json(indent=1) + "\n")
+        with MetricWriter(run.workdir, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
+            state = fit(run, state, checkpoints, writer, notice)
         return test(run, state, checkpoints)
 
 
-def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter) -> TrainState:
-    """Train from state.step to the end of the run, logging, validating and saving on the way."""
-    config = run.config
-    options = {"model": run.model, "tx": run.tx, "seed": config.seed, "aux_weight": config.model.random_k.aux_weight}
-    step_fn = jax.jit(functools.partial(train_step, **options), donate_argnames="state", static_argnames="frozen")
+def compiled_step(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh) -> Any:
+    """jit of `train_step`: state donated, and laid out as `config` has it; metrics on every device."""
+    options = {"model": model, "tx": tx, "seed": config.seed, "aux_weight": config.model.random_k.aux_weight}
+    _, shardings = abstract_state(config, model, tx, devices)
+    return jax.jit(
+        functools.partial(train_step, **options),
+        donate_argnames="state",
+        static_argnames="frozen",
+        out_shardings=(shardings, mesh.replicated(devices)),
+    )
+
+
+def train_batches(run: Run, first: int) -> Iterator[dict[str, jax.Array]]:
+    """Global batches of the steps from `first` on, on the devices."""
+    config, parts = run.config, run.config.accumulate
+    own = {"process": jax.process_index(), "processes": jax.process_count()}
+    batches = run.pipeline.batches(first, run.steps, config.batch_size, parts=parts, **own)
+    if parts > 1:
+        batches = ({name: a.reshape(parts, -1, *a.shape[1:]) for name, a in batch.items()} for batch in batches)
+    return mesh.to_devices(batches, mesh.split_batch(run.devices, axis=int(parts > 1)))
+
+
+def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter | NoWriter, notice: StopNotice) -> TrainState:
+    """Train from state.step to the end of the run, logging, validating and saving on the way.
+
+    Raises:
+      PreemptedError: the run was told to stop, and has saved.
+    """
+    config, first = run.config, int(state.step)
+    step_fn = compiled_step(config, run.model, run.tx, run.devices)
     freeze_at = config.freeze_bn_after_steps if config.freeze_bn_after_steps >= 0 else run.steps
-    first = int(state.step)
-    batches = mesh.to_devices(run.pipeline.batches(first, run.steps, config.batch_size), mesh.split_batch(run.devices))
-    steps = progress(batches, total=run.steps, done=first, what="train", unit="step", lines=False)
+    every = {"log": config.log_every_steps, "validate": config.eval.every_steps, "save": config.checkpoint.every_steps}
+    steps = progress(train_batches(run, first), total=run.steps, done=first, what="train", unit="step", lines=False)
+    profiler = StepProfiler(config.profile_steps, run.workdir / "profile")
     unread: dict[int, dict[str, jax.Array]] = {}
-    logged, since = first, time.monotonic()
+    logged, since, saved = first, time.monotonic(), time.monotonic()
     for step, batch in enumerate(steps, start=first + 1):
+        profiler.before(step)
         state, unread[step] = step_fn(state, batch, frozen=step > freeze_at)
-        last = step == run.steps
-        log, validate, save = (
-            last or step % every == 0 for every in (config.log_every_steps, config.eval.every_steps, config.checkpoint.every_steps)
-        )
-        if log or validate or save:
+        profiler.after(step, state)
+        stop = notice.after(step)
+        due = {what for what, steps in every.items() if step == run.steps or step % steps == 0}
+        if due or stop:
             metrics = _finite(unread)
-        if log:
+        if "log" in due:
             now = time.monotonic()
             speed = (step - logged) * config.batch_size / (now - since)
             writer.write(step, "train", {**metrics, "lr": float(run.schedule(step - 1)), "images_per_s": round(speed, 2)})
             logged, since = step, now
-        if validate:
+            if config.checkpoint.every_minutes and agreed(now - saved >= 60 * config.checkpoint.every_minutes):
+                due.add("save")
+        if "validate" in due:
             keep_if_best(run, state, step, checkpoints, writer)
-        if save:
+        if "save" in due or stop:
             checkpoints.save_last(step, state, run.card(step), config.to_dict())
-    for path, reason in run.pipeline.broken.items():
-        say(f"training image left out: {path}: {reason}")
+            saved = time.monotonic()
+        if stop:
+            checkpoints.wait()
+            raise PreemptedError(f"told to stop: a checkpoint of step {step} is saved, the same command goes on from there")
+    for broken in gather(run.pipeline.broken):
+        for path, reason in broken.items():
+            say(f"training image left out: {path}: {reason}")
     return state
 
 
-def keep_if_best(run: Run, state: TrainState, step: int, checkpoints: Checkpoints, writer: MetricWriter) -> None:
+def keep_if_best(run: Run, state: TrainState, step: int, checkpoints: Checkpoints, writer: MetricWriter | NoWriter) -> None:
     """Score the validation split; keep these weights where its AP (then its loss) is the best so far."""
     detector, eval_config = _detector(run, state, step), run.config.eval
-    scored = score(detector, run.val_set, eval_config.protocol, batch_size=eval_config.batch_size)
+    scored = score_together(detector, run.val_set, eval_config.protocol, batch_size=eval_config.batch_size, what="validate")
     right = [item for item in scored if item.logit is not None]
     labels = [run.val_set.examples[item.index].label for item in right]
     metrics = detection_metrics(labels, [item.logit for item in right])
@@ -140,19 +191,22 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
     results: dict[str, Evaluation] = {}
     for name, detector in detectors.items():
         if results and card.training["steps"] == run.steps:
-            print("\nThe last weights are the best ones.")
+            if is_main():
+                print("\nThe last weights are the best ones.")
             return results | {name: results["best"]}
         evaluation = evaluate.evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
-        folder = run.workdir / "test" / name
-        evaluate.write(evaluation, detector, run.test_set, folder)
-        print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
-        print(f"\npicture: {folder / 'examples.png'}")
         results[name] = evaluation
+        if is_main():
+            folder = run.workdir / "test" / name
+            evaluate.write(evaluation, detector, run.test_set, folder)
+            print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
+            print(f"\npicture: {folder / 'examples.png'}")
     return results
 
 
 def _detector(run: Run, state: TrainState, step: int) -> Detector:
-    return Detector(run.model, {"params": state.params, "batch_stats": state.batch_stats}, run.card(step))
+    variables = mesh.to_host({"params": state.params, "batch_stats": state.batch_stats})
+    return Detector(run.model, variables, run.card(step))
 
 
 def _merit(metrics: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, step by step."""
+"""Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, on process 0, step by step."""
 
 import json
 from pathlib import Path
@@ -37,6 +37,19 @@ class MetricWriter:
                 self._board.add_scalar(f"{split}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
         say(f"step {step}  {split}  {shown}")
+
+
+class NoWriter:
+    """What the other processes write with."""
+
+    def __enter__(self) -> "NoWriter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
+        pass
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import optim
+from lfm_jax.errors import ConfigError
 
 
 def schedule(steps=1000, steps_per_epoch=10.0, **changes):
     config = config_lib.optim()
     config.update_from_flattened_dict(changes)
-    return optim.build_schedule(config, steps=steps, steps_per_epoch=steps_per_epoch)
+    return optim.build(config, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=32)[1]
 
 
 @pytest.mark.parametrize(("offset", "falls_after"), [(0.0, [10, 20, 30]), (1.0, [11, 21, 31])])
@@ -25,6 +26,15 @@ def test_the_staircase_falls_after_the_epochs_it_should(offset, falls_after):
 def test_the_staircase_keeps_its_boundaries_where_an_epoch_is_no_whole_number_of_steps():
     rates = [float(schedule(steps_per_epoch=144024 / 32)(step)) for step in (45006, 45007)]
     assert rates[0] > rates[1]
+
+
+@pytest.mark.parametrize(("rule", "rate"), [("none", 0.5), ("linear", 4.0), ("sqrt", 0.5 * 8**0.5)])
+def test_the_rate_grows_with_the_batch_by_the_rule_chosen(rule, rate):
+    config = config_lib.optim()
+    config.lr, config.lr_scaling = 0.5, rule
+    assert optim.scaled_lr(config, 256) == pytest.approx(rate)
+    with pytest.raises(ConfigError, match=r"config\.optim\.lr_scaling = 'cubic': expected none, linear or sqrt"):
+        schedule(lr_scaling="cubic")
 
 
 def test_the_staircase_has_a_floor():
@@ -51,7 +61,7 @@ def test_updates_are_pytorchs(name, weight_decay):
     start, grads = draws.normal(size=5).astype(np.float32), draws.normal(size=(4, 5)).astype(np.float32)
     config = config_lib.optim()
     config.name, config.weight_decay, config.schedule = name, weight_decay, "constant"
-    tx, _ = optim.build(config, steps=4, steps_per_epoch=1.0)
+    tx, _ = optim.build(config, steps=4, steps_per_epoch=1.0, batch_size=32)
     ours, state = start, tx.init(start)
     theirs = torch.nn.Parameter(torch.from_numpy(start.copy()))
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]

@@ -263,7 +263,7 @@ def test_every_step_draws_anew(data_root):
 
 
 def test_one_device_and_eight_give_the_same_run(whole_run, data_root, tmp_path):
-    """Float32 sums in another order: losses agree closely, and the draws (masks, order, crops) exactly."""
+    """Float32 sums in another order are all that differs; another mask, crop or image would show in the losses."""
     script = (
         "import sys, jax; from tests.test_train import small_config; from lfm_jax.train import train_and_evaluate;"
         "assert jax.device_count() == 8; train_and_evaluate(small_config(sys.argv[1]), sys.argv[2])"
@@ -272,8 +272,8 @@ def test_one_device_and_eight_give_the_same_run(whole_run, data_root, tmp_path):
     subprocess.run([sys.executable, "-c", script, str(data_root), str(tmp_path)], env=env, check=True, timeout=600)
     eight, one = ([line for line in writers.read(path) if line["split"] == "train"] for path in (tmp_path, whole_run[0]))
     assert len(eight) == len(one) == 6
-    assert eight[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
-    np.testing.assert_allclose([line["loss"] for line in eight], [line["loss"] for line in one], rtol=1e-3)
+    assert eight[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-6)
+    np.testing.assert_allclose([line["loss"] for line in eight], [line["loss"] for line in one], rtol=1e-4)
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_says_the_numbers():

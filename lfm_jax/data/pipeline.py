@@ -53,13 +53,19 @@ class TrainPipeline:
             return {"image": pixels, "label": np.float32(example.label), "index": np.int32(index)}
         raise DataError(f"not one of the {size} images of {self.source.name} can be used")
 
-    def batches(self, first: int, last: int, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Batch]:
-        """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each."""
-        local = batch_size // processes
+    def batches(
+        self, first: int, last: int, batch_size: int, *, parts: int = 1, process: int = 0, processes: int = 1
+    ) -> Iterator[Batch]:
+        """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each.
+
+        With several `parts` (gradient accumulation) the slice is one of each part, part after part.
+        """
+        local, part_size = batch_size // processes, batch_size // parts
 
         def position(i: int) -> int:
             step, place = divmod(i, local)
-            return (first + step) * batch_size + process * local + place
+            part, place = divmod(place, local // parts)
+            return (first + step) * batch_size + part * part_size + process * (local // parts) + place
 
         dataset = grain.MapDataset.range((last - first) * local).map(lambda i: self[position(i)]).batch(local, batch_fn=_stack)
         options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch)

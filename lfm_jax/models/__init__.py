@@ -31,7 +31,7 @@ def build(config: ConfigDict) -> Lfm:
     backbone = _choose("backbone", config.backbone, BACKBONES)
     rank, random_k = config.rank_dropout, config.random_k
     return Lfm(
-        backbone=backbone(tuple(config.widths), dtype),
+        backbone=backbone(tuple(config.widths), dtype, config.remat),
         pool=_choose("pooling.kind", config.pooling.kind, POOLINGS),
         head=_choose("head.kind", config.head.kind, HEADS)(config.head),
         maps=config.maps,

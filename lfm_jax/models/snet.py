@@ -24,10 +24,14 @@ class Block(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         fan_in = 4 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (2, 2, x.shape[-1], self.width))
         bias = self.param("bias", torch_uniform(fan_in), (self.width,))
+        if train:
+            # The batch's mean takes the bias out again, so its gradient is zero. What is computed for it is rounding
+            # noise, which Adam blows up to steps of the full learning rate, other ones on every number of devices.
+            bias = jax.lax.stop_gradient(bias)
         x = conv2x2(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
         x = BatchNorm(name="norm")(x, use_running_average=not train)
         return nn.relu(x).astype(self.dtype)
@@ -38,11 +42,13 @@ class SNet(nn.Module):
 
     widths: Sequence[int] = DEFAULT_WIDTHS
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # argument 2 is `train`
         for index, width in enumerate(self.widths, start=1):
-            x = Block(width, self.dtype, name=f"block{index}")(x, train=train)
+            x = block(width, self.dtype, name=f"block{index}")(x, train)
             if index < len(self.widths):
                 x = max_pool2x2(x)
         return x

@@ -9,7 +9,8 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from lfm_jax.ops.top_k import top_k
 
 Pooled = tuple[jax.Array, jax.Array]
 
@@ -24,8 +25,7 @@ def top_k_pool(maps: jax.Array, *, k: int, mask: jax.Array | None = None) -> Poo
     Raises:
       ValueError: `k` is below 1 or above H * W, or `mask` does not fit.
     """
-    rows = _rows(maps, k, mask)
-    return lax.top_k(rows, k)
+    return top_k(_rows(maps, k, mask), k)
 
 
 def random_k_pool(
@@ -52,7 +52,7 @@ def random_k_pool(
     draws = jax.random.uniform(key, rows.shape)
     if mask is not None:
         draws = jnp.where(jnp.isneginf(rows), -1.0, draws)
-    _, positions = lax.top_k(draws, k)
+    _, positions = top_k(draws, k)
     values = jnp.take_along_axis(rows, positions, axis=-1)
     by_rank = jnp.argsort(values, axis=-1, descending=_descending(order), stable=True)
     return jnp.take_along_axis(values, by_rank, axis=-1), jnp.take_along_axis(positions, by_rank, axis=-1)

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=lfm
+#SBATCH --output=lfm-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=TERM@120
+# One process a task, on SLURM. Nodes, tasks and GPUs are sbatch's own options:
+#
+#   sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-task=1 launch/slurm.sh --config=FILE.py --workdir=SHARED_DIR
+#
+# WORKDIR must be on storage that all nodes see. 120 s before the time limit, on scancel and on preemption the
+# run saves and stops; a requeued job, or the same sbatch again, goes on from there. LFM_VENV, if set, names the
+# virtual environment to activate.
+set -euo pipefail
+
+[ $# -gt 0 ] || { echo "launch/slurm.sh: no arguments for lfm train: expected --config=FILE.py --workdir=DIR" >&2; exit 2; }
+: "${SLURM_JOB_ID:?launch/slurm.sh: not inside a SLURM job: start it with sbatch}"
+if [ -n "${LFM_VENV:-}" ]; then
+  # shellcheck disable=SC1091
+  source "$LFM_VENV/bin/activate"
+fi
+command -v lfm > /dev/null || { echo "launch/slurm.sh: no lfm command: set LFM_VENV to the environment it is installed in" >&2; exit 2; }
+
+# If one task dies, the others cannot go on: end them at once, and say which it was.
+exec srun --kill-on-bad-exit=1 --label lfm train --cluster=slurm "$@"

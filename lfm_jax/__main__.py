@@ -1,0 +1,7 @@
+"""`python -m lfm_jax` is `lfm`."""
+
+import sys
+
+from lfm_jax.cli import main
+
+sys.exit(main())

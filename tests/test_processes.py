@@ -1,0 +1,191 @@
+"""Real processes on this machine, started with launch/local.sh: the same run on any number of them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lfm_jax import convert, writers
+
+LOCAL = Path(__file__).resolve().parent.parent / "launch" / "local.sh"
+PRESET = """
+from lfm_jax.config import base
+
+def get_config():
+    config = base()
+    config.steps = 20
+    config.batch_size = 16
+    config.model.widths, config.model.maps, config.model.pooling.k = (4, 8, 8, 8), 4, 4
+    config.data.source, config.data.resize, config.data.crop = "synthetic", 0, 48
+    config.data.synthetic.side, config.data.synthetic.train = 64, 64
+    config.data.synthetic.val, config.data.synthetic.test = 15, 16
+    config.optim.lr = 1e-2
+    config.eval.protocol = "native"
+    config.eval.every_steps = config.checkpoint.every_steps = 10
+    config.log_every_steps = 1
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("preset") / "preset.py"
+    path.write_text(PRESET)
+    return path
+
+
+def environment(**changes):
+    """With this Python's `lfm` on PATH, and no more threads than needed."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu", **changes}
+
+
+def train(preset, workdir, *options, launcher=("lfm", "train"), **env):
+    argv = [*launcher, f"--config={preset}", f"--workdir={workdir}", *options]
+    return subprocess.run(argv, env=environment(**env), capture_output=True, text=True, timeout=600)
+
+
+def two_by_four(preset, workdir, *options):
+    return train(preset, workdir, *options, launcher=(LOCAL, "-n", "2", "--devices-per-process", "4"))
+
+
+def done(ran):
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran
+
+
+def lines(workdir, split="train"):
+    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in writers.read(workdir) if line["split"] == split]
+
+
+def losses(workdir):
+    return [line["loss"] for line in lines(workdir)]
+
+
+def predictions(workdir):
+    """Of the last weights, which may be the best ones."""
+    folders = [workdir / "test" / name for name in ("last", "best")]
+    return next(folder / "predictions.tsv" for folder in folders if folder.is_dir()).read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def alone(preset, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alone")
+    done(train(preset, workdir))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def together(preset, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("together")
+    return workdir, done(two_by_four(preset, workdir))
+
+
+def test_two_processes_of_four_devices_give_the_run_of_one_device(alone, together):
+    """Sums of float32 in another order are all that differs (seen: 2e-7). Another mask, crop or image would show in the losses."""
+    workdir, _ = together
+    assert [line["step"] for line in lines(workdir)] == list(range(1, 21))
+    assert losses(workdir)[0] == pytest.approx(losses(alone)[0], rel=1e-6)
+    np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-4)
+
+
+def test_every_image_is_scored_once_whatever_the_processes(alone, together):
+    """15 validation images do not divide by 2, nor 16 test images by 4 devices in groups of one size."""
+    workdir, _ = together
+    ours, theirs = predictions(workdir), predictions(alone)
+    assert [line.split("\t")[0] for line in ours] == [line.split("\t")[0] for line in theirs]
+    logits = [np.array([float(line.split("\t")[4]) for line in found[1:]]) for found in (ours, theirs)]
+    np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-4)  # of weights that 20 steps have taken apart by rounding
+    val = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[10])
+    assert val["split"] == "val"
+    assert val["n_real"] + val["n_fake"] == 15
+
+
+def test_one_process_talks_and_writes(together):
+    workdir, ran = together
+    assert "process 0 of 2 by environment" in ran.stderr
+    assert ran.stdout.count("last weights (step 20)") + ran.stdout.count("The last weights are the best ones") == 1
+    assert not re.search(r"^\[1\] (step|resum|start)", ran.stderr + ran.stdout, re.MULTILINE)
+    assert len(list((workdir / "tensorboard").glob("events*"))) == 1
+
+
+def test_a_checkpoint_of_two_processes_goes_on_in_one_and_back(preset, alone, together, tmp_path):
+    """Steps 11 to 20 alone from the checkpoint of two processes at step 10, and the other way round."""
+    for start, go_on in ((two_by_four, train), (train, two_by_four)):
+        workdir = tmp_path / start.__name__
+        done(start(preset, workdir, "--config.steps=10", "--config.eval.test=False"))
+        ran = done(go_on(preset, workdir))
+        assert "resuming at step 10" in ran.stderr
+        np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-4)
+        assert len(predictions(workdir)) == len(predictions(alone))
+
+
+def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_goes_on(preset, together, tmp_path):
+    argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={tmp_path}"]
+    process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step 2 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=120) == 143, rest
+    stopped_at = int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
+    assert max(int(entry.name) for entry in (tmp_path / "checkpoints" / "last").iterdir()) == stopped_at
+    assert lines(tmp_path)[-1]["step"] == stopped_at
+    done(two_by_four(preset, tmp_path))
+    assert lines(tmp_path) == lines(together[0])
+    ours, theirs = (convert.load(path / "checkpoints" / "last").variables for path in (tmp_path, together[0]))
+    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+
+
+def test_a_dead_process_ends_the_others_and_is_named(preset, tmp_path):
+    argv = [LOCAL, "-n", "2", "--devices-per-process", "1", f"--config={preset}", f"--workdir={tmp_path}", "--config.steps=100000"]
+    process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step 2 "):
+            break
+    (victim,) = (
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and f"--workdir={tmp_path}" in _read(entry / "cmdline")
+        and "JAX_PROCESS_ID=1" in _read(entry / "environ")
+        and "bash" not in _read(entry / "cmdline")
+    )
+    killed = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    rest = process.stderr.read()
+    status = process.wait(timeout=120)
+    assert status not in (0, 143)
+    assert re.search(r"process \d of 2 died with status", rest), rest[-2000:]
+    assert time.monotonic() - killed < 120  # the promise, not a measurement
+
+
+def _read(path):
+    try:
+        return path.read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["-n", "expected the number of processes"]),
+        (["-n", "two", "--gpus", "--config=c.py"], ["-n two"]),
+        (["-n", "2", "--config=c.py"], ["--devices-per-process", "--gpus"]),
+        (["-n", "2", "--gpus"], ["no arguments for lfm"]),
+    ],
+)
+def test_the_launcher_says_what_it_needs(argv, words):
+    ran = subprocess.run([LOCAL, *argv], env=environment(), capture_output=True, text=True)
+    assert ran.returncode == 2
+    for word in words:
+        assert word in ran.stderr
