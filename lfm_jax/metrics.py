@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, log_loss
 
 METRICS = ("acc", "real_acc", "fake_acc", "ap")
 
@@ -26,6 +25,8 @@ def detection_metrics(labels: Sequence[Any], logits: Sequence[Any], *, threshold
     Accuracies call an image fake where its score is above `threshold`. A metric that its images do not
     define (real_acc without real images, ap with one label only) is None.
     """
+    from sklearn.metrics import average_precision_score, log_loss  # here, as it takes seconds to load
+
     truth, scores = np.asarray(labels, int), sigmoid(np.asarray(logits, np.float64))
     called_fake = is_fake(np.asarray(logits, np.float64), threshold)
     right = called_fake == truth

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from lfm_jax.data.sources import Source
 from lfm_jax.metrics import is_fake
 
@@ -20,6 +17,9 @@ def examples(predictions: Sequence[dict[str, Any]], source: Source, threshold: f
 
     Within a generator the images are those at even ranks of the score, so that the worst calls show too.
     """
+    import matplotlib  # here, as it takes a second to load
+    from matplotlib.figure import Figure
+
     first = [p for p in predictions if p["protocol"] == predictions[0]["protocol"]]
     generators = list(dict.fromkeys((p["suite"], p["generator"]) for p in first))[:MAX_ROWS]
     if not generators:

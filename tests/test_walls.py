@@ -72,6 +72,11 @@ def test_importing_the_package_loads_neither_jax_nor_a_device():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_is_slow_to_load_is_loaded_where_it_is_used():
+    code = "import sys, lfm_jax.cli, lfm_jax.train; print({'sklearn', 'matplotlib', 'tensorboardX', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
+
+
 def test_the_training_stack_works_without_pytorch_and_tensorflow():
     code = """
 import sys
