@@ -34,8 +34,9 @@ ARRAY = re.compile(r"\b([a-z]+)(\d+)\[([\d,]*)\]")
 
 @dataclass
 class Program:
-    """One compiled program, per device: bytes, FLOPs, {collective: (count, bytes)}. `error`: it does not fit, and why."""
+    """One program for `images` at once; per device: bytes, FLOPs, {collective: (count, bytes)}. `error`: why it does not fit."""
 
+    images: int = 0
     arguments: int = 0
     temporaries: int = 0
     peak: int = 0
@@ -52,7 +53,6 @@ class Compilation:
     devices: int
     hosts: int
     kind: str
-    batch_size: int
     hbm: int | None
     programs: dict[str, Program]
 
@@ -63,7 +63,7 @@ class Compilation:
     def table(self) -> str:
         """Markdown."""
         rows = [["devices", *[f"{self.devices} x {self.kind} on {self.hosts} host(s)"] * len(self.programs)]]
-        columns = [_column(program, self.hbm, self.batch_size) for program in self.programs.values()]
+        columns = [_column(program, self.hbm) for program in self.programs.values()]
         rows += [[name, *(column.get(name, "-") for column in columns)] for name in dict.fromkeys(n for c in columns for n in c)]
         return tabulate(rows, [self.topology, *self.programs], tablefmt="github")
 
@@ -80,7 +80,7 @@ def compile_for(config: ConfigDict, topology: str) -> Compilation:
     hosts = len({device.process_index for device in devices})
     programs = {"train step": _compile_train(config, on), "evaluation step": _compile_evaluation(config, on, hosts)}
     kind = devices[0].device_kind
-    return Compilation(topology, len(devices), hosts, kind, config.batch_size, HBM.get(kind), programs)
+    return Compilation(topology, len(devices), hosts, kind, HBM.get(kind), programs)
 
 
 def _devices(topology: str) -> list[jax.Device]:
@@ -91,7 +91,8 @@ def _devices(topology: str) -> list[jax.Device]:
             raise UserError(f"--topology={topology}: expected a number of devices, e.g. cpu:8")
         jax.config.update("jax_num_cpu_devices", int(shape))
         return jax.devices()
-    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}  # libtpu asks a cloud's server otherwise
+    # Without these libtpu asks a cloud's server who it is, and refuses to load beside another process that did.
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     try:
         return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except Exception as error:  # what it raises depends on what is wrong, and on the version
@@ -117,7 +118,7 @@ def _compile_train(config: ConfigDict, on: Mesh) -> Program:
         "index": jax.ShapeDtypeStruct(rows, jnp.int32, sharding=split),
     }
     state, _ = abstract_state(config, model, tx, on)
-    return _compile(compiled_step(config, model, tx, on), state, batch)
+    return _compile(config.batch_size, compiled_step(config, model, tx, on), state, batch)
 
 
 def _compile_evaluation(config: ConfigDict, on: Mesh, hosts: int) -> Program:
@@ -130,19 +131,20 @@ def _compile_evaluation(config: ConfigDict, on: Mesh, hosts: int) -> Program:
     rows = -(-config.eval.batch_size * hosts // on.size) * on.size
     images = jax.ShapeDtypeStruct((rows, BATCH_SIDE, BATCH_SIDE, 3), jnp.uint8, sharding=split)
     sizes = jax.ShapeDtypeStruct((rows, 2), jnp.int32, sharding=split)
-    return _compile(forward, model, variables, images, sizes)
+    return _compile(rows, forward, model, variables, images, sizes)
 
 
-def _compile(function: Any, *args: Any) -> Program:
+def _compile(count: int, function: Any, *args: Any) -> Program:
     try:
         compiled = function.lower(*args).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Program(error=first_line(error))
+        return Program(count, error=first_line(error))
     memory = compiled.memory_analysis()
     kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(
+        images=count,
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         peak=max(getattr(memory, "peak_memory_in_bytes", 0), kept + memory.temp_size_in_bytes),
@@ -164,10 +166,11 @@ def _collectives(program_text: str) -> dict[str, tuple[int, int]]:
     return {kind: (counts[kind], sizes[kind]) for kind in sorted(counts)}
 
 
-def _column(program: Program, hbm: int | None, batch_size: int) -> dict[str, str]:
+def _column(program: Program, hbm: int | None) -> dict[str, str]:
     if program.error:
-        return {"does not fit": program.error}
+        return {"images": str(program.images), "does not fit": program.error}
     cells = {
+        "images": str(program.images),
         "arguments": f"{program.arguments / MIB:.1f} MiB",
         "temporaries": f"{program.temporaries / MIB:.1f} MiB",
         "peak": f"{program.peak / MIB:.1f} MiB" + (f" of {hbm / GIB:.0f} GiB" if hbm else ""),

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,11 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
+        with nullcontext() if kind is None else suppress(Exception):  # the error under way says more
             self.wait()
-        except CheckpointError:
-            if kind is None:  # else the error under way says more
-                raise
-        for manager in (self._last, self._best):
-            manager.close()
+            for manager in (self._last, self._best):
+                with _writing(manager):
+                    manager.close()
 
     def wait(self) -> None:
         """Until every save under way is whole.
@@ -79,6 +77,7 @@ class Checkpoints:
 
     def best_metrics(self) -> dict[str, Any]:
         """Validation metrics of the best checkpoint, {} if there is none."""
+        self.wait()
         step = self._best.latest_step()
         return _restore_json(self._best, step, "metrics") if step is not None else {}
 

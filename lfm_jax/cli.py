@@ -7,6 +7,7 @@ Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage
 import argparse
 import difflib
 import io
+import logging
 import os
 import sys
 import warnings
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FloatingPointError, ClusterError) as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return FAULT
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(FAULT)  # the writer's unfinished coroutines would bury that line in complaints as Python ends
+        os._exit(FAULT)  # threads of the checkpoint writer would bury that line in complaints as Python ends
     except PreemptedError as stop:
         print(f"lfm {args.verb}: {stop}", file=sys.stderr)
         return TERMINATED
@@ -84,9 +85,17 @@ def run_train(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
     from lfm_jax.train import train_and_evaluate
 
+    leave_errors_of_writing_to_us()
     join_cluster(args)
     train_and_evaluate(config, args.workdir)
     return 0
+
+
+def leave_errors_of_writing_to_us() -> None:
+    """A checkpoint that cannot be written is told once, in one line; the writer's threads would add a thousand."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
 
 
 def evaluate_arguments(verb: argparse.ArgumentParser) -> None:
@@ -193,8 +202,8 @@ VERBS = {
     "train": (train_arguments, run_train, "train a detector, or resume its training, and test it"),
     "evaluate": (evaluate_arguments, run_evaluate, "accuracy and AP on labelled folders"),
     "predict": (predict_arguments, run_predict, "score images: real or AI-generated"),
-    "compile": (compile_arguments, run_compile, "compile a training config for devices that are not here"),
     "convert": (convert_arguments, run_convert, "convert weights between PyTorch, safetensors and checkpoints"),
+    "compile": (compile_arguments, run_compile, "compile a training config for devices that are not here"),
 }
 
 

@@ -6,6 +6,7 @@ separate jobs.
 """
 
 import json
+import logging
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from jax.experimental import multihost_utils
 from lfm_jax.errors import ClusterError, ConfigError, first_line
 from lfm_jax.progress import only_here, say
 
+log = logging.getLogger(__name__)
 JOIN_SECONDS = 300
 HEARTBEAT_SECONDS = 60  # a process not heard of for so long counts as dead, and the others stop
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -100,7 +102,8 @@ def join(cluster: Cluster) -> None:
             "a part of a pod must join the rest, see launch/README.md"
         )
     only_here(jax.process_index() == 0)
-    say(
+    # For one process alone, as most are, this is not worth a line in the terminal.
+    (say if jax.process_count() > 1 else log.info)(
         f"process {jax.process_index()} of {jax.process_count()} by {cluster.how}: {cluster.why}; "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s), {jax.local_device_count()} here"
     )

@@ -22,7 +22,7 @@ from lfm_jax import evaluate, mesh
 from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.detector import Detector
 from lfm_jax.distributed import StopNotice, agreed, gather, is_main
-from lfm_jax.errors import PreemptedError
+from lfm_jax.errors import ConfigError, PreemptedError
 from lfm_jax.evaluate import Evaluation
 from lfm_jax.losses import lfm_loss
 from lfm_jax.metrics import detection_metrics
@@ -93,6 +93,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Eva
       UserError: a config field, the data or the weights do not fit; the message names the field.
       FloatingPointError: the loss is not finite; the last good checkpoint is untouched.
     """
+    if "://" in str(workdir):
+        raise ConfigError(f"--workdir={workdir}: expected a folder; mount the bucket (gcsfuse, s3fs) and give its path")
     run = set_up(config, Path(workdir))
     run.workdir.mkdir(parents=True, exist_ok=True)
     with Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:

@@ -1,10 +1,9 @@
 """Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, on process 0, step by step."""
 
 import json
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
-
-from tensorboardX import SummaryWriter
 
 from lfm_jax.progress import say
 
@@ -17,6 +16,8 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, *, step: int):
+        from tensorboardX import SummaryWriter  # here, as it takes seconds to load where PyTorch is installed
+
         path = workdir / "metrics.jsonl"
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
@@ -25,9 +26,11 @@ class MetricWriter:
     def __enter__(self) -> "MetricWriter":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._file.close()
-        self._board.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        # On a full disk closing fails too, and would hide the error that says so.
+        with nullcontext() if kind is None else suppress(OSError):
+            self._file.close()
+            self._board.close()
 
     def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
         """One line; a metric that is None stays out of TensorBoard."""
