@@ -5,19 +5,28 @@ Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage
 """
 
 import argparse
-import difflib
 import io
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 from lfm_jax import __version__
-from lfm_jax.errors import CheckpointError, ClusterError, ConfigError, PreemptedError, UserError
+from lfm_jax.arguments import (
+    add_cluster_arguments,
+    add_config_arguments,
+    add_speed_arguments,
+    join_cluster,
+    load_config,
+    nearest,
+    refuse,
+    unknown_options,
+)
+from lfm_jax.errors import CheckpointError, ClusterError, PreemptedError, UserError
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3
 INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
@@ -48,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FloatingPointError, ClusterError) as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return FAULT
-    except (CheckpointError, OSError) as error:
+    except CheckpointError as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(FAULT)  # threads of the checkpoint writer would bury that line in complaints as Python ends
@@ -61,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `lfm predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        return FAULT
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -167,6 +179,16 @@ def make_folder(path: str) -> None:
         raise UserError(f"--out={path}: {error.strerror}") from None
 
 
+def report_failures(failed: Sequence[dict[str, str]]) -> int:
+    """Names on stderr what could not be scored -> exit status."""
+    if not failed:
+        return 0
+    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
+    for record in failed:
+        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
+    return SOME_FAILED
+
+
 def convert_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("source", metavar="SRC", help=WEIGHTS_HELP)
     verb.add_argument("target", metavar="DST", help=".pth, .safetensors, or a name without suffix for a checkpoint directory")
@@ -205,116 +227,3 @@ VERBS = {
     "convert": (convert_arguments, run_convert, "convert weights between PyTorch, safetensors and checkpoints"),
     "compile": (compile_arguments, run_compile, "compile a training config for devices that are not here"),
 }
-
-
-def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--batch_size", type=positive, default=32, metavar="N", help="images of 256 px at once, default 32")
-    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that decode images, default 8")
-
-
-def add_config_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
-    verb.add_argument(
-        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
-    )
-
-
-def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, to run as one of several processes by hand")
-    verb.add_argument("--num_processes", type=positive, metavar="N", help="how many there are")
-    verb.add_argument("--process_id", type=whole, metavar="I", help="which of them this is, from 0")
-    verb.add_argument("--cluster", default="auto", choices=("auto", "slurm", "tpu", "none"), help="default auto; launch/README.md")
-
-
-def join_cluster(args: argparse.Namespace) -> None:
-    """Before anything touches a device."""
-    from lfm_jax import distributed
-
-    found = distributed.find_cluster(
-        os.environ,
-        coordinator=args.coordinator,
-        num_processes=args.num_processes,
-        process_id=args.process_id,
-        method=args.cluster,
-    )
-    distributed.join(found)
-
-
-def whole(text: str) -> int:
-    """Type of an option that numbers something, from 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """Type of an option that counts something."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
-    return int(text)
-
-
-def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late
-    """Preset file and `--config.FIELD=VALUE` arguments -> ConfigDict. Raises ConfigError naming the field."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    refuse(parser, [arg for arg in overrides if arg.startswith("-") and not arg.startswith("--config.")])
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={path}: no such file")
-    sys.path.insert(0, str(Path(path).resolve().parent))  # a preset may build on its neighbours
-    argv = ["lfm", f"--config={path}", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    try:
-        left = values(argv)[1:]
-        refuse(parser, left)
-        return values.config
-    except (AttributeError, KeyError) as error:
-        if "get_config" in str(error):
-            raise ConfigError(f"--config={path}: a preset needs a function get_config() -> ConfigDict") from None
-        raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
-    except SyntaxError as error:
-        raise ConfigError(f"--config={path}: line {error.lineno}: {error.msg}") from None
-    except (flags.Error, OSError, TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from None
-
-
-def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """Options in `argv` that `parser` does not have; argparse itself would name a missing one first."""
-    ours = argv[: argv.index("--")] if "--" in argv else argv
-    known = option_names(parser)
-    options = [arg.split("=")[0] for arg in ours if arg.startswith("--")]
-    return [option for option in options if option not in known and not option.startswith("--config.")]
-
-
-def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
-    """Usage error for arguments that nobody takes, with the nearest name."""
-    if unknown:
-        name = unknown[0].split("=")[0]
-        parser.error(f"unknown argument {name}{nearest(name, option_names(parser))}")
-
-
-def option_names(parser: argparse.ArgumentParser) -> list[str]:
-    """All options that a parser takes."""
-    return [option for action in parser._actions for option in action.option_strings]
-
-
-def report_failures(failed: Sequence[dict[str, str]]) -> int:
-    """Names on stderr what could not be scored -> exit status."""
-    if not failed:
-        return 0
-    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
-    for record in failed:
-        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
-    return SOME_FAILED
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ ", did you mean X?" or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _no_field(_: str) -> NoReturn:
-    raise argparse.ArgumentTypeError("FIELD stands for the name of a config field, e.g. --config.batch_size=64")

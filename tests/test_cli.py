@@ -8,9 +8,11 @@ import lfm_jax
 import lfm_jax.train
 from lfm_jax.cli import build_parser
 
+CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
-    "train": ["--config", "--config.FIELD", "--workdir"],
-    "evaluate": ["--weights", "--data", "--protocol", "--out", "--batch_size", "--threads"],
+    "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
+    "evaluate": ["--weights", "--data", "--protocol", "--out", "--batch_size", "--threads", *CLUSTER],
+    "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
 }

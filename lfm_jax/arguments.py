@@ -1,0 +1,117 @@
+"""Arguments that several verbs take, the config among them, and plain answers to mistaken ones.
+
+In: argparse parsers and the arguments given. Out: checked values; a mistake names what was meant.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lfm_jax.errors import ConfigError
+
+
+def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--batch_size", type=positive, default=32, metavar="N", help="images of 256 px at once, default 32")
+    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that decode images, default 8")
+
+
+def add_config_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
+    verb.add_argument(
+        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
+    )
+
+
+def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, to run as one of several processes by hand")
+    verb.add_argument("--num_processes", type=positive, metavar="N", help="how many there are")
+    verb.add_argument("--process_id", type=whole, metavar="I", help="which of them this is, from 0")
+    verb.add_argument("--cluster", default="auto", choices=("auto", "slurm", "tpu", "none"), help="default auto; launch/README.md")
+
+
+def join_cluster(args: argparse.Namespace) -> None:
+    """Before anything touches a device."""
+    from lfm_jax import distributed
+
+    found = distributed.find_cluster(
+        os.environ,
+        coordinator=args.coordinator,
+        num_processes=args.num_processes,
+        process_id=args.process_id,
+        method=args.cluster,
+    )
+    distributed.join(found)
+
+
+def whole(text: str) -> int:
+    """Type of an option that numbers something, from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Type of an option that counts something."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
+
+
+def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late
+    """Preset file and `--config.FIELD=VALUE` arguments -> ConfigDict. Raises ConfigError naming the field."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    refuse(parser, [arg for arg in overrides if arg.startswith("-") and not arg.startswith("--config.")])
+    if not Path(path).is_file():
+        raise ConfigError(f"--config={path}: no such file")
+    sys.path.insert(0, str(Path(path).resolve().parent))  # a preset may build on its neighbours
+    argv = ["lfm", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        left = values(argv)[1:]
+        refuse(parser, left)
+        return values.config
+    except (AttributeError, KeyError) as error:
+        if "get_config" in str(error):
+            raise ConfigError(f"--config={path}: a preset needs a function get_config() -> ConfigDict") from None
+        raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
+    except SyntaxError as error:
+        raise ConfigError(f"--config={path}: line {error.lineno}: {error.msg}") from None
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Options in `argv` that `parser` does not have; argparse itself would name a missing one first."""
+    ours = argv[: argv.index("--")] if "--" in argv else argv
+    known = option_names(parser)
+    options = [arg.split("=")[0] for arg in ours if arg.startswith("--")]
+    return [option for option in options if option not in known and not option.startswith("--config.")]
+
+
+def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
+    """Usage error for arguments that nobody takes, with the nearest name."""
+    if unknown:
+        name = unknown[0].split("=")[0]
+        parser.error(f"unknown argument {name}{nearest(name, option_names(parser))}")
+
+
+def option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """All options that a parser takes."""
+    return [option for action in parser._actions for option in action.option_strings]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ ", did you mean X?" or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _no_field(_: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("FIELD stands for the name of a config field, e.g. --config.batch_size=64")
