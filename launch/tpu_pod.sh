@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # One process on every host of a Cloud TPU pod slice.
 #
-#   LFM_DIR=lfm_jax launch/tpu_pod.sh NAME ZONE --config=configs/tpu_v5e.py --workdir=gs://BUCKET/RUN
+#   LFM_DIR=lfm_jax launch/tpu_pod.sh NAME ZONE --config=configs/tpu_v5e.py --workdir=SHARED_DIR
 #
 # LFM_DIR is the checkout's path on the hosts, with `pip install -e '.[tpu]'` done in it (or in LFM_VENV, a virtual
-# environment there). LFM_DATA_ROOT, if set, becomes --config.data.root. The same command again resumes.
+# environment there). SHARED_DIR is a folder that all hosts see, a bucket mounted with gcsfuse for example.
+# LFM_DATA_ROOT, if set, becomes --config.data.root. The same command again resumes.
 set -euo pipefail
 
 die() { echo "launch/tpu_pod.sh: $*" >&2; exit 2; }

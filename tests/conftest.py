@@ -23,8 +23,10 @@ Draw = Callable[..., Image.Image]
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs are shared by all tests of a session and by the processes they start: most of the time goes there."""
+    folder = tmp_path_factory.getbasetemp()
+    workers_share = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_dir": str(workers_share / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }

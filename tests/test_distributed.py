@@ -94,9 +94,11 @@ def test_fewer_processes_than_were_said_is_an_error(monkeypatch):
         distributed.join(found)
 
 
-def test_joining_says_how_and_why(capsys):
-    distributed.join(find_cluster({}))
-    assert "process 0 of 1 by single process: no flags" in capsys.readouterr().err
+def test_joining_says_how_and_why(caplog, capsys):
+    with caplog.at_level("INFO"):
+        distributed.join(find_cluster({}))
+    assert "process 0 of 1 by single process: no flags" in caplog.text
+    assert capsys.readouterr().err == ""
 
 
 def test_alone_gathering_is_what_one_has():

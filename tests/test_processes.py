@@ -5,34 +5,15 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-from lfm_jax import convert, writers
+from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
 
-LOCAL = Path(__file__).resolve().parent.parent / "launch" / "local.sh"
-PRESET = """
-from lfm_jax.config import base
-
-def get_config():
-    config = base()
-    config.steps = 20
-    config.batch_size = 16
-    config.model.widths, config.model.maps, config.model.pooling.k = (4, 8, 8, 8), 4, 4
-    config.data.source, config.data.resize, config.data.crop = "synthetic", 0, 48
-    config.data.synthetic.side, config.data.synthetic.train = 64, 64
-    config.data.synthetic.val, config.data.synthetic.test = 15, 16
-    config.optim.lr = 1e-2
-    config.eval.protocol = "native"
-    config.eval.every_steps = config.checkpoint.every_steps = 10
-    config.log_every_steps = 1
-    return config
-"""
+LOCAL = LAUNCH / "local.sh"
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +21,6 @@ def preset(tmp_path_factory):
     path = tmp_path_factory.mktemp("preset") / "preset.py"
     path.write_text(PRESET)
     return path
-
-
-def environment(**changes):
-    """With this Python's `lfm` on PATH, and no more threads than needed."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu", **changes}
 
 
 def train(preset, workdir, *options, launcher=("lfm", "train"), **env):
@@ -59,14 +35,6 @@ def two_by_four(preset, workdir, *options):
 def done(ran):
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran
-
-
-def lines(workdir, split="train"):
-    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in writers.read(workdir) if line["split"] == split]
-
-
-def losses(workdir):
-    return [line["loss"] for line in lines(workdir)]
 
 
 def predictions(workdir):
@@ -141,8 +109,7 @@ def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_goes_on(preset,
     assert lines(tmp_path)[-1]["step"] == stopped_at
     done(two_by_four(preset, tmp_path))
     assert lines(tmp_path) == lines(together[0])
-    ours, theirs = (convert.load(path / "checkpoints" / "last").variables for path in (tmp_path, together[0]))
-    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+    assert same_weights(tmp_path, together[0])
 
 
 def test_a_dead_process_ends_the_others_and_is_named(preset, tmp_path):
@@ -173,19 +140,3 @@ def _read(path):
         return path.read_text().replace("\0", " ")
     except OSError:
         return ""
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        ([], ["-n", "expected the number of processes"]),
-        (["-n", "two", "--gpus", "--config=c.py"], ["-n two"]),
-        (["-n", "2", "--config=c.py"], ["--devices-per-process", "--gpus"]),
-        (["-n", "2", "--gpus"], ["no arguments for lfm"]),
-    ],
-)
-def test_the_launcher_says_what_it_needs(argv, words):
-    ran = subprocess.run([LOCAL, *argv], env=environment(), capture_output=True, text=True)
-    assert ran.returncode == 2
-    for word in words:
-        assert word in ran.stderr

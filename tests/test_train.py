@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -15,9 +16,11 @@ from PIL import Image
 import lfm_jax
 from lfm_jax import config as config_lib
 from lfm_jax import convert, models, writers
-from lfm_jax.errors import ConfigError, DataError, WeightsError
+from lfm_jax.distributed import StopNotice
+from lfm_jax.errors import ConfigError, DataError, PreemptedError, WeightsError
 from lfm_jax.state import TrainState
 from lfm_jax.train import train_and_evaluate, train_step
+from tests.launching import losses, same_weights
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_end(whole_run, data_root, tmp_path, mo
     results = train_and_evaluate(config, tmp_path)
     assert values(writers.read(tmp_path)) == values(writers.read(whole_run[0]))
     assert results["last"].predictions == whole_run[1]["last"].predictions
-    ours, theirs = (convert.load(path / "checkpoints" / "last").variables for path in (tmp_path, whole_run[0]))
-    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+    assert same_weights(tmp_path, whole_run[0])
 
 
 def test_a_finished_run_run_again_only_tests(whole_run, data_root):
@@ -207,6 +209,10 @@ def test_weights_that_do_not_fit_the_model_name_the_tensor(whole_run, data_root,
         ({"eval.protocol": "center"}, "'center'"),
         ({"eval.every_steps": 0}, r"config\.eval\.every_steps = 0"),
         ({"data.crop": 20}, "too small"),
+        ({"accumulate": 0}, r"config\.accumulate = 0"),
+        ({"accumulate": 3}, r"config\.batch_size = 8 does not divide over 1 devices x config\.accumulate = 3: 6 would"),
+        ({"optim.lr_scaling": "cubic"}, r"config\.optim\.lr_scaling = 'cubic'"),
+        ({"checkpoint.every_minutes": -1.0}, r"config\.checkpoint\.every_minutes = -1"),
     ],
 )
 def test_a_config_that_cannot_run_says_which_field(data_root, tmp_path, changes, message):
@@ -216,6 +222,11 @@ def test_a_config_that_cannot_run_says_which_field(data_root, tmp_path, changes,
     with pytest.raises(ValueError, match=message):
         train_and_evaluate(config, tmp_path / "w")
     assert not (tmp_path / "w" / "metrics.jsonl").exists()
+
+
+def test_a_bucket_is_refused_with_what_to_do(data_root):
+    with pytest.raises(ConfigError, match=r"--workdir=gs://bucket/run: expected a folder; mount the bucket"):
+        train_and_evaluate(small_config(data_root), "gs://bucket/run")
 
 
 def test_a_data_root_without_splits_says_what_it_found(tmp_path):
@@ -254,6 +265,39 @@ def test_freezing_takes_hold_after_the_step_it_names(data_root, tmp_path):
     assert int(stats["backbone"]["block3"]["norm"]["count"]) == 4
 
 
+def test_parts_of_a_batch_add_up_to_the_whole_where_nothing_is_drawn_and_batchnorm_is_frozen(data_root):
+    """Then the mean of the parts' gradients is the gradient of the batch."""
+    config = small_config(data_root)
+    config.model.random_k.aux_weight = 0.0
+    state, after, metrics, step, batch = one_step(config, frozen=True)
+    parts = {name: array.reshape(2, 2, *array.shape[1:]) for name, array in batch.items()}
+    in_parts, part_metrics = jax.jit(functools.partial(step, frozen=True))(state, parts)
+    assert float(part_metrics["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(in_parts.params), jax.tree.leaves(after.params), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_batchnorm_sees_each_part_and_each_part_draws_anew(data_root, tmp_path):
+    config = small_config(data_root, accumulate=2)
+    train_and_evaluate(config, tmp_path)
+    stats = convert.load(tmp_path / "checkpoints" / "last").variables["batch_stats"]
+    assert int(stats["backbone"]["block1"]["norm"]["count"]) == 12
+    state, _, _, step, batch = one_step(config, frozen=True)
+    twice = {name: np.stack([array, array]) for name, array in batch.items()}
+    once = {name: array[None] for name, array in batch.items()}
+    assert float(step(state, twice)[1]["loss"]) != float(step(state, once)[1]["loss"])
+
+
+def test_remat_changes_nothing_but_memory(data_root):
+    config = small_config(data_root)
+    plain = one_step(config)
+    config.model.remat = True
+    again = one_step(config)
+    assert float(again[2]["loss"]) == pytest.approx(float(plain[2]["loss"]), rel=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(again[1]), jax.tree.leaves(plain[1]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_every_step_draws_anew(data_root):
     config = small_config(data_root)
     state, _, metrics, step, batch = one_step(config)
@@ -262,18 +306,120 @@ def test_every_step_draws_anew(data_root):
     assert float(step(state, batch)[1]["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-5)
 
 
-def test_one_device_and_eight_give_the_same_run(whole_run, data_root, tmp_path):
-    """Float32 sums in another order are all that differs; another mask, crop or image would show in the losses."""
-    script = (
-        "import sys, jax; from tests.test_train import small_config; from lfm_jax.train import train_and_evaluate;"
-        "assert jax.device_count() == 8; train_and_evaluate(small_config(sys.argv[1]), sys.argv[2])"
-    )
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", script, str(data_root), str(tmp_path)], env=env, check=True, timeout=600)
-    eight, one = ([line for line in writers.read(path) if line["split"] == "train"] for path in (tmp_path, whole_run[0]))
-    assert len(eight) == len(one) == 6
-    assert eight[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-6)
-    np.testing.assert_allclose([line["loss"] for line in eight], [line["loss"] for line in one], rtol=1e-4)
+EIGHT_DEVICES = """
+import sys, jax
+from pathlib import Path
+from lfm_jax import train
+from tests.test_train import small_config
+
+assert jax.device_count() == 8
+root, out = sys.argv[1], Path(sys.argv[2])
+train.train_and_evaluate(small_config(root, steps=4), out / "replicated")
+train.train_and_evaluate(small_config(root), out / "replicated")
+fit = train.fit
+
+def with_a_look_at_the_state(run, state, *others):
+    split = [leaf for leaf in jax.tree.leaves(state.params) if not leaf.is_fully_replicated]
+    assert {leaf.addressable_shards[0].data.size * 8 == leaf.size for leaf in split} == {True}
+    return fit(run, state, *others)
+
+train.fit = with_a_look_at_the_state
+train.train_and_evaluate(small_config(root, steps=4, shard_state=True), out / "sharded")
+train.fit = fit
+train.train_and_evaluate(small_config(root), out / "sharded")
+"""
+
+
+def test_one_device_and_eight_give_the_same_run_with_the_state_replicated_or_split(whole_run, data_root, tmp_path):
+    """Float32 sums in another order are all that differs; another mask, crop or image would show in the losses.
+
+    The second run changes from a split state to a replicated one where it resumes.
+    """
+    env = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", EIGHT_DEVICES, str(data_root), str(tmp_path)], env=env, check=True, timeout=600)
+    one = losses(whole_run[0])
+    for name in ("replicated", "sharded"):
+        eight = losses(tmp_path / name)
+        assert len(eight) == len(one) == 6
+        assert eight[0] == pytest.approx(one[0], rel=1e-6)
+        np.testing.assert_allclose(eight, one, rtol=1e-4)
+
+
+def test_a_run_told_to_stop_saves_that_step_and_goes_on_to_the_same_end(whole_run, data_root, tmp_path, monkeypatch):
+    after = StopNotice.after
+
+    def with_a_signal(self, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return after(self, step)
+
+    monkeypatch.setattr(StopNotice, "after", with_a_signal)
+    with pytest.raises(PreemptedError, match="a checkpoint of step 3 is saved"):
+        train_and_evaluate(small_config(data_root), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert (tmp_path / "checkpoints" / "last" / "3" / "weights").is_dir()
+    monkeypatch.undo()
+    train_and_evaluate(small_config(data_root), tmp_path)
+    assert values(writers.read(tmp_path)) == values(writers.read(whole_run[0]))
+    assert same_weights(tmp_path, whole_run[0])
+
+
+def test_checkpoints_also_come_by_the_clock(data_root, tmp_path):
+    rare = {"checkpoint.every_steps": 1000, "eval.every_steps": 1000, "eval.test": False}
+    train_and_evaluate(small_config(data_root, **rare, **{"checkpoint.every_minutes": 1e-9}), tmp_path)
+    assert {entry.name for entry in (tmp_path / "checkpoints" / "last").iterdir()} == {"5", "6"}  # keep = 2
+
+
+def test_a_trace_of_the_steps_asked_for_is_kept(data_root, tmp_path):
+    train_and_evaluate(small_config(data_root, **{"profile_steps": (2, 3), "steps": 4, "eval.test": False}), tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_disk_that_is_full_is_said_in_one_line_and_costs_no_earlier_checkpoint(whole_run, data_root, tmp_path):
+    """After step 5 no file may grow over a few bytes, as `ulimit -f` has it: the nearest to a full disk that needs no root."""
+    script = """
+import resource, sys
+from lfm_jax import cli, train
+from tests.test_train import small_config
+
+cli.load_config = lambda *_: small_config(sys.argv[1])
+save, limit = train.Checkpoints.save_last, resource.RLIMIT_FSIZE
+
+def save_last(self, step, *others):
+    if step > 4:
+        self.wait()
+        resource.setrlimit(limit, (20, resource.getrlimit(limit)[1]))
+    save(self, step, *others)
+    self.wait()
+
+train.Checkpoints.save_last = save_last
+sys.exit(cli.main(["train", "--config=c.py", "--workdir", sys.argv[2]]))
+"""
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", script, str(data_root), str(tmp_path)]
+    ran = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 1, ran.stderr[-2000:]
+    assert "File too large" in ran.stderr.splitlines()[-1]
+    assert "Whole ones there, from before: 2, 4. Make room" in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
+    train_and_evaluate(small_config(data_root), tmp_path)
+    assert same_weights(tmp_path, whole_run[0])
+
+
+def test_a_trained_checkpoint_gives_its_logits_in_pytorch_under_strict_loading(whole_run, data_root, tmp_path):
+    torch = pytest.importorskip("torch", reason="loads the export in PyTorch")
+    from benchmarks.torch_lfm import TorchLfm, normalize
+
+    workdir, results = whole_run
+    convert.convert(workdir, tmp_path / "trained.pth")
+    network = TorchLfm((4, 8, 8, 8), maps=4, k=4)
+    network.load_state_dict(torch.load(tmp_path / "trained.pth", weights_only=True), strict=True)
+    network.eval()
+    for prediction in results["best"].predictions:
+        image = np.asarray(Image.open(data_root / "test" / prediction["path"]).convert("RGB"))
+        with torch.no_grad():
+            logit = network(normalize(torch.from_numpy(image.copy())[None])).item()
+        assert logit == pytest.approx(prediction["logit"], abs=1e-4)
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_says_the_numbers():
@@ -284,3 +430,5 @@ def test_a_batch_that_does_not_divide_over_the_devices_says_the_numbers():
 
     with pytest.raises(ConfigError, match=r"config\.batch_size = 12 does not divide over 8 devices: 8 would"):
         mesh.check_batch_size(12, EightDevices())
+    with pytest.raises(ConfigError, match=r"batch_size = 24 does not divide over 8 devices x config\.accumulate = 2: 16 would"):
+        mesh.check_batch_size(24, EightDevices(), accumulate=2)

@@ -1,0 +1,71 @@
+"""A real SLURM on this machine: submitted, cancelled, submitted again, and ended as if nothing had happened."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
+
+SLURM = Path(__file__).with_name("slurm.sh")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "sbatch"))) or os.geteuid() != 0,
+        reason="needs root and Debian's packages slurm-wlm and munge",
+    ),
+]
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """submit(workdir, ...) -> job id, wait(job) -> its log, once it has left the queue."""
+    folder = tmp_path / "slurm"
+    subprocess.run([SLURM, "start", folder], check=True, timeout=60)
+    env = environment(SLURM_CONF=str(folder / "slurm.conf"), JAX_NUM_CPU_DEVICES="2")
+    preset = tmp_path / "preset.py"
+    preset.write_text(PRESET)
+
+    def command(*argv):
+        return subprocess.run(argv, env=env, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    def submit(workdir, *options):
+        script = [LAUNCH / "slurm.sh", f"--config={preset}", f"--workdir={workdir}", *options]
+        return command("sbatch", "--parsable", "--ntasks=2", "--overcommit", *script)
+
+    def log(job):
+        path = tmp_path / f"lfm-{job}.log"
+        return path.read_text() if path.exists() else ""
+
+    def wait(job, until=lambda: False):
+        deadline = time.monotonic() + 300
+        while command("squeue", "--noheader", "--jobs", job) and not until():
+            assert time.monotonic() < deadline, log(job)[-3000:]
+            time.sleep(0.2)
+        return log(job)
+
+    yield submit, wait, log, command
+    subprocess.run([SLURM, "stop", folder], check=True)
+
+
+def test_a_cancelled_and_resubmitted_job_ends_like_an_uninterrupted_one(slurm, tmp_path):
+    submit, wait, log, command = slurm
+    steps = "--config.steps=60"
+    whole = wait(submit(tmp_path / "whole", steps))
+    assert "process 0 of 2 by SLURM" in whole
+    assert "4 cpu device(s), 2 here" in whole
+    assert len(losses(tmp_path / "whole")) == 60, whole[-3000:]
+
+    job = submit(tmp_path / "cancelled", steps)
+    wait(job, until=lambda: "step 20 " in log(job))
+    command("scancel", job)
+    assert "told to stop: a checkpoint of step" in wait(job)
+    stopped_at = lines(tmp_path / "cancelled")[-1]["step"]
+    assert 20 <= stopped_at < 60
+    again = wait(submit(tmp_path / "cancelled", steps))
+    assert f"resuming at step {stopped_at}" in again
+    assert lines(tmp_path / "cancelled") == lines(tmp_path / "whole")
+    assert same_weights(tmp_path / "cancelled", tmp_path / "whole")

@@ -1,0 +1,49 @@
+"""For tests that start `lfm` as a user would: a small preset, the environment, and what a run left behind."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from lfm_jax import convert, writers
+
+LAUNCH = Path(__file__).resolve().parent.parent / "launch"
+PRESET = """
+from lfm_jax.config import base
+
+def get_config():
+    config = base()
+    config.steps = 20
+    config.batch_size = 16
+    config.model.widths, config.model.maps, config.model.pooling.k = (4, 8, 8, 8), 4, 4
+    config.data.source, config.data.resize, config.data.crop = "synthetic", 0, 48
+    config.data.synthetic.side, config.data.synthetic.train = 64, 64
+    config.data.synthetic.val, config.data.synthetic.test = 15, 16
+    config.optim.lr = 1e-2
+    config.eval.protocol = "native"
+    config.eval.every_steps = config.checkpoint.every_steps = 10
+    config.log_every_steps = 1
+    return config
+"""
+
+
+def environment(**changes):
+    """On CPU, with this Python's `lfm` on PATH."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu", **changes}
+
+
+def lines(workdir, split="train"):
+    """Metrics without the speed, which is the machine's."""
+    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in writers.read(workdir) if line["split"] == split]
+
+
+def losses(workdir):
+    return [line["loss"] for line in lines(workdir)]
+
+
+def same_weights(one, other):
+    """Whether the last checkpoints of two workdirs hold the same bits, optimizer included."""
+    ours, theirs = (convert.load(workdir / "checkpoints" / "last").variables for workdir in (one, other))
+    return jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
