@@ -26,7 +26,6 @@ HEARTBEAT_SECONDS = 60  # a process not heard of for so long counts as dead, and
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 KUBERNETES_INDEX = "JOB_COMPLETION_INDEX"
 TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
-METHODS = ("auto", "slurm", "tpu", "none")
 
 
 @dataclass(frozen=True)

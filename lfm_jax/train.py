@@ -147,7 +147,7 @@ def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWri
         state, unread[step] = step_fn(state, batch, frozen=step > freeze_at)
         profiler.after(step, state)
         stop = notice.after(step)
-        due = {what for what, steps in every.items() if step == run.steps or step % steps == 0}
+        due = {what for what, interval in every.items() if step == run.steps or step % interval == 0}
         if due or stop:
             metrics = _finite(unread)
         if "log" in due:

@@ -83,6 +83,16 @@ def test_the_slices_of_the_processes_make_up_the_global_batch(processes):
         assert_same({key: np.concatenate([part[key] for part in parts]) for key in batch}, batch)
 
 
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_parts_of_an_accumulated_batch_are_the_batch_in_order_whatever_the_processes(processes):
+    """Part j holds the j-th stretch of the global batch, and each process a slice of every part."""
+    whole = next(pipeline().batches(1, 2, 16))
+    slices = [next(pipeline().batches(1, 2, 16, parts=2, process=p, processes=processes)) for p in range(processes)]
+    for name in whole:
+        in_parts = [part[name].reshape(2, 8 // processes, *part[name].shape[1:]) for part in slices]
+        np.testing.assert_array_equal(np.concatenate(in_parts, axis=1).reshape(whole[name].shape), whole[name])
+
+
 @pytest.mark.parametrize("first", [1, 2, 5, 6])
 def test_a_run_resumed_at_any_step_goes_on_as_if_never_stopped(first):
     whole = read(pipeline().batches(0, 7, 3))
