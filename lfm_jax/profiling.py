@@ -18,7 +18,10 @@ class StepProfiler:
 
     def before(self, step: int) -> None:
         if step == self._first:
-            jax.profiler.start_trace(str(self._folder))
+            options = jax.profiler.ProfileOptions()
+            # The tracer of Python frames crashes now and then while other threads (loader, checkpoints) come and go.
+            options.python_tracer_level = 0
+            jax.profiler.start_trace(str(self._folder), profiler_options=options)
             self._running = True
 
     def after(self, step: int, result: Any) -> None:
