@@ -2,7 +2,7 @@
 
     lfm train --config=configs/tiny.py --workdir=runs/tiny
 
-Two CPU cores, 3 min 53 s: test AP 97.8, ACC 87.1 over eight unseen generators (seed 0).
+Two CPU cores, 4 min 18 s: test AP 98.5, ACC 89.1 over eight unseen generators (seed 0).
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from lfm_jax.config import base
 
 def get_config() -> ConfigDict:
     config = base()
-    config.steps = 1200
+    config.steps = 1600
     config.batch_size = 16
     config.model.widths, config.model.maps = (16, 32, 32, 64), 16
     config.data.source = "synthetic"
