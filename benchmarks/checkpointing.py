@@ -33,7 +33,7 @@ def main() -> None:
         run = set_up(config, Path(folder))
         with Checkpoints(run.workdir, keep=2) as checkpoints:
             state = starting_state(run, checkpoints)
-            step_fn = compiled_step(config, run.model, run.tx, run.devices)
+            step_fn = compiled_step(config, run.model, run.tx, state)
             batches = train_batches(run, 0)
             step, rates = 0, {"none": [], f"every {args.every} steps": []}
             for round_ in range(args.rounds + 1):

@@ -117,8 +117,8 @@ def _compile_train(config: ConfigDict, on: Mesh) -> Program:
         "label": jax.ShapeDtypeStruct(rows, jnp.float32, sharding=split),
         "index": jax.ShapeDtypeStruct(rows, jnp.int32, sharding=split),
     }
-    state, _ = abstract_state(config, model, tx, on)
-    return _compile(config.batch_size, compiled_step(config, model, tx, on), state, batch)
+    state = abstract_state(config, model, tx, on)
+    return _compile(config.batch_size, compiled_step(config, model, tx, state), state, batch)
 
 
 def _compile_evaluation(config: ConfigDict, on: Mesh, hosts: int) -> Program:

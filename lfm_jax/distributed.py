@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -34,7 +34,7 @@ class Cluster:
 
     how: str
     why: str
-    arguments: dict[str, Any] | None = field(default=None)
+    arguments: dict[str, Any] | None = None
 
 
 def find_cluster(
@@ -100,7 +100,7 @@ def join(cluster: Cluster) -> None:
             f"{cluster.how} ({cluster.why}) makes {expected} process(es), but the devices here are of {jax.process_count()}: "
             "a part of a pod must join the rest, see launch/README.md"
         )
-    only_here(jax.process_index() == 0)
+    only_here(is_main())
     # For one process alone, as most are, this is not worth a line in the terminal.
     (say if jax.process_count() > 1 else log.info)(
         f"process {jax.process_index()} of {jax.process_count()} by {cluster.how}: {cluster.why}; "

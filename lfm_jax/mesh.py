@@ -35,16 +35,21 @@ def split_batch(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
-def state_shardings(state: Any, mesh: Mesh, *, shard: bool) -> Any:
-    """Tree of arrays or their shapes -> tree of shardings: replicated, or (`shard`) each array's longest axis that divides."""
+def lay_out(shapes: Any, mesh: Mesh, *, shard: bool) -> Any:
+    """Tree of shapes -> the same with shardings: replicated, or (`shard`) split along the longest axis that divides."""
 
-    def of(leaf: Any) -> NamedSharding:
-        fits = [axis for axis, side in enumerate(leaf.shape) if side and side % mesh.size == 0]
-        if not shard or not fits:
-            return replicated(mesh)
-        return split_batch(mesh, axis=max(fits, key=lambda axis: leaf.shape[axis]))
+    def placed(leaf: Any) -> jax.ShapeDtypeStruct:
+        fits = [axis for axis, side in enumerate(leaf.shape) if shard and side and side % mesh.size == 0]
+        longest = max(fits, key=lambda axis: leaf.shape[axis], default=None)
+        sharding = replicated(mesh) if longest is None else split_batch(mesh, axis=longest)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(of, state)
+    return jax.tree.map(placed, shapes)
+
+
+def shardings(tree: Any) -> Any:
+    """Arrays, or shapes that say where they belong -> their shardings."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def place(tree: Any, shardings: Any) -> Any:

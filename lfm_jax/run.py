@@ -94,13 +94,14 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
       UserError: the checkpoint is of another config, or the weights do not fit; names the fields.
     """
     config = run.config
-    abstract, shardings = abstract_state(config, run.model, run.tx, run.devices)
+    abstract = abstract_state(config, run.model, run.tx, run.devices)
     restored = checkpoints.restore_last(abstract)
     if restored:
         state, saved_config = restored
         config_lib.check_same_run(saved_config, config)
         say(f"resuming at step {int(state.step)}")
         return state
+    shardings = mesh.shardings(abstract)
     if config.init_from:
         weights = convert.load(config.init_from)
         convert.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
@@ -120,11 +121,7 @@ def fresh_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation
     return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
 
 
-def abstract_state(
-    config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh
-) -> tuple[TrainState, TrainState]:
-    """The state as shapes with their shardings, and the shardings alone; computes nothing."""
+def abstract_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh) -> TrainState:
+    """The state as shapes with their shardings; computes nothing."""
     shapes = jax.eval_shape(functools.partial(fresh_state, config, model, tx))
-    shardings = mesh.state_shardings(shapes, devices, shard=config.shard_state)
-    abstract = jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of), shapes, shardings)
-    return abstract, shardings
+    return mesh.lay_out(shapes, devices, shard=config.shard_state)

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lfm_jax import evaluate, mesh
@@ -30,7 +29,7 @@ from lfm_jax.models import Lfm
 from lfm_jax.profiling import StepProfiler
 from lfm_jax.progress import progress, say
 from lfm_jax.rng import Stream, step_key
-from lfm_jax.run import Run, abstract_state, set_up, starting_state
+from lfm_jax.run import Run, set_up, starting_state
 from lfm_jax.scoring import score_together
 from lfm_jax.state import TrainState
 from lfm_jax.writers import MetricWriter, NoWriter
@@ -106,15 +105,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Eva
         return test(run, state, checkpoints)
 
 
-def compiled_step(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh) -> Any:
-    """jit of `train_step`: state donated, and laid out as `config` has it; metrics on every device."""
+def compiled_step(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, state: TrainState) -> Any:
+    """jit of `train_step`: the state donated, and laid out as `state` (arrays or shapes) is; metrics on every device."""
     options = {"model": model, "tx": tx, "seed": config.seed, "aux_weight": config.model.random_k.aux_weight}
-    _, shardings = abstract_state(config, model, tx, devices)
     return jax.jit(
         functools.partial(train_step, **options),
         donate_argnames="state",
         static_argnames="frozen",
-        out_shardings=(shardings, mesh.replicated(devices)),
+        out_shardings=(mesh.shardings(state), state.step.sharding),  # the step counter is on every device, too
     )
 
 
@@ -135,7 +133,7 @@ def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWri
       PreemptedError: the run was told to stop, and has saved.
     """
     config, first = run.config, int(state.step)
-    step_fn = compiled_step(config, run.model, run.tx, run.devices)
+    step_fn = compiled_step(config, run.model, run.tx, state)
     freeze_at = config.freeze_bn_after_steps if config.freeze_bn_after_steps >= 0 else run.steps
     every = {"log": config.log_every_steps, "validate": config.eval.every_steps, "save": config.checkpoint.every_steps}
     steps = progress(train_batches(run, first), total=run.steps, done=first, what="train", unit="step", lines=False)

@@ -34,9 +34,14 @@ def environment(**changes):
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu", **changes}
 
 
-def lines(workdir, split="train"):
+def values(lines):
     """Metrics without the speed, which is the machine's."""
-    return [{k: v for k, v in line.items() if k != "images_per_s"} for line in writers.read(workdir) if line["split"] == split]
+    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
+
+
+def lines(workdir, split="train"):
+    """The metrics of one split."""
+    return values(line for line in writers.read(workdir) if line["split"] == split)
 
 
 def losses(workdir):
@@ -44,6 +49,6 @@ def losses(workdir):
 
 
 def same_weights(one, other):
-    """Whether the last checkpoints of two workdirs hold the same bits, optimizer included."""
+    """Whether the last checkpoints of two workdirs hold the same weights, to the bit."""
     ours, theirs = (convert.load(workdir / "checkpoints" / "last").variables for workdir in (one, other))
     return jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))

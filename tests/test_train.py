@@ -20,7 +20,7 @@ from lfm_jax.distributed import StopNotice
 from lfm_jax.errors import ConfigError, DataError, PreemptedError, WeightsError
 from lfm_jax.state import TrainState
 from lfm_jax.train import train_and_evaluate, train_step
-from tests.launching import losses, same_weights
+from tests.launching import losses, same_weights, values
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,6 @@ def small_config(root, **changes):
 def whole_run(data_root, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, train_and_evaluate(small_config(data_root), workdir)
-
-
-def values(lines):
-    """Metrics without the speed, which is the machine's."""
-    return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
 
 
 def test_a_run_learns_and_leaves_what_it_says(whole_run):
