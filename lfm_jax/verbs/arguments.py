@@ -11,7 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lfm_jax.errors import ConfigError
+from lfm_jax.errors import ConfigError, UserError
+
+FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
+WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
+PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224"
 
 
 def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
@@ -59,6 +63,24 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
+
+
+def make_folder(path: str) -> None:
+    """Before the work, so that nothing is scored for a folder that cannot be. Raises UserError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={path}: {error.strerror}") from None
+
+
+def report_failures(failed: Sequence[dict[str, str]]) -> int:
+    """Names on stderr what could not be scored -> exit status."""
+    if not failed:
+        return 0
+    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
+    for record in failed:
+        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
+    return SOME_FAILED
 
 
 def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late

@@ -1,0 +1,16 @@
+"""The verbs of the `lfm` command, a module each: SUMMARY, add_arguments(parser), run(args, rest) -> exit status.
+
+A module loads what its verb needs when it runs, so that `lfm --help` stays quick.
+"""
+
+from types import ModuleType
+
+from lfm_jax.verbs import compile, convert, evaluate, predict, train
+
+VERBS: dict[str, ModuleType] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "convert": convert,
+    "compile": compile,
+}

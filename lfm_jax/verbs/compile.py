@@ -1,0 +1,25 @@
+"""`lfm compile`: a config and devices that are not here -> does it compile, and fit?"""
+
+import argparse
+import sys
+
+from lfm_jax.verbs.arguments import FAULT, add_config_arguments, load_config
+
+SUMMARY = "compile a training config for devices that are not here"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    add_config_arguments(verb)
+    verb.add_argument("--topology", required=True, metavar="T", help="v5e:16x16, v4:2x2x2, ... (needs libtpu, no TPU), or cpu:8")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    config = load_config(args.parser, args.config, rest)
+    from lfm_jax import aot
+
+    compilation = aot.compile_for(config, args.topology)
+    print(compilation.table())
+    if compilation.fits:
+        return 0
+    print(f"\nlfm compile: {compilation.topology} does not hold it: try config.accumulate or config.model.remat", file=sys.stderr)
+    return FAULT
