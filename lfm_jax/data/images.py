@@ -4,6 +4,7 @@ In: paths. Out: PIL images in RGB, or an `ImageError` whose reason a user can ac
 left alone and animated files give frame 0, both as PIL's plain `convert("RGB")` does.
 """
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+MAX_FILE_BYTES = 1 << 28  # nothing that is one image and within the limits on its sides comes near
 
 
 class ImageError(Exception):
@@ -21,15 +23,33 @@ def decode(path: str | os.PathLike[str]) -> Image.Image:
     """Image file -> RGB image, fully decoded.
 
     Raises:
-      ImageError: the file is missing, empty, unreadable, truncated, no image, or too large to be honest.
+      ImageError: the file is missing or unreadable, or `decode_bytes` refuses what is in it.
     """
+    return decode_bytes(read(path))
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The file's bytes. Raises ImageError: it is missing, unreadable, or far too large for an image."""
     try:
-        if Path(path).stat().st_size == 0:
-            raise ImageError("empty file (0 bytes)")
-        with Image.open(path) as image:
+        size = Path(path).stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ImageError(f"{size} bytes is over the limit of {MAX_FILE_BYTES} bytes for an image file")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from None
+
+
+def decode_bytes(data: bytes) -> Image.Image:
+    """Encoded image -> RGB image, fully decoded.
+
+    Raises:
+      ImageError: it is empty, truncated, no image, or too large to be honest.
+    """
+    if not data:
+        raise ImageError("empty file (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
-    except ImageError:
-        raise
     except UnidentifiedImageError:
         raise ImageError("not an image file that PIL can read") from None
     except Image.DecompressionBombError as error:
