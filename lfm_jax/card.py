@@ -14,20 +14,35 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
+from lfm_jax.metrics import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
 
 
 @dataclass
 class Card:
-    """`threshold` is on the score in [0, 1]; `weights_sha256` is `content_hash` of the variables."""
+    """The score is the sigmoid of logit / `temperature`, in [0, 1], and `threshold` is on it.
+
+    `calibration` says on what the two were fitted, {} where they were not. `weights_sha256` is `content_hash` of the
+    variables.
+    """
 
     model: dict[str, Any] = field(default_factory=lambda: config_lib.model().to_dict())
     protocol: str = DEFAULT_PROTOCOL
     threshold: float = 0.5
+    temperature: float = 1.0
+    calibration: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     weights_sha256: str = ""
+
+    def score(self, logit: float) -> float:
+        """Logit -> score in [0, 1] that the image is fake."""
+        return float(sigmoid(logit / self.temperature))
+
+    def is_fake(self, logit: float) -> bool:
+        """Whether the score is above the threshold."""
+        return bool(is_fake(logit / self.temperature, self.threshold))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

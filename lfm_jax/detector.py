@@ -4,6 +4,7 @@ det = lfm_jax.load("lfm_bs_model.pth")
 det("photo.png").score
 """
 
+import dataclasses
 import functools
 import os
 from dataclasses import dataclass
@@ -15,16 +16,15 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax import convert, mesh, models
-from lfm_jax.card import Card
+from lfm_jax.card import Card, content_hash
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
-from lfm_jax.metrics import is_fake, sigmoid
 from lfm_jax.models import Lfm
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`score` in [0, 1] is the sigmoid of `logit`; `label` is "fake" where it is above `threshold`."""
+    """`score` in [0, 1] that the image is fake; `label` is "fake" where it is above `threshold`."""
 
     logit: float
     score: float
@@ -39,7 +39,8 @@ class Detector:
     """A network with its weights on the devices of this process; the batch is split over them."""
 
     def __init__(self, model: Lfm, variables: dict[str, Any], card: Card):
-        self.model, self.card = model, card
+        self.model = model
+        self.card = dataclasses.replace(card, weights_sha256=content_hash(variables))
         self._mesh = mesh.data_mesh(jax.local_devices())
         self.variables = jax.device_put(variables, mesh.replicated(self._mesh))
 
@@ -82,9 +83,8 @@ class Detector:
 
     def prediction(self, logit: float, protocol: str, width: int, height: int) -> Prediction:
         """A logit with what the card makes of it."""
-        score = float(sigmoid(logit))
-        label = "fake" if is_fake(logit, self.card.threshold) else "real"
-        return Prediction(logit, score, label, self.card.threshold, protocol, width, height)
+        label = "fake" if self.card.is_fake(logit) else "real"
+        return Prediction(logit, self.card.score(logit), label, self.card.threshold, protocol, width, height)
 
 
 def load(path: str | os.PathLike[str]) -> Detector:

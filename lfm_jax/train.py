@@ -198,7 +198,7 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
         results[name] = evaluation
         if is_main():
             folder = run.workdir / "test" / name
-            evaluate.write(evaluation, detector, run.test_set, folder)
+            evaluate.write(evaluation, [detector.card], run.test_set, folder)
             print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
             print(f"\npicture: {folder / 'examples.png'}")
     return results

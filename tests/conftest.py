@@ -94,7 +94,7 @@ class GivenLogits(Detector):
     """A detector whose logit is the red value of the first pixel less 100, and which remembers the batches it was given."""
 
     def __init__(self, like: Detector):
-        super().__init__(like.model, {}, like.card)
+        super().__init__(like.model, like.variables, like.card)
         self.batches: list[tuple[int, int, int]] = []  # rows, height, width
 
     def logits_async(self, images, *, sizes=None):

@@ -11,7 +11,7 @@ from lfm_jax.cli import build_parser
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
-    "evaluate": ["--weights", "--data", "--protocol", "--out", "--batch_size", "--threads", *CLUSTER],
+    "evaluate": ["--weights", "--data", "--protocol", "--views", "--robustness", "--out", "--batch_size", "--threads", *CLUSTER],
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
@@ -55,7 +55,7 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
     assert (ran.status, ran.err) == (0, "")
     for option in OPTIONS[verb]:
         assert re.search(rf"^ +{re.escape(option)}(?= )[^\n]*\s+\w", ran.out, re.MULTILINE), option
-    assert len(ran.out.splitlines()) <= 24
+    assert len(ran.out.splitlines()) <= 26
     known = {name for action in build_parser()[1][verb]._actions for name in action.option_strings or [action.metavar]}
     assert known == {*OPTIONS[verb], "-h", "--help"}
     assert all(action.help for action in build_parser()[1][verb]._actions)
@@ -169,7 +169,7 @@ def test_evaluate_prints_the_table_and_writes_the_files(lfm, weights_file, label
     )
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == (tmp_path / "out/table.md").read_text()
-    rows = [line.replace("|", "").split() for line in ran.out.splitlines()[2:]]
+    rows = [re.sub(r"\||\[.*?\]", "", line).split() for line in ran.out.splitlines()[2:]]
     expected = [["gan_a", "2", "2", "75.0", "100.0", "50.0"], ["gan_b", "4", "3", "100.0", "100.0", "100.0"]]
     expected += [["mean", "6", "5", "87.5", "100.0", "75.0"]]
     assert [row[:8] for row in rows] == [[protocol, "suite", *row] for protocol in ("native", "crop64") for row in expected]
@@ -275,3 +275,19 @@ def test_a_config_that_cannot_run_is_refused_before_it_trains(change, words, lfm
     assert ran.status == 2
     for word in words:
         assert word in ran.err
+
+
+def test_evaluate_takes_views_and_the_robustness_grid(lfm, weights_file, labelled_folder):
+    args = ("evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol", "native")
+    shown = lfm(*args, "--views", "native,fakes_q96").out
+    assert {line.split("|")[2].strip() for line in shown.splitlines()[2:]} == {"native", "fakes_q96"}
+    ran = lfm(*args, "--views", "native,all_q960")
+    assert ran.status == 2
+    assert "unknown view 'all_q960'" in ran.err
+
+
+def test_evaluate_takes_several_weights(lfm, weights_file, labelled_folder):
+    ran = lfm("evaluate", "--weights", weights_file, "--weights", weights_file, "--data", labelled_folder, "--protocol", "native")
+    assert ran.status == 0
+    assert ran.out.splitlines()[-1].split("|")[2].strip() == "mean of 2"
+    assert "± 0.0" in ran.out.splitlines()[-1]

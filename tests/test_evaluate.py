@@ -5,12 +5,14 @@ import dataclasses
 import json
 import math
 import os
+import statistics
 
 import pytest
 from PIL import Image
 
+from lfm_jax.cells import Cells, data_hash
 from lfm_jax.data.sources import open_folder
-from lfm_jax.evaluate import PREDICTION_COLUMNS, evaluate, write
+from lfm_jax.evaluate import PREDICTION_COLUMNS, evaluate, together, write
 from lfm_jax.metrics import sigmoid
 
 
@@ -98,13 +100,15 @@ def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
     suite = evaluation.row("suite")
     assert part(suite, "real_acc", "fake_acc", "ap") == near(real_acc=1, fake_acc=3 / 4, ap=(1 + 2 / 3) / 2)
     line = next(line for line in evaluation.table().splitlines() if "gan_b" in line)
-    assert line.replace("|", "").split() == ["native", "root", "gan_b", "0", "1", "100.0", "-", "100.0", "-"]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["native", "root", "gan_b", "0", "1", "100.0 [100.0, 100.0]", "-", "100.0", "-", "-", "-"]
 
 
 def test_the_threshold_of_the_card_decides(folder, given_logits):
     given_logits.card = dataclasses.replace(given_logits.card, threshold=float(sigmoid(2.5)))
     row = evaluate(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
-    assert part(row, "real_acc", "fake_acc") == near(real_acc=1, fake_acc=1 / 2)
+    assert part(row, "acc", "acc_at_threshold") == near(acc=2 / 3, acc_at_threshold=2 / 3)
+    assert part(row, "real_acc", "fake_acc") == near(real_acc=0, fake_acc=1)  # as published: at score 0.5
 
 
 def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_logits):
@@ -131,7 +135,8 @@ def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_
     (root / "gan_a/0_real/1.png").write_bytes(b"")
     evaluation = evaluate(given_logits, open_folder(root), ["native", "crop224"])
     assert evaluation.errors == [
-        {"path": "gan_a/0_real/1.png", "protocol": protocol, "error": "empty file (0 bytes)"} for protocol in ("native", "crop224")
+        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "native", "error": "empty file (0 bytes)"}
+        for protocol in ("native", "crop224")
     ]
     assert part(evaluation.row("generator", protocol="native"), "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}
     assert [p["path"] for p in evaluation.predictions if p["protocol"] == "native"] == [
@@ -140,13 +145,105 @@ def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_
 
 
 def test_the_table_gives_percent_and_the_heads_of_the_field(evaluated):
-    head, _, *lines = evaluated({"gan_a": ([-1, 1, 1], [1, 1, 1])}).table().splitlines()
+    evaluation = evaluated({"gan_a": ([-1, 1, 1], [1, 1, 1])})
+    head, _, *lines = evaluation.table().splitlines()
+    row = evaluation.row("generator")
+    acc, ap = (f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"]["acc"], row["interval"]["ap"]))
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines)]
     assert cells == [
-        ["protocol", "suite", "generator", "real", "fake", "ACC", "real ACC", "fake ACC", "AP"],
-        ["native", "root", "gan_a", "3", "3", "66.7", "33.3", "100.0", "60.0"],
-        ["native", "root", "mean", "3", "3", "66.7", "33.3", "100.0", "60.0"],
+        ["protocol", "suite", "generator", "real", "fake", "ACC", "real ACC", "fake ACC", "AP", "AUC", "EER"],
+        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
+        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
     ]
+
+
+def test_the_weighted_mean_and_the_worst_generator_stand_beside_the_mean(evaluated):
+    """gan_a: 10 images all right; gan_b: 2 images, one right and ranked last."""
+    row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [-1])}).row("suite")
+    assert (row["acc"], row["weighted"]["acc"], row["worst"]) == (1 / 2, pytest.approx(10 / 12), "gan_b")
+
+
+def test_an_interval_widens_with_fewer_images(evaluated):
+    evaluation = evaluated({"few": ([-1, -1, 1], [1, 1, -1]), "many": ([-1, -1, 1] * 6, [1, 1, -1] * 6)})
+    widths = {}
+    for name in ("few", "many"):
+        row = evaluation.row("generator", generator=name)
+        low, high = row["interval"]["acc"]
+        assert low <= row["acc"] <= high
+        widths[name] = high - low
+    assert widths["many"] < widths["few"]
+    low, high = evaluation.row("suite")["interval"]["acc"]
+    assert high - low < widths["few"]
+
+
+def test_views_have_rows_of_their_own(folder, given_logits):
+    """With noise on the fakes alone, the reals' logits stay."""
+    root = folder({"S/a": ([-3, -2], [2, 3]), "T/b": ([-3], [3])})
+    evaluation = evaluate(given_logits, open_folder(root), ["native"], views=["native", "fakes_noise100"])
+    assert {row["view"] for row in evaluation.rows} == {"native", "fakes_noise100"}
+    alone = evaluate(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
+    assert [row for row in evaluation.rows if row["view"] != "native"] == alone.rows
+    logits = {(p["path"], p["view"]): p["logit"] for p in evaluation.predictions}
+    for (path, view), logit in logits.items():
+        if view != "native":
+            assert (logit == logits[path, "native"]) == ("0_real" in path)
+    assert [line.split("|")[2].strip() for line in evaluation.table().splitlines()[2:]] == [row["view"] for row in evaluation.rows]
+
+
+def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, given_logits, tiny_detector):
+    source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
+    one, other = (evaluate(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
+    other = dataclasses.replace(other, rows=[row | {"weights": "other"} for row in other.rows])
+    both = together([one, other])
+    assert both.rows[:4] == one.rows + other.rows
+    assert len(both.predictions) == 8
+    mean = both.rows[4]
+    accuracies = [one.rows[0]["acc"], other.rows[0]["acc"]]
+    assert mean["weights"] == "mean of 2"
+    assert mean["acc"] == pytest.approx(statistics.mean(accuracies))
+    assert mean["deviation"]["acc"] == pytest.approx(statistics.stdev(accuracies))
+    assert f"± {100 * mean['deviation']['acc']:.1f}" in both.table()
+    assert together([one]) == one
+
+
+def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_path):
+    source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
+    cells = Cells(tmp_path / "cells", data_hash(source, threads=2))
+    first = evaluate(given_logits, source, ["native"], cells=cells)
+    scored = len(given_logits.batches)
+    both = evaluate(given_logits, source, ["native", "crop32"], views=["native", "all_noise9"], cells=cells)
+    assert len(given_logits.batches) == 4 * scored  # one of the four cells was there
+    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "native")] == first.rows
+    assert evaluate(given_logits, source, ["native"], cells=cells) == first
+    assert len(given_logits.batches) == 4 * scored
+
+
+@pytest.mark.parametrize("change", ["weights", "pixels", "label"])
+def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_logits, tmp_path, save_with_logit):
+    root = folder({"gan_a": ([-1, 1], [1, 1])})
+
+    def cells():
+        return Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+
+    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    scored = len(given_logits.batches)
+    if change == "weights":
+        given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
+    elif change == "pixels":
+        save_with_logit(root / "gan_a/0_real/0.png", 7)
+    else:
+        (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
+    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    assert len(given_logits.batches) == 2 * scored
+
+
+def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):
+    root = folder({"gan_a": ([-1, 1], [1, 1])})
+    (root / "gan_a/0_real/0.png").write_bytes(b"")
+    cells = Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+    first, again = (evaluate(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
+    assert again == first
+    assert len(again.errors) == 1
 
 
 def test_a_real_detector_is_evaluated_the_same_way(tiny_detector, labelled_folder):
@@ -165,7 +262,7 @@ def written(fill, new_given_logits, tmp_path_factory):
     (root / "S/a/0_real/1.png").write_bytes(b"")
     source, detector = open_folder(root), new_given_logits()
     evaluation = evaluate(detector, source, ["native", "crop32"])
-    write(evaluation, detector, source, folder / "new" / "out")
+    write(evaluation, [detector.card], source, folder / "new" / "out", data_sha256="abc")
     return evaluation, source, folder / "new" / "out"
 
 
@@ -173,7 +270,8 @@ def test_predictions_tsv_has_each_prediction(written):
     evaluation, _, out = written
     with open(out / "predictions.tsv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert tuple(rows[0]) == PREDICTION_COLUMNS == ("path", "suite", "generator", "label", "logit", "score", "protocol")
+    columns = ("path", "suite", "generator", "label", "logit", "score", "protocol", "view", "weights")
+    assert tuple(rows[0]) == PREDICTION_COLUMNS == columns
     assert len(rows) == len(evaluation.predictions) == 10
     first = {"path": "S/a/0_real/0.png", "suite": "S", "generator": "a", "label": "0", "protocol": "native"}
     assert first.items() <= rows[0].items()
@@ -196,13 +294,15 @@ def test_results_json_is_strict_and_complete(written, given_logits):
     assert results["errors"] == evaluation.errors
     assert len(results["errors"]) == 2
     assert (results["data"], results["images"]) == (str(source.root), 6)
-    assert results["card"]["protocol"] == given_logits.card.protocol
+    assert results["data_sha256"] == "abc"
+    assert results["cards"][0]["protocol"] == given_logits.card.protocol
+    assert {row["weights"] for row in results["rows"]} == {results["cards"][0]["weights_sha256"][:12]}
     assert {"lfm_jax", "jax"} <= results["versions"].keys()
 
 
 def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([], [1])}))
-    write(evaluate(given_logits, source, ["native"]), given_logits, source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
     (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
     assert generator["real_acc"] is generator["ap"] is None
 
@@ -222,7 +322,7 @@ def test_examples_png_shows_something(written):
 def test_writing_again_replaces_the_files(written, given_logits):
     evaluation, source, out = written
     before = (out / "results.json").read_bytes()
-    write(evaluation, given_logits, source, out)
+    write(evaluation, [given_logits.card], source, out, data_sha256="abc")
     assert (out / "results.json").read_bytes() == before
     assert sorted(path.name for path in out.iterdir()) == ["examples.png", "predictions.tsv", "results.json", "table.md"]
 
@@ -235,7 +335,7 @@ def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_pa
     evaluation = evaluate(given_logits, source, ["native"])
     assert len(evaluation.errors) == 2
     assert evaluation.rows == []
-    write(evaluation, given_logits, source, tmp_path / "out")
+    write(evaluation, [given_logits.card], source, tmp_path / "out")
     assert len(strict_json((tmp_path / "out/results.json").read_text())["errors"]) == 2
     assert "ACC" in evaluation.table()
 
@@ -251,7 +351,7 @@ def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp
     for name in names:
         save_with_logit(root / "gan_a/1_fake" / name, 1)
     source = open_folder(root)
-    write(evaluate(given_logits, source, ["native"]), given_logits, source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
     assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
 
 
@@ -263,6 +363,6 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
     except OSError:
         pytest.skip("this file system takes no such name")
     source = open_folder(root)
-    write(evaluate(given_logits, source, ["native"]), given_logits, source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
     assert len(paths_written(tmp_path / "out")) == 3
     assert strict_json((tmp_path / "out/results.json").read_text())["rows"]

@@ -4,6 +4,7 @@ In: a data config, or a folder. Out: a `Source`, a list of `Example`s and a way 
 A source knows nothing of batches, protocols or the network.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from lfm_jax.data import synthetic
-from lfm_jax.data.images import decode, list_images, walk
+from lfm_jax.data.images import ImageError, decode, list_images, read, walk
 from lfm_jax.errors import DataError
 
 LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
@@ -40,6 +41,10 @@ class Source(Protocol):
         """RGB image of examples[index]; raises ImageError."""
         ...
 
+    def content_hash(self, index: int) -> str:
+        """What tells the content of examples[index] from any other, broken files included."""
+        ...
+
 
 class FileSource:
     """Image files by path; each example's path is taken relative to `root`."""
@@ -49,6 +54,12 @@ class FileSource:
 
     def image(self, index: int) -> Image.Image:
         return decode(self.root / self.examples[index].path)
+
+    def content_hash(self, index: int) -> str:
+        try:
+            return hashlib.sha256(read(self.root / self.examples[index].path)).hexdigest()
+        except ImageError as reason:
+            return str(reason)
 
 
 class SyntheticSource:
@@ -68,6 +79,9 @@ class SyntheticSource:
             seed, split, side = self._key
             self._images[index] = Image.fromarray(synthetic.example(seed, split, index, side)[0])
         return self._images[index]
+
+    def content_hash(self, index: int) -> str:
+        return f"{self._key} {index}"
 
 
 def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) -> FileSource:

@@ -19,10 +19,15 @@ SUMMARY = "accuracy and AP on labelled folders"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    several = f"{WEIGHTS_HELP}; given again for other seeds: their mean and deviation too"
+    verb.add_argument("--weights", required=True, metavar="W", action="append", help=several)
     verb.add_argument("--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
-    verb.add_argument("--out", metavar="DIR", help="for results.json, table.md, predictions.tsv and examples.png")
+    verb.add_argument("--views", default="native", metavar="V[,V...]", help="default native; fakes_q96, all_q96, all_blur2, ...")
+    verb.add_argument(
+        "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="all views of the robustness grid too"
+    )
+    verb.add_argument("--out", metavar="DIR", help="for results.json, table.md, predictions.tsv, examples.png; resumes there")
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
@@ -30,19 +35,36 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax import distributed, evaluate
+    from lfm_jax.cells import Cells, data_hash
     from lfm_jax.data import protocols
     from lfm_jax.data.sources import open_folder
     from lfm_jax.detector import load
 
-    names = [protocols.parse(name).name for name in args.protocol.split(",")]
+    options = {
+        "protocols": [protocols.parse(name).name for name in args.protocol.split(",")],
+        "views": view_names(args.views, grid=args.robustness == "grid"),
+        "batch_size": args.batch_size,
+        "threads": args.threads,
+    }
     join_cluster(args)
-    source, detector = open_folder(args.data), load(args.weights)
+    source, detectors = open_folder(args.data), [load(path) for path in args.weights]
+    cells = None
     if args.out:
         make_folder(args.out)
-    evaluation = evaluate.evaluate(detector, source, names, batch_size=args.batch_size, threads=args.threads)
+        cells = Cells(Path(args.out) / "cells", data_hash(source, threads=args.threads))
+    evaluation = evaluate.together([evaluate.evaluate(detector, source, cells=cells, **options) for detector in detectors])
     if not distributed.is_main():
         return SOME_FAILED if evaluation.errors else 0
-    if args.out:
-        evaluate.write(evaluation, detector, source, Path(args.out))
+    if cells:
+        cards = [detector.card for detector in detectors]
+        evaluate.write(evaluation, cards, source, Path(args.out), data_sha256=cells.data_sha256)
     print(evaluation.table())
     return report_failures(evaluation.errors)
+
+
+def view_names(given: str, *, grid: bool) -> list[str]:
+    """--views, and those of the robustness grid -> names of views, each once."""
+    from lfm_jax.data import views
+
+    names = given.split(",") + [name for curve in views.GRID.values() for name in curve if grid]
+    return list(dict.fromkeys(views.parse(name).name for name in names))

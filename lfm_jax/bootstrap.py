@@ -1,0 +1,34 @@
+"""Uncertainty of metrics by resampling images: stratified by label, seeded, all resamples in one call.
+
+In: labels, and a function of weights [R, N] (see `metrics.weighted_metrics`). Out: 95 % intervals.
+"""
+
+import zlib
+
+import numpy as np
+
+REPLICATES = 1000
+LEVEL = 0.95
+
+
+def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """labels [N] -> weights [R, N]: how often each image was drawn, reals among reals and fakes among fakes.
+
+    `name` is of the set: another set draws otherwise, the same one the same, so that two detectors are compared on
+    the same resamples.
+    """
+    rng = np.random.default_rng((seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))))
+    weights = np.zeros((replicates, len(labels)), np.int32)
+    rows = np.arange(replicates)[:, None]
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        np.add.at(weights, (rows, members[rng.integers(len(members), size=(replicates, len(members)))]), 1)
+    return weights
+
+
+def interval(values: np.ndarray) -> list[float] | None:
+    """Values of the resamples [R] -> the middle 95 % of them; None where one of them is undefined."""
+    if np.isnan(values).any():
+        return None
+    low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return [float(low), float(high)]
