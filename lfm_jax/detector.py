@@ -78,8 +78,8 @@ class Detector:
         """
         protocol = protocol or self.card.protocol
         image = _as_rgb(image)
-        pixels = protocols.parse(protocol)(image)
-        return self.prediction(float(self.logits(pixels[None])[0]), protocol, *image.size)
+        how = protocols.parse(protocol)
+        return self.prediction(how.logit(self.logits(how(image))), protocol, *image.size)
 
     def prediction(self, logit: float, protocol: str, width: int, height: int) -> Prediction:
         """A logit with what the card makes of it."""

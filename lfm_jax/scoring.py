@@ -6,7 +6,7 @@ carries its reason and leaves the others unharmed.
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import grain
 import jax
@@ -36,7 +36,16 @@ class Scored:
     error: str | None = None
 
 
-Ready = tuple[Scored, np.ndarray]
+@dataclass
+class _Pending:
+    """An image under way: its logit comes from those of its `pieces`, which may be in several batches."""
+
+    scored: Scored
+    pieces: int
+    logits: list[float] = field(default_factory=list)
+
+
+Ready = tuple[_Pending, np.ndarray]
 Loaded = tuple[Scored, np.ndarray | None]
 
 
@@ -87,29 +96,31 @@ def _score_by_size(
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * batch_size, threads))
     loaded = grain.MapDataset.range(len(indices)).map(load).to_iter_dataset(options)
-    in_flight: collections.deque[tuple[list[Scored], jax.Array]] = collections.deque()
+    in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
     for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):
             yield group
             continue
         in_flight.append(_start(detector, group))
         if len(in_flight) > BATCHES_IN_FLIGHT:
-            yield from _finish(*in_flight.popleft())
+            yield from _finish(*in_flight.popleft(), protocol)
     for started in in_flight:
-        yield from _finish(*started)
+        yield from _finish(*started, protocol)
 
 
 def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
     """Images of one bucket together, a full batch where there are enough; failures on their own, at once."""
     waiting: dict[tuple[int, int], list[Ready]] = collections.defaultdict(list)
-    for scored, pixels in loaded:
-        if pixels is None:
+    for scored, pieces in loaded:
+        if pieces is None:
             yield scored
             continue
-        shape = _bucket_shape(pixels)
-        waiting[shape].append((scored, pixels))
-        if len(waiting[shape]) >= min(batch_size, batch_size * BATCH_SIDE**2 // (shape[0] * shape[1])):
-            yield waiting.pop(shape)
+        pending = _Pending(scored, len(pieces))
+        for pixels in pieces:
+            shape = _bucket_shape(pixels)
+            waiting[shape].append((pending, pixels))
+            if len(waiting[shape]) >= min(batch_size, batch_size * BATCH_SIDE**2 // (shape[0] * shape[1])):
+                yield waiting.pop(shape)
     yield from (waiting[shape] for shape in sorted(waiting))
 
 
@@ -118,20 +129,21 @@ def _load(detector: Detector, source: Source, protocol: protocols.Protocol, inde
     try:
         image = source.image(index)
         scored.width, scored.height = image.size
-        pixels = protocol(image)
-        detector.model.require_size(*pixels.shape[:2])
-        if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        pieces = protocol(image)
+        height, width = pieces.shape[1:3]
+        detector.model.require_size(height, width)
+        if height * width > MAX_PIXELS:
             raise ImageError(
-                f"{pixels.shape[1]} x {pixels.shape[0]} px under protocol {protocol.name} is over the limit of "
-                f"{MAX_PIXELS} px at once: use crop256"
+                f"{width} x {height} px under protocol {protocol.name} is over the limit of {MAX_PIXELS} px at once: "
+                "use crop256 or tiles256"
             )
-        return scored, pixels
+        return scored, pieces
     except (ImageError, TooSmallError) as error:
         scored.error = str(error)
         return scored, None
 
 
-def _start(detector: Detector, group: list[Ready]) -> tuple[list[Scored], jax.Array]:
+def _start(detector: Detector, group: list[Ready]) -> tuple[list[_Pending], jax.Array]:
     """Set the devices going on a group, padded to its bucket and to a power of two of rows (not read again)."""
     shape = _bucket_shape(group[0][1])
     images = np.zeros((1 << (len(group) - 1).bit_length(), *shape, 3), np.uint8)
@@ -139,13 +151,15 @@ def _start(detector: Detector, group: list[Ready]) -> tuple[list[Scored], jax.Ar
     for row, (_, pixels) in enumerate(group):
         height, width = sizes[row] = pixels.shape[:2]
         images[row, :height, :width] = pixels
-    return [scored for scored, _ in group], detector.logits_async(images, sizes=sizes)
+    return [pending for pending, _ in group], detector.logits_async(images, sizes=sizes)
 
 
-def _finish(group: list[Scored], logits: jax.Array) -> Iterator[Scored]:
-    for scored, logit in zip(group, np.asarray(logits), strict=False):
-        scored.logit = float(logit)
-        yield scored
+def _finish(group: list[_Pending], logits: jax.Array, protocol: protocols.Protocol) -> Iterator[Scored]:
+    for pending, logit in zip(group, np.asarray(logits), strict=False):
+        pending.logits.append(float(logit))
+        if len(pending.logits) == pending.pieces:
+            pending.scored.logit = protocol.logit(pending.logits)
+            yield pending.scored
 
 
 def _bucket_shape(pixels: np.ndarray) -> tuple[int, int]:

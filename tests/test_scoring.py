@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,6 +11,7 @@ from PIL import Image
 
 from lfm_jax import config, models
 from lfm_jax.card import Card
+from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources import Example
 from lfm_jax.detector import Detector
@@ -55,7 +57,7 @@ class Numbering(Detector):
     """Its logit is the number in the first pixel; remembers the shapes of its batches and checks what they say of their images."""
 
     def __init__(self, like):
-        super().__init__(like.model, {}, like.card)
+        super().__init__(like.model, like.variables, like.card)
         self.batches = []
 
     def logits_async(self, images, *, sizes=None):
@@ -160,7 +162,9 @@ def test_images_are_given_out_before_all_are_read(given_logits):
 
 
 def test_the_default_network_takes_48_px_and_says_so_of_47():
-    detector = Detector(models.build(config.model()), {}, Card())
+    model = models.build(config.model())
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), models.abstract_variables(model))
+    detector = Detector(model, zeros, Card())
     (item,) = score(detector, Given([Image.new("RGB", (47, 47))]), "native")
     assert item.logit is None
     assert "47 x 47 px is too small" in item.error
@@ -178,6 +182,23 @@ def test_an_image_over_the_limit_is_refused_with_the_way_out(given_logits):
     assert small.error is None
     huge, _ = score(given_logits, source, "crop256")
     assert huge.error is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_tiles_over_several_batches_make_one_logit_each(batch_size, tiny_detector, noise):
+    """Images of 6, 1, 4 and 1 tiles, one of them smaller than a tile, one broken between them."""
+    images = [noise(130, 200, strength=200), noise(64, 70, strength=60), "truncated", noise(128, 140), noise(50, 64)]
+    scored = list(score(tiny_detector, Given(images), "tiles64_top50", batch_size=batch_size))
+    protocol = protocols.parse("tiles64_top50")
+    for item, image in zip(scored, images, strict=True):
+        if isinstance(image, str):
+            assert (item.logit, item.error) == (None, "truncated")
+            continue
+        tiles = protocol(image)
+        expected = protocol.logit(tiny_detector.logits(tiles))
+        assert item.logit == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert tiny_detector(image, protocol="tiles64_top50").logit == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert len(protocol(images[0])) == 6
 
 
 def test_an_unknown_protocol_is_refused(given_logits):

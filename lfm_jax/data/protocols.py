@@ -1,10 +1,11 @@
 """Evaluation protocols: how an image becomes the pixels that are scored (SPEC section 4).
 
-In: a PIL image. Out: uint8 [h, w, 3]. A protocol's name says all there is to it and stands in every
-result row; results under different names are never averaged.
+In: a PIL image. Out: uint8 [N, h, w, 3], one piece or several tiles, and how their logits make the image's. A
+protocol's name says all there is to it and stands in every result row; results under different names are never averaged.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,25 +13,43 @@ from PIL import Image
 
 from lfm_jax.errors import UserError
 
-EXAMPLES = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224"
-_NAME = re.compile(r"native|(?:resize(?P<resize>[1-9]\d*))?(?:(?:^|(?<=\d)_)crop(?P<crop>[1-9]\d*)(?P<pad>_pad)?)?", re.ASCII)
+EXAMPLES = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256, tiles256_stride128_top25"
+_NAME = re.compile(
+    r"native|(?:resize(?P<resize>[1-9]\d*))?(?:(?:^|(?<=\d)_)crop(?P<crop>[1-9]\d*)(?P<pad>_pad)?)?"
+    r"|tiles(?P<tiles>[1-9]\d*)(?:_stride(?P<stride>[1-9]\d*))?(?:_top(?P<top>[1-9]\d?))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`resize`: bilinear to a square without keeping the aspect, 0 none. `crop`: centre crop, 0 none."""
+    """`resize`: bilinear to a square without keeping the aspect, 0 none. `crop`: centre crop, 0 none.
+
+    `tiles`: squares of that side, `stride` px apart, 0 none; the image's logit is the mean over the `top` percent of its
+    tiles that look most fake.
+    """
 
     name: str
     resize: int = 0
     crop: int = 0
     pad: bool = False
+    tiles: int = 0
+    stride: int = 0
+    top: int = 100
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """RGB image -> uint8 [h, w, 3]."""
+        """RGB image -> uint8 [N, h, w, 3]; N is 1 for all but tiles."""
         if self.resize:
             image = image.resize((self.resize, self.resize), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
-        return centre_crop(pixels, self.crop, pad=self.pad) if self.crop else pixels
+        if self.tiles:
+            return tiled(pixels, self.tiles, self.stride)
+        return (centre_crop(pixels, self.crop, pad=self.pad) if self.crop else pixels)[None]
+
+    def logit(self, logits: Sequence[float] | np.ndarray) -> float:
+        """Logits of an image's pieces -> its own."""
+        count = -(-len(logits) * self.top // 100)
+        return float(np.mean(np.sort(np.asarray(logits, np.float32))[-count:]))
 
 
 def parse(name: str) -> Protocol:
@@ -42,7 +61,11 @@ def parse(name: str) -> Protocol:
     match = _NAME.fullmatch(name)
     if not match or not name:
         raise UserError(f"unknown protocol {name!r}: expected one of {EXAMPLES} (other sizes work as well)")
-    return Protocol(name, int(match["resize"] or 0), int(match["crop"] or 0), bool(match["pad"]))
+    resize, crop, tiles = (int(match[part] or 0) for part in ("resize", "crop", "tiles"))
+    stride = int(match["stride"] or tiles)
+    if stride > tiles or stride % 2 or tiles % 2:
+        raise UserError(f"protocol {name!r}: tiles and stride must be even, and no pixel be left between two tiles")
+    return Protocol(name, resize, crop, bool(match["pad"]), tiles, stride, int(match["top"] or 100))
 
 
 def centre_crop(pixels: np.ndarray, side: int, *, pad: bool = False) -> np.ndarray:
@@ -55,3 +78,18 @@ def centre_crop(pixels: np.ndarray, side: int, *, pad: bool = False) -> np.ndarr
         pixels = np.pad(pixels, [(gap // 2, gap - gap // 2) for gap in gaps] + [(0, 0)])
     top, left = (max(round((length - side) / 2), 0) for length in pixels.shape[:2])
     return pixels[top : top + side, left : left + side]
+
+
+def tiled(pixels: np.ndarray, side: int, stride: int) -> np.ndarray:
+    """pixels [H, W, 3] -> [N, min(H, side), min(W, side), 3]: as many tiles as fit, centred, row by row.
+
+    Offsets are even, so that a tile's 2 x 2 blocks are those of the image.
+    """
+    rows, columns = (_offsets(length, side, stride) for length in pixels.shape[:2])
+    return np.stack([pixels[top : top + side, left : left + side] for top in rows for left in columns])
+
+
+def _offsets(length: int, side: int, stride: int) -> range:
+    rest = max(length - side, 0)
+    first = rest % stride // 4 * 2
+    return range(first, rest + 1, stride)

@@ -15,7 +15,7 @@ from lfm_jax.errors import ConfigError, UserError
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
 WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
-PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224"
+PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
 
 
 def add_speed_arguments(verb: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """Protocols against the same steps taken by hand with PIL, at sizes where rounding and padding show."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ def by_hand(name, image):
 @pytest.mark.parametrize("size", SIZES)
 def test_a_protocol_is_its_steps_by_hand(name, size, noise):
     image = noise(*size)
-    pixels = protocols.parse(name)(image)
+    (pixels,) = protocols.parse(name)(image)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, by_hand(name, image))
 
@@ -53,15 +55,15 @@ def test_any_sizes_work(size, resize, crop, pad):
     pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
     parts = [f"resize{resize}"] * bool(resize) + [f"crop{crop}" + "_pad" * pad] * bool(crop)
     name = "_".join(parts) or "native"
-    np.testing.assert_array_equal(protocols.parse(name)(Image.fromarray(pixels)), by_hand(name, Image.fromarray(pixels)))
+    np.testing.assert_array_equal(protocols.parse(name)(Image.fromarray(pixels))[0], by_hand(name, Image.fromarray(pixels)))
 
 
 def test_native_leaves_the_image_as_it_is(noise):
-    np.testing.assert_array_equal(protocols.parse("native")(noise(47, 61)), np.asarray(noise(47, 61)))
+    np.testing.assert_array_equal(protocols.parse("native")(noise(47, 61))[0], np.asarray(noise(47, 61)))
 
 
 def test_resize_does_not_keep_the_aspect(noise):
-    assert protocols.parse("resize256")(noise(100, 300)).shape == (256, 256, 3)
+    assert protocols.parse("resize256")(noise(100, 300)).shape == (1, 256, 256, 3)
 
 
 def test_resizing_down_is_antialiased():
@@ -73,13 +75,13 @@ def test_resizing_down_is_antialiased():
 
 def test_a_side_below_the_crop_is_kept_whole(noise):
     image = noise(100, 300)
-    pixels = protocols.parse("crop224")(image)
+    (pixels,) = protocols.parse("crop224")(image)
     np.testing.assert_array_equal(pixels, np.asarray(image)[:, 38:262])
 
 
 def test_padding_puts_the_odd_pixel_right_and_below():
     white = Image.new("RGB", (3, 5), (255, 255, 255))
-    padded = protocols.parse("crop8_pad")(white)
+    (padded,) = protocols.parse("crop8_pad")(white)
     expected = np.zeros((8, 8, 3), np.uint8)
     expected[1:6, 2:5] = 255
     np.testing.assert_array_equal(padded, expected)
@@ -89,7 +91,7 @@ def test_half_a_pixel_of_offset_is_rounded_to_even():
     """Crops of 4 from 5, 7, 9 px start at 0 (0.5), 2 (1.5), 2 (2.5)."""
     for length, first in ((5, 0), (7, 2), (9, 2)):
         ramp = np.arange(length, dtype=np.uint8)[None, :, None].repeat(length, 0).repeat(3, 2)
-        np.testing.assert_array_equal(protocols.parse("crop4")(Image.fromarray(ramp))[0, :, 0], np.arange(first, first + 4))
+        np.testing.assert_array_equal(protocols.parse("crop4")(Image.fromarray(ramp))[0, 0, :, 0], np.arange(first, first + 4))
 
 
 @pytest.mark.parametrize(("name", "fields"), [("native", (0, 0, False)), ("resize256_crop224", (256, 224, False))])
@@ -120,6 +122,13 @@ NOT_PROTOCOLS = [
     "crop0",
     "resize0",
     "resize256_crop0",
+    "tiles",
+    "tiles0",
+    "tiles256_crop224",
+    "resize256_tiles128",
+    "tiles256_top0",
+    "tiles256_top100",
+    "tiles256_top25_stride128",
 ]
 
 
@@ -130,3 +139,38 @@ def test_another_name_is_refused_and_the_choices_named(name):
     assert repr(name) in str(refused.value)
     for choice in SPEC_NAMES:
         assert choice in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["tiles255", "tiles256_stride129", "tiles128_stride256"])
+def test_tiles_must_keep_the_blocks_and_leave_no_gap(name):
+    with pytest.raises(UserError, match=rf"{name}.*even.*between two tiles"):
+        protocols.parse(name)
+
+
+@given(height=st.integers(1, 60), width=st.integers(1, 60), side=st.integers(1, 12), stride=st.integers(1, 12))
+@settings(deadline=None, max_examples=100)
+def test_tiles_are_stretches_of_the_image_as_many_as_fit_and_about_centred(height, width, side, stride):
+    """Each pixel holds its own row and column, so a tile says where it is from."""
+    side, stride = 2 * side, 2 * min(side, stride)
+    rows, columns = np.indices((height, width), np.uint8)
+    image = Image.fromarray(np.stack([rows, columns, rows], -1))
+    tiles = protocols.parse(f"tiles{side}_stride{stride}")(image)
+    tops, lefts = tiles[:, 0, 0, 0].astype(int), tiles[:, 0, 0, 1].astype(int)
+    assert tiles.shape[1:3] == (min(side, height), min(side, width))
+    for tile, top, left in zip(tiles, tops, lefts, strict=True):
+        np.testing.assert_array_equal(tile, np.asarray(image)[top : top + side, left : left + side])
+    for firsts, length in ((sorted(set(tops)), height), (sorted(set(lefts)), width)):
+        assert all(first % 2 == 0 for first in firsts)
+        assert len(firsts) == max(length - side, 0) // stride + 1
+        assert all(after - before == stride for before, after in itertools.pairwise(firsts))
+        left_over = (firsts[0], length - firsts[-1] - side)
+        assert length < side or abs(left_over[0] - left_over[1]) <= 3
+    assert len(tiles) == len({*zip(tops, lefts, strict=True)})
+
+
+def test_the_logit_of_tiles_is_the_mean_of_the_highest_share():
+    logits = [1.0, -3.0, 2.0, 5.0, -1.0]
+    assert protocols.parse("tiles256").logit(logits) == pytest.approx(0.8)
+    assert protocols.parse("tiles256_top40").logit(logits) == pytest.approx(3.5)
+    assert protocols.parse("tiles256_top1").logit(logits) == 5.0
+    assert protocols.parse("crop256").logit([0.123456789]) == np.float32(0.123456789)
