@@ -1,18 +1,25 @@
 """Files to pixels: PIL decoding as the published protocols use it, and the listing of image files.
 
 In: paths. Out: PIL images in RGB, or an `ImageError` whose reason a user can act on. EXIF orientation is
-left alone and animated files give frame 0, both as PIL's plain `convert("RGB")` does.
+left alone and animated files give frame 0, both as PIL's plain `convert("RGB")` does. What an image would cost
+is known from its header and refused before it is paid.
 """
 
 import io
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-MAX_FILE_BYTES = 1 << 28  # nothing that is one image and within the limits on its sides comes near
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's others are never tried: one starts Ghostscript
+MAX_FILE_BYTES = 1 << 28  # nothing that is one image and within the limits below comes near
+MAX_PIXELS = 1 << 27  # a 100-megapixel camera's photograph passes; decoding takes up to 8 bytes a pixel
+MAX_SIDE = (1 << 16) - 1  # as JPEG has it
+MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, whose every scan costs a pass over all pixels; an honest one has about ten
 
 
 class ImageError(Exception):
@@ -23,41 +30,75 @@ def decode(path: str | os.PathLike[str]) -> Image.Image:
     """Image file -> RGB image, fully decoded.
 
     Raises:
-      ImageError: the file is missing or unreadable, or `decode_bytes` refuses what is in it.
+      ImageError: the file is missing or unreadable, or `opened` refuses what is in it.
     """
     return decode_bytes(read(path))
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
-    """The file's bytes. Raises ImageError: it is missing, unreadable, or far too large for an image."""
+    """The file's bytes. Raises ImageError: it is missing, unreadable, no file, or far too large for an image."""
     try:
-        size = Path(path).stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{size} bytes is over the limit of {MAX_FILE_BYTES} bytes for an image file")
+        status = Path(path).stat()
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{status.st_size} bytes is over the limit of {MAX_FILE_BYTES} bytes for an image file")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ImageError("a pipe or a device, not a file")  # reading it might never end
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from None
 
 
 def decode_bytes(data: bytes) -> Image.Image:
-    """Encoded image -> RGB image, fully decoded.
+    """Encoded image -> RGB image, fully decoded. Raises ImageError as `opened` does."""
+    with opened(data) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Encoded image -> PIL image with its header read (format, mode, size) and its pixels not yet decoded.
 
     Raises:
-      ImageError: it is empty, truncated, no image, or too large to be honest.
+      ImageError: it is empty, no image, or too large to be honest; or what the caller does with it fails, as
+        decoding does where the data is truncated or broken.
     """
     if not data:
         raise ImageError("empty file (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _refuse_bombs(image, data)
+            yield image
+    except ImageError:
+        raise
     except UnidentifiedImageError:
-        raise ImageError("not an image file that PIL can read") from None
-    except Image.DecompressionBombError as error:
+        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as error:  # some of PIL's parsers look before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
-    except OSError as error:
-        raise ImageError(error.strerror or str(error) or type(error).__name__) from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
-        raise ImageError(f"cannot be decoded: {type(error).__name__}: {error}") from None
+        raise ImageError(_reason(error)) from None
+
+
+def _refuse_bombs(image: Image.Image, data: bytes) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"refused before decoding: {width} x {height} = {width * height} pixels is over the limit of "
+            f"{MAX_PIXELS} pixels or {MAX_SIDE} a side"
+        )
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+    if scans * width * height > MAX_SCANNED_PIXELS:
+        raise ImageError(
+            f"refused before decoding: {scans} scans of {width} x {height} pixels are over the limit of "
+            f"{MAX_SCANNED_PIXELS} pixels scanned"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line, never empty."""
+    message = " ".join(str(getattr(error, "strerror", None) or error).split())
+    if isinstance(error, OSError) and message:
+        return message
+    return f"cannot be decoded: {type(error).__name__}{': ' * bool(message)}{message}"
 
 
 def list_images(folder: Path) -> Iterator[Path]:
@@ -74,25 +115,27 @@ def list_images(folder: Path) -> Iterator[Path]:
                 yield directory / name
 
 
-def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str], list[str] | None]]:
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str] | None]]:
     """Folder -> (folder, its folders, its files) for it and all below, sorted; files None if it is unreadable.
 
     Symbolic links are followed, as data sets share their real images that way; a link back to a folder
     above itself is not.
     """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, _is_folder(entry)) for entry in entries)
-    except OSError:
-        yield folder, [], None
-        return
-    folders = [name for name, is_folder in found if is_folder]
-    yield folder, folders, [name for name, is_folder in found if not is_folder]
-    for name in folders:
-        yield from walk(folder / name, (*above, real))
+    ahead: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]  # no recursion: a tree may be deeper than Python's stack
+    while ahead:
+        folder, above = ahead.pop()
+        real = os.path.realpath(folder)
+        if real in above:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        except OSError:
+            yield folder, [], None
+            continue
+        folders = [name for name, is_folder in found if is_folder]
+        yield folder, folders, [name for name, is_folder in found if not is_folder]
+        ahead += [(folder / name, (*above, real)) for name in reversed(folders)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,13 +1,21 @@
 """Decoding: every good file as plain PIL shows it, every bad one refused with a reason. Listing: all images, in order."""
 
+import inspect
+import os
 import struct
+import subprocess
+import sys
 import threading
+import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from lfm_jax.data import images
 from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode, list_images, walk
 
 
@@ -164,7 +172,7 @@ def test_damaged_bytes_never_raise_anything_else(suffix, tmp_path, noise):
 
 @pytest.mark.parametrize("fault", [ValueError, SyntaxError, struct.error, IndexError, KeyError, ZeroDivisionError, MemoryError])
 def test_whatever_a_parser_raises_is_one_files_fault(fault, tmp_path, noise, monkeypatch):
-    def stumble(*_):
+    def stumble(*_, **__):
         raise fault("in tile 3")
 
     path = saved(tmp_path, noise(5, 7), ".png")
@@ -173,12 +181,97 @@ def test_whatever_a_parser_raises_is_one_files_fault(fault, tmp_path, noise, mon
         decode(path)
 
 
-def test_a_decompression_bomb_is_refused_unread(tmp_path, noise, monkeypatch):
-    path = saved(tmp_path, noise(40, 40), ".png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+@pytest.fixture
+def never_decoded(monkeypatch):
+    """Decoding fails the test, and PIL's own limit is switched off."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(ImageError, match="1600 pixels"):
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize(("limit", "value"), [("MAX_PIXELS", 40 * 60 - 1), ("MAX_SIDE", 59)])
+def test_what_is_over_the_limits_by_its_header_is_refused_unread(suffix, limit, value, tmp_path, noise, monkeypatch, request):
+    path = saved(tmp_path, noise(40, 60), suffix)
+    request.getfixturevalue("never_decoded")
+    monkeypatch.setattr(images, limit, value)
+    with pytest.raises(ImageError, match=f"refused before decoding: 60 x 40 = 2400 pixels .* limit .*{value}"):
         decode(path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animation_is_held_to_the_limits_too(suffix, tmp_path, monkeypatch, request):
+    path = animated(tmp_path, suffix)
+    request.getfixturevalue("never_decoded")
+    monkeypatch.setattr(images, "MAX_PIXELS", 21 * 17 - 1)
+    with pytest.raises(ImageError, match="21 x 17 = 357 pixels"):
+        decode(path)
+
+
+def test_what_is_just_within_the_limits_is_decoded(tmp_path, noise, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 40 * 60)
+    monkeypatch.setattr(images, "MAX_SIDE", 60)
+    assert decode(saved(tmp_path, noise(40, 60), ".png")).size == (60, 40)
+
+
+@pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (1, 70_000)])
+def test_a_header_that_promises_gigapixels_is_refused(width, height, tmp_path, noise, never_decoded):
+    content = with_png_header(saved(tmp_path, noise(5, 7), ".png").read_bytes(), width, height)
+    with pytest.raises(ImageError, match=f"refused before decoding: {width} x {height}"):
+        decode(written(tmp_path, "bomb.png", content))
+
+
+def with_png_header(content, width, height):
+    header = content[12:16] + struct.pack(">II", width, height) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def test_a_jpeg_of_endless_scans_is_refused_and_an_honest_progressive_one_is_not(tmp_path):
+    """Twelve bytes a scan and a pass over all pixels each: an hour in a megabyte."""
+    honest = saved(tmp_path, Image.new("L", (1024, 1024)), ".jpg", progressive=True)
+    content = honest.read_bytes()
+    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    assert decode(honest).size == (1024, 1024)
+    with pytest.raises(ImageError, match=r"refused before decoding: 50\d\d scans of 1024 x 1024"):
+        decode(written(tmp_path, "scans.jpg", content[:-2] + 5000 * last_scan + content[-2:]))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"zTXtnote\0\0" + zlib.compress(bytes(1 << 26)), b"iCCPnote\0\0" + zlib.compress(bytes(1 << 26))],
+    ids=["text", "colour profile"],
+)
+def test_a_chunk_that_swells_is_not_unpacked(chunk, tmp_path, noise):
+    content = saved(tmp_path, noise(5, 7), ".png").read_bytes()
+    swelling = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="too large"):
+        decode(written(tmp_path, "swelling.png", content[:33] + swelling + content[33:]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_long_text_in_a_png_does_not_matter(tmp_path, noise):
+    text = PngInfo()
+    text.add_text("workflow", "node " * 500_000)
+    path = saved(tmp_path, noise(5, 7), ".png", pnginfo=text)
+    np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(noise(5, 7)))
+
+
+def test_no_program_is_started_for_a_file(tmp_path, monkeypatch):
+    """PIL hands PostScript to Ghostscript."""
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(ImageError, match="not an image file of a format read here"):
+        decode(written(tmp_path, "photo.png", postscript))
+
+
+def test_a_pipe_or_device_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "endless.png"):
+        with pytest.raises(ImageError, match="a pipe or a device"):
+            decode(tmp_path / name)
 
 
 def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(tmp_path, noise, monkeypatch):
@@ -186,14 +279,14 @@ def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(tmp_path, n
     path, open_image = saved(tmp_path, noise(5, 7), ".png"), Image.open
     first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
 
-    def open_in_turn(file):
+    def open_in_turn(file, **options):
         if threading.current_thread().name == "first":
             first_is_in.set()
             second_is_in.wait(30)
         else:
             second_is_in.set()
             first_is_out.wait(30)
-        return open_image(file)
+        return open_image(file, **options)
 
     def first():
         decode(path)
@@ -233,9 +326,9 @@ def test_images_are_listed_from_all_depths_in_sorted_order(tmp_path):
 
 
 def test_images_are_told_by_suffix_in_either_case(tmp_path):
-    images = [name for suffix in IMAGE_SUFFIXES for name in (f"lower{suffix}", f"upper{suffix.upper()}")] + ["mixed.Jpeg"]
-    touch(tmp_path, *images, "notes.txt", "png", "Thumbs.db", "a.png.txt", "b.npy", "c.zip")
-    assert listed(tmp_path) == sorted(images)
+    named = [name for suffix in IMAGE_SUFFIXES for name in (f"lower{suffix}", f"upper{suffix.upper()}")] + ["mixed.Jpeg"]
+    touch(tmp_path, *named, "notes.txt", "png", "Thumbs.db", "a.png.txt", "b.npy", "c.zip")
+    assert listed(tmp_path) == sorted(named)
 
 
 def test_any_name_is_listed(tmp_path):
@@ -249,6 +342,31 @@ def test_any_name_is_listed(tmp_path):
     ]
     touch(tmp_path, *names)
     assert listed(tmp_path) == sorted(names)
+
+
+def test_a_name_in_no_known_encoding_is_listed_and_read(tmp_path, noise):
+    name = os.fsdecode(b"caf\xe9.png")
+    noise(5, 7).save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(tmp_path / name)
+    assert listed(tmp_path) == [name]
+    assert decode(tmp_path / name).size == (7, 5)
+
+
+def test_fifty_thousand_files_in_one_folder_are_all_listed(tmp_path):
+    expected = [f"{number:05d}.png" for number in range(50_000)]
+    for name in reversed(expected):
+        os.close(os.open(tmp_path / name, os.O_CREAT))
+    assert [path.name for path in list_images(tmp_path)] == expected
+
+
+def test_folders_may_lie_deeper_than_python_can_recurse(tmp_path):
+    depth, limit = 250, sys.getrecursionlimit()
+    touch(tmp_path, "/".join(["d"] * depth) + "/deep.png")
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    try:
+        assert [path.name for path in list_images(tmp_path)] == ["deep.png"]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_an_empty_folder_lists_nothing(tmp_path):
