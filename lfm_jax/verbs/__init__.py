@@ -5,7 +5,7 @@ A module loads what its verb needs when it runs, so that `lfm --help` stays quic
 
 from types import ModuleType
 
-from lfm_jax.verbs import compile, convert, evaluate, predict, train
+from lfm_jax.verbs import compile, convert, data_check, evaluate, predict, train
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
@@ -13,4 +13,5 @@ VERBS: dict[str, ModuleType] = {
     "predict": predict,
     "convert": convert,
     "compile": compile,
+    "data check": data_check,
 }

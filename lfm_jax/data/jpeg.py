@@ -1,0 +1,64 @@
+"""What a JPEG file says of how it was compressed: the quality its quantisation tables were made for, its subsampling.
+
+In: an opened PIL image. Out: the quality on the scale of the Independent JPEG Group (IJG), which libjpeg and so
+nearly every program uses, and whether its tables really are of that scale: cameras and Photoshop have their own.
+"""
+
+import functools
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+# ITU-T T.81, tables K.1 (luminance) and K.2 (chrominance), row by row: quality 50.
+LUMINANCE = (
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+)
+CHROMINANCE = (
+    *(17, 18, 24, 47, 99, 99, 99, 99),
+    *(18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99),
+    *(47, 66, 99, 99, 99, 99, 99, 99),
+    *(99, 99, 99, 99, 99, 99, 99, 99),
+    *(99, 99, 99, 99, 99, 99, 99, 99),
+    *(99, 99, 99, 99, 99, 99, 99, 99),
+    *(99, 99, 99, 99, 99, 99, 99, 99),
+)
+
+
+def quality_of(image: Image.Image) -> tuple[int | None, bool]:
+    """Opened image -> quality 1..100, whether its tables are IJG's at that quality; None, False without tables.
+
+    Tables of another make get the quality whose luminance table is nearest in the mean of |log ratio|.
+    """
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization or not image.layer:
+        return None, False
+    tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
+    if any(len(table) != 64 or min(table) < 1 for table in tables):
+        return None, False
+    ratios = np.abs(np.log(_scaled(LUMINANCE) / np.array(tables[0]))).mean(axis=1)
+    quality = int(ratios.argmin()) + 1
+    ours = tuple(_scaled(LUMINANCE)[quality - 1]), tuple(_scaled(CHROMINANCE)[quality - 1])
+    return quality, tables[0] == ours[0] and all(table in ours for table in tables)
+
+
+def subsampling_of(image: Image.Image) -> str:
+    """Opened image -> "4:4:4", "4:2:2", "4:2:0", another as "2x1,1x2,1x1"; "" if it is no JPEG or grey."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or len(image.layer) < 3:
+        return ""
+    factors = ",".join(f"{across}x{down}" for _, across, down, _ in image.layer[:3])
+    return {"1x1,1x1,1x1": "4:4:4", "2x1,1x1,1x1": "4:2:2", "2x2,1x1,1x1": "4:2:0"}.get(factors, factors)
+
+
+@functools.cache
+def _scaled(table: tuple[int, ...]) -> np.ndarray:
+    """`table` at quality 1 to 100 [100, 64], as libjpeg's jpeg_set_quality scales it."""
+    quality = np.arange(1, 101)[:, None]
+    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return np.clip((np.array(table) * percent + 50) // 100, 1, 255)

@@ -1,0 +1,34 @@
+"""`lfm data check`: labelled folders -> are they whole, free of leaks, and does their format give the label away?"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lfm_jax.verbs.arguments import SOME_FAILED, make_folder, positive, refuse
+
+SUMMARY = "what is in labelled folders, what is wrong with it, and what its formats give away"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("root", metavar="ROOT", help="[SPLIT/][SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
+    verb.add_argument("--out", metavar="DIR", help="for check.json, check.md and format.png")
+    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that read and decode, default 8")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax import plots
+    from lfm_jax.data import check, check_report
+
+    if args.out:
+        make_folder(args.out)
+    report = check.check(args.root, threads=args.threads)
+    if args.out:
+        check_report.write(report, Path(args.out))
+        plots.formats(report["format"], Path(args.out) / "format.png")
+    print(check_report.text(report))
+    if report["clean"]:
+        return 0
+    where = f"{args.out}/check.json names" if args.out else "--out=DIR gets"
+    print(f"\nlfm data check: {len(report['problems'])} problems; {where} them all", file=sys.stderr)
+    return SOME_FAILED
