@@ -26,7 +26,7 @@ SEPARATION = (
 def text(report: dict[str, Any]) -> str:
     """Report -> Markdown."""
     parts = [
-        f"## {report['images']} images in {report['root']}\n\n{_contents(report)}",
+        f"## {report['images']} images in {_plain(report['root'])}\n\n{_contents(report)}",
         f"## Problems\n\n{_findings(report['problems']) or 'none'}",
         f"## Notes\n\n{_findings(report['notes']) or 'none'}",
         f"## What formats are there\n\n{_formats(report)}",
@@ -40,11 +40,11 @@ def write(report: dict[str, Any], out: Path) -> None:
     """Report -> check.json and check.md in folder `out`."""
     versions = {name: version(name) for name in ("lfm_jax", "pillow", "scikit-learn")}
     (out / "check.json").write_text(json.dumps({**report, "versions": versions}, indent=1) + "\n")
-    (out / "check.md").write_text(text(report) + "\n", encoding="utf-8", errors="surrogateescape")
+    (out / "check.md").write_text(text(report) + "\n", encoding="utf-8")
 
 
 def place_name(row: dict[str, Any]) -> str:
-    return "/".join(row[name] for name in PLACE if row[name])
+    return _plain("/".join(row[name] for name in PLACE if row[name]))
 
 
 def _contents(report: dict[str, Any]) -> str:
@@ -61,7 +61,7 @@ def _findings(findings: Sequence[dict[str, str]]) -> str:
     for kind in dict.fromkeys(finding["kind"] for finding in findings):
         found = [finding for finding in findings if finding["kind"] == kind]
         lines.append(f"{kind}: {len(found)}")
-        lines += [f"  {finding['where']}: {finding['what']}" for finding in found[:NAMED_OF_A_KIND]]
+        lines += [_plain(f"  {finding['where']}: {finding['what']}") for finding in found[:NAMED_OF_A_KIND]]
         if len(found) > NAMED_OF_A_KIND:
             lines.append(f"  ... and {len(found) - NAMED_OF_A_KIND} more")
     return "\n".join(lines)
@@ -92,7 +92,12 @@ def _separation(report: dict[str, Any]) -> str:
 
 
 def _place_cells(row: dict[str, Any]) -> list[str]:
-    return [row["split"], row["suite"], row["generator"] or "(all)", row["class"]]
+    return [_plain(name) for name in (row["split"], row["suite"], row["generator"] or "(all)", row["class"])]
+
+
+def _plain(text: str) -> str:
+    """Names may hold line breaks, and bytes of no known encoding: those are shown as Python writes them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _table(rows: list[list[Any]], heads: list[str], *, numbers: int) -> str:
