@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import suites
-from lfm_jax.data.expected import by_suite, compare, finding, known
+from lfm_jax.data.expected import TEST_SPLITS, by_suite, compare, finding, known
 from lfm_jax.data.format_audit import Format, audit, format_of
 from lfm_jax.data.images import ImageError, opened, read
 from lfm_jax.data.sources import LABEL_FOLDERS
@@ -22,6 +22,7 @@ from lfm_jax.data.tree import Place, Tree, read_tree
 from lfm_jax.progress import progress
 
 REAL, FAKE = LABEL_FOLDERS
+HARMFUL = ("real and fake", "leak")  # kinds of duplicates
 IN_FLIGHT = 1024  # files handed to the threads at once
 
 
@@ -47,9 +48,8 @@ def check(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str, Any]:
     problems += [finding("unreadable folder", path, "cannot be listed") for path in tree.unreadable]
     problems += [finding("unreadable file", image.path, image.error) for image in images if image.error]
     repeats = [(kind, group) for group in duplicates for kind in group["kinds"]]
-    harmful = ("real and fake", "leak")
-    problems += [_duplicate(kind, group) for kind, group in repeats if kind in harmful]
-    notes = [_duplicate(kind, group) for kind, group in repeats if kind not in harmful]
+    problems += [_duplicate(kind, group) for kind, group in repeats if kind in HARMFUL]
+    notes = [_duplicate(kind, group) for kind, group in repeats if kind not in HARMFUL]
     notes += [finding("no image by its suffix", path, "not read") for path in tree.not_images]
     notes += [finding("outside of the label folders", path, "not read") for path in tree.outside]
     return {
@@ -120,7 +120,8 @@ def _groups(tree: Tree) -> list[dict[str, Any]]:
     rows = []
     for place, labels in tree.images.items():
         suite = suites.find(place.suite)
-        expected = suite.counts.get(place.generator) if suite and not place.class_name else None
+        whole = suite and place.split in TEST_SPLITS and not place.class_name
+        expected = suite.counts.get(place.generator) if suite and whole else None
         counts = {"real": len(labels.get(REAL, ())), "fake": len(labels.get(FAKE, ()))}
         rows.append({**_named(place), **counts, "expected": list(expected) if expected else None})
     return rows
