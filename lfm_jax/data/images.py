@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's others are never tried: one starts Ghostscript
 MAX_FILE_BYTES = 1 << 28  # nothing that is one image and within the limits below comes near
 MAX_PIXELS = 1 << 27  # a 100-megapixel camera's photograph passes; decoding takes up to 8 bytes a pixel
 MAX_SIDE = (1 << 16) - 1  # as JPEG has it
+MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: two kilobytes took it 9 s
 MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, whose every scan costs a pass over all pixels; an honest one has about ten
 
 
@@ -78,12 +79,13 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise ImageError(_reason(error)) from None
 
 
-def _refuse_bombs(image: Image.Image, data: bytes) -> None:
+def _refuse_bombs(image: ImageFile.ImageFile, data: bytes) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    limit = MAX_RLE_PIXELS if image.tile and image.tile[0][0] == "bmp_rle" else MAX_PIXELS
+    if width * height > limit or max(width, height) > MAX_SIDE:
         raise ImageError(
             f"refused before decoding: {width} x {height} = {width * height} pixels is over the limit of "
-            f"{MAX_PIXELS} pixels or {MAX_SIDE} a side"
+            f"{limit} pixels or {MAX_SIDE} a side"
         )
     scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
     if scans * width * height > MAX_SCANNED_PIXELS:

@@ -43,6 +43,7 @@ KINDS = {  # how a seed is drawn: mode, PIL's format, its options
     "tiff-group4": ("1", "TIFF", {"compression": "group4"}),
     "bmp": ("RGB", "BMP", {}),
     "bmp-palette": ("P", "BMP", {}),
+    "bmp-rle": ("P", "BMP", {}),  # see `run_length`
 }
 MARKERS = tuple(b"\xff" + bytes([low]) for low in (0xC0, 0xC2, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xE1, 0xE2, 0xEE, 0xFE)) + (
     *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"iTXt", b"acTL", b"fcTL", b"fdAT", b"eXIf"),
@@ -66,7 +67,16 @@ def intact(kind: str, variant: int) -> bytes:
     more = {"append_images": frames[1:]} if options.get("save_all") else {}
     file = io.BytesIO()
     frames[0].save(file, container, **options, **more)
-    return file.getvalue()
+    return run_length(file.getvalue(), frames[0]) if kind == "bmp-rle" else file.getvalue()
+
+
+def run_length(bmp: bytes, image: Image.Image) -> bytes:
+    """A palette BMP as run-length encoded, which PIL reads and does not write: runs of one, end of line, end of bitmap."""
+    rows = np.asarray(image)[::-1]
+    runs = b"".join(b"".join(bytes([1, pixel]) for pixel in row) + b"\0\0" for row in rows) + b"\0\1"
+    header = bytearray(bmp[: int.from_bytes(bmp[10:14], "little")])
+    header[30:34] = (1).to_bytes(4, "little")  # biCompression: BI_RLE8
+    return bytes(header) + runs
 
 
 def flip_bits(data, rng):

@@ -235,6 +235,20 @@ def test_a_jpeg_of_endless_scans_is_refused_and_an_honest_progressive_one_is_not
         decode(written(tmp_path, "scans.jpg", content[:-2] + 5000 * last_scan + content[-2:]))
 
 
+def test_a_run_length_bmp_is_held_to_a_limit_of_its_own(tmp_path, monkeypatch):
+    """Each row is one pixel and "end of line", which PIL fills up in Python, pixel by pixel."""
+    rows, palette = b"\1\1\0\0" * 8 + b"\0\1", bytes(4 * 256)
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start)
+    header += struct.pack("<IiiHHIIiiII", 40, 500, 8, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    path = written(tmp_path, "runs.bmp", header + palette + rows)
+    monkeypatch.setattr(images, "MAX_RLE_PIXELS", 500 * 8)
+    assert decode(path).size == (500, 8)
+    monkeypatch.setattr(images, "MAX_RLE_PIXELS", 500 * 8 - 1)
+    with pytest.raises(ImageError, match="refused before decoding: 500 x 8"):
+        decode(path)
+
+
 @pytest.mark.parametrize(
     "chunk",
     [b"zTXtnote\0\0" + zlib.compress(bytes(1 << 26)), b"iCCPnote\0\0" + zlib.compress(bytes(1 << 26))],
