@@ -59,10 +59,15 @@ def _spread(predictions: Sequence[dict[str, Any]], count: int) -> list[dict[str,
 
 
 def formats(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """The format audit's rows -> PNG: real and fake of each group side by side, and the APs of format alone."""
+    """The format audit's rows -> PNG: real and fake of each group side by side, and the APs of format alone.
+
+    Of more than MAX_GROUPS the classes of generators are left out.
+    """
     from matplotlib.figure import Figure
 
-    rows = rows[:MAX_GROUPS]
+    total = len(rows)
+    if total > MAX_GROUPS:
+        rows = [row for row in rows if not row["class"]][:MAX_GROUPS]
     figure = Figure(figsize=(15, 1.9 + 0.62 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 5, sharey=True, gridspec_kw={"width_ratios": [1.1, 1.1, 1, 1, 1.5]})
     _containers(panels[0], rows)
@@ -79,7 +84,8 @@ def formats(rows: Sequence[dict[str, Any]], path: Path) -> None:
         for boundary in range(1, len(rows)):
             axes.axhline(boundary - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
     title = "Formats of real (upper, blue) and fake (lower, orange) images, and what they alone give away"
-    figure.suptitle(f"{title}; lines: least, median, most", fontsize=12)
+    left_out = f" ({total - len(rows)} of {total} groups left out)" if len(rows) < total else ""
+    figure.suptitle(f"{title}; lines: least, median, most{left_out}", fontsize=12)
     figure.savefig(path, dpi=110)
 
 
@@ -126,6 +132,11 @@ def _ranges(axes: Any, rows: Sequence[dict[str, Any]], name: str, title: str) ->
         axes.plot([least, most], [height, height], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([median], [height], "o", color=colour, markersize=6)
     axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    ticks = [digit * 10.0**power for power in range(-6, 10) for digit in (1, 2, 5) if least <= digit * 10.0**power <= most]
+    ticks = ticks if len(ticks) <= 5 else [tick for tick in ticks if f"{tick:e}".startswith("1")]
+    axes.set_xticks(ticks, [f"{tick:.0e}".replace("e+0", "e") if tick > 9999 else f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_title(title, fontsize=10)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lfm_jax import plots
 from lfm_jax.data import check_report, suites
 from lfm_jax.data.check import check
 from lfm_jax.data.tree import Place, read_tree
@@ -256,6 +257,27 @@ def test_the_command_writes_what_it_prints_and_its_status_says_whether_to_look(m
         assert row["verdict"] in ran.out
     assert "gan_a/1_fake/x.png" in ran.out
     assert Image.open(out / "format.png").width > 1000
+
+
+def test_a_set_of_nothing_readable_is_reported_and_drawn(lfm, tmp_path):
+    for label in ("0_real", "1_fake"):
+        (tmp_path / "root" / label).mkdir(parents=True)
+        (tmp_path / "root" / label / "1.png").write_bytes(b"nothing")
+    ran = lfm("data", "check", tmp_path / "root", f"--out={tmp_path / 'out'}")
+    assert ran.status == 3 and "2 problems" in ran.err
+    assert (tmp_path / "out/format.png").stat().st_size > 0
+
+
+def test_of_very_many_groups_the_picture_leaves_out_the_classes(make, tmp_path, monkeypatch):
+    rows = check(make("gan_a", "progan/car", "progan/cat", "progan/cow", images=1))["format"]
+    assert [(row["generator"], row["class"]) for row in rows][:3] == [("", ""), ("gan_a", ""), ("progan", "")]
+    heights = []
+    for limit in (len(rows), len(rows) - 1):
+        monkeypatch.setattr(plots, "MAX_GROUPS", limit)
+        plots.formats(rows, tmp_path / "format.png")
+        heights.append(Image.open(tmp_path / "format.png").height)
+    plots.formats(rows[:3], tmp_path / "format.png")
+    assert heights[0] > heights[1] == Image.open(tmp_path / "format.png").height
 
 
 def test_names_of_any_encoding_are_reported(make, lfm, tmp_path):
