@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # One process on every host of a Cloud TPU pod slice.
 #
-#   LFM_DIR=lfm_jax launch/tpu_pod.sh NAME ZONE --config=configs/tpu_v5e.py --workdir=SHARED_DIR
+#   LFM_DIR=lfm_jax launch/tpu_pod.sh NAME ZONE --config=configs/tpu_v5e.py --workdir=gs://BUCKET/run
 #
-# LFM_DIR is the checkout's path on the hosts, with `pip install -e '.[tpu]'` done in it (or in LFM_VENV, a virtual
-# environment there). SHARED_DIR is a folder that all hosts see, a bucket mounted with gcsfuse for example.
+# LFM_DIR is the checkout's path on the hosts, with `pip install -e '.[tpu,gcs]'` done in it (or in LFM_VENV, a virtual
+# environment there). The workdir is in a bucket, or a folder that all hosts see. The data are in such a folder.
 # LFM_DATA_ROOT, if set, becomes --config.data.root. The same command again resumes.
 set -euo pipefail
 

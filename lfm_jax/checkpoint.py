@@ -3,8 +3,8 @@
     WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config
     WORKDIR/checkpoints/best/STEP    the same without the optimizer, with its validation metrics
 
-In: TrainState, card, config. Out: the same, on any devices. Saves are asynchronous and appear by rename,
-so that a killed run leaves only whole ones.
+In: TrainState, card, config. Out: the same, on any devices. Saves are asynchronous and appear by rename, in a
+bucket by a marker written last, so that a killed run leaves only whole ones.
 """
 
 import errno
@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lfm_jax import mesh
+from lfm_jax.buckets import AnyPath
 from lfm_jax.card import Card
 from lfm_jax.errors import CheckpointError, WeightsError, first_line
 from lfm_jax.state import TrainState
@@ -32,8 +33,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 class Checkpoints:
     """The checkpoints of one workdir. Use as a context manager: leaving it waits for saves under way."""
 
-    def __init__(self, workdir: Path, *, keep: int):
-        folder = workdir.absolute() / "checkpoints"
+    def __init__(self, workdir: AnyPath, *, keep: int):
+        folder = _absolute(workdir) / "checkpoints"
         self._last = _manager(folder / "last", keep)
         self._best = _manager(folder / "best", 1)
         self._damaged: set[int] = set()
@@ -84,7 +85,7 @@ class Checkpoints:
     def best_weights(self) -> tuple[Any, Card]:
         """Variables and card of the best checkpoint."""
         self.wait()
-        return _read(Path(self._best.directory) / str(self._best.latest_step()))
+        return _read(self._best.directory / str(self._best.latest_step()))
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """Newest whole checkpoint as arrays like `like` (shapes, shardings; nothing of its own needs to exist), and its config.
@@ -113,23 +114,24 @@ class Checkpoints:
         return None
 
 
-def load_weights(path: Path) -> tuple[dict[str, Any], Card]:
+def load_weights(path: AnyPath) -> tuple[dict[str, Any], Card]:
     """Workdir (its best checkpoint, else its last), or a checkpoint directory -> variables and card.
 
     Raises:
       WeightsError: no checkpoint there; says what was looked for.
     """
-    path = path.absolute()
+    path = _absolute(path)
     if (path / "weights").is_dir() and path.name.isdigit():
         return _read(path)
     for folder in (path / "checkpoints" / "best", path / "checkpoints" / "last", path):
-        steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()] if folder.is_dir() else []
+        entries = folder.iterdir() if folder.is_dir() else ()
+        steps = [int(entry.name) for entry in entries if entry.name.isdigit() and _is_whole(entry)]
         if steps:
             return _read(folder / str(max(steps)))
     raise WeightsError(f"no checkpoint in {path}: looked for checkpoints/best/STEP, checkpoints/last/STEP and STEP")
 
 
-def save_weights(path: Path, variables: Mapping[str, Any], card: Card) -> None:
+def save_weights(path: AnyPath, variables: Mapping[str, Any], card: Card) -> None:
     """Variables and card -> checkpoint directory PATH, as step 0.
 
     Raises:
@@ -137,12 +139,14 @@ def save_weights(path: Path, variables: Mapping[str, Any], card: Card) -> None:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise WeightsError(f"{path} exists and is not empty: choose another name for the checkpoint")
-    with _manager(path.absolute(), 1) as manager:
+    with _manager(_absolute(path), 1) as manager:
         manager.save(0, args=_composite({"weights": dict(variables)}, card=asdict(card)))
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], Card]:
+def _read(folder: AnyPath) -> tuple[dict[str, Any], Card]:
     """One checkpoint's weights into host memory: the devices that wrote it need not be here."""
+    if not _is_whole(folder):
+        raise WeightsError(f"checkpoint {folder} is not whole: its save was cut short")
     try:
         arrays, json = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
         stored = arrays.metadata(folder / "weights")
@@ -151,6 +155,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], Card]:
         return weights, Card(**json.restore(folder / "card"))
     except Exception as error:  # orbax raises many kinds for one damaged file
         raise WeightsError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
+
+
+def _is_whole(folder: AnyPath) -> bool:
+    return ocp.utils.is_checkpoint_finalized(folder)
+
+
+def _absolute(path: AnyPath) -> AnyPath:
+    return path.absolute() if isinstance(path, Path) else path  # epath would put the working directory before a bucket
 
 
 @contextmanager
@@ -167,7 +179,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
         ) from None
 
 
-def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+def _manager(folder: AnyPath, keep: int) -> ocp.CheckpointManager:
     arrays = {name: ocp.StandardCheckpointHandler() for name in ("weights", "optimizer")}
     json = {name: ocp.JsonCheckpointHandler() for name in ("card", "config", "metrics")}
     options = ocp.CheckpointManagerOptions(max_to_keep=keep)

@@ -29,4 +29,4 @@ class StepProfiler:
             jax.block_until_ready(result)
             jax.profiler.stop_trace()
             self._running = False
-            say(f"trace of steps {self._first} to {step}: {self._folder}")
+            say(f"trace of steps {self._first} to {step}: in the workdir's {self._folder.name}/")

@@ -5,7 +5,6 @@ In: a checked config. Out: a `Run`, constant while it trains, and the `TrainStat
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
 from lfm_jax import convert, mesh, models, optim
+from lfm_jax.buckets import AnyPath, Mirror
 from lfm_jax.card import Card
 from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.data import protocols
@@ -30,10 +30,11 @@ from lfm_jax.state import TrainState
 
 @dataclass(frozen=True)
 class Run:
-    """The constant parts of one training run; `steps` is its whole length."""
+    """The constant parts of one training run; `steps` is its whole length, `files.folder` where its plain files are written."""
 
     config: ConfigDict
-    workdir: Path
+    workdir: AnyPath
+    files: Mirror
     devices: Mesh
     model: Lfm
     tx: optax.GradientTransformation
@@ -49,7 +50,7 @@ class Run:
         return Card(self.config.model.to_dict(), self.config.eval.predict_protocol, training=training)
 
 
-def set_up(config: ConfigDict, workdir: Path) -> Run:
+def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
     """Config -> Run; opens the data and checks every field against it.
 
     Raises:
@@ -74,6 +75,7 @@ def set_up(config: ConfigDict, workdir: Path) -> Run:
     return Run(
         config=config,
         workdir=workdir,
+        files=Mirror(workdir),
         devices=devices,
         model=model,
         tx=tx,

@@ -6,9 +6,9 @@ command again resumes where the last checkpoint left off.
 """
 
 import functools
+import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,11 +17,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from lfm_jax import evaluate, mesh
+from lfm_jax import evaluate, mesh, writers
+from lfm_jax.buckets import as_path
 from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.detector import Detector
 from lfm_jax.distributed import StopNotice, agreed, gather, is_main
-from lfm_jax.errors import ConfigError, PreemptedError
+from lfm_jax.errors import PreemptedError
 from lfm_jax.evaluate import Evaluation
 from lfm_jax.losses import lfm_loss
 from lfm_jax.metrics import detection_metrics
@@ -33,6 +34,8 @@ from lfm_jax.run import Run, set_up, starting_state
 from lfm_jax.scoring import score_together
 from lfm_jax.state import TrainState
 from lfm_jax.writers import MetricWriter, NoWriter
+
+PUSH_SECONDS = 30.0
 
 
 def train_step(
@@ -82,8 +85,8 @@ def train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Evaluation]:
-    """Run `config` to its end in `workdir`, resuming what is there.
+def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Evaluation]:
+    """Run `config` to its end in `workdir` (a folder or gs://BUCKET/FOLDER), resuming what is there.
 
     Returns the test results of the val-best and of the last weights, {"best": ..., "last": ...}; {} where
     there is no test split.
@@ -92,15 +95,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, Eva
       UserError: a config field, the data or the weights do not fit; the message names the field.
       FloatingPointError: the loss is not finite; the last good checkpoint is untouched.
     """
-    if "://" in str(workdir):
-        raise ConfigError(f"--workdir={workdir}: expected a folder; mount the bucket (gcsfuse, s3fs) and give its path")
-    run = set_up(config, Path(workdir))
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    with Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
+    run = set_up(config, as_path(workdir))
+    folder = run.files.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with run.files, Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
         state = starting_state(run, checkpoints)
         if is_main():
-            (run.workdir / "config.json").write_text(config.to_json(indent=1) + "\n")
-        with MetricWriter(run.workdir, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
+            (folder / "config.json").write_text(config.to_json(indent=1) + "\n")
+            run.files.pull(writers.METRICS)
+        with MetricWriter(folder, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
             state = fit(run, state, checkpoints, writer, notice)
         return test(run, state, checkpoints)
 
@@ -137,7 +140,7 @@ def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWri
     freeze_at = config.freeze_bn_after_steps if config.freeze_bn_after_steps >= 0 else run.steps
     every = {"log": config.log_every_steps, "validate": config.eval.every_steps, "save": config.checkpoint.every_steps}
     steps = progress(train_batches(run, first), total=run.steps, done=first, what="train", unit="step", lines=False)
-    profiler = StepProfiler(config.profile_steps, run.workdir / "profile")
+    profiler = StepProfiler(config.profile_steps, run.files.folder / "profile")
     unread: dict[int, dict[str, jax.Array]] = {}
     logged, since, saved = first, time.monotonic(), time.monotonic()
     for step, batch in enumerate(steps, start=first + 1):
@@ -157,6 +160,8 @@ def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWri
                 due.add("save")
         if "validate" in due:
             keep_if_best(run, state, step, checkpoints, writer)
+        # A checkpoint's lines are in the bucket before it is. In between not often: the devices wait meanwhile.
+        run.files.push(at_most_every=0 if "save" in due or stop else PUSH_SECONDS)
         if "save" in due or stop:
             checkpoints.save_last(step, state, run.card(step), config.to_dict())
             saved = time.monotonic()
@@ -197,10 +202,9 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
         evaluation = evaluate.evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
         results[name] = evaluation
         if is_main():
-            folder = run.workdir / "test" / name
-            evaluate.write(evaluation, [detector.card], run.test_set, folder)
+            evaluate.write(evaluation, [detector.card], run.test_set, run.files.folder / "test" / name)
             print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
-            print(f"\npicture: {folder / 'examples.png'}")
+            print(f"\npicture: {run.workdir / 'test' / name / 'examples.png'}")
     return results
 
 

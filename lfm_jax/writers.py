@@ -7,6 +7,8 @@ from typing import Any
 
 from lfm_jax.progress import say
 
+METRICS = "metrics.jsonl"
+
 
 class MetricWriter:
     """Lines {"step", "split", name: value, ...} in WORKDIR/metrics.jsonl, the same to TensorBoard and stderr.
@@ -18,7 +20,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, *, step: int):
         from tensorboardX import SummaryWriter  # here, as it takes seconds to load where PyTorch is installed
 
-        path = workdir / "metrics.jsonl"
+        path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
@@ -57,7 +59,7 @@ class NoWriter:
 
 def read(workdir: Path) -> list[dict[str, Any]]:
     """The lines of WORKDIR/metrics.jsonl; a last line cut short by a kill is left out."""
-    path = workdir / "metrics.jsonl"
+    path = workdir / METRICS
     if not path.exists():
         return []
     whole = path.read_text().split("\n")[:-1]

@@ -219,11 +219,6 @@ def test_a_config_that_cannot_run_says_which_field(data_root, tmp_path, changes,
     assert not (tmp_path / "w" / "metrics.jsonl").exists()
 
 
-def test_a_bucket_is_refused_with_what_to_do(data_root):
-    with pytest.raises(ConfigError, match=r"--workdir=gs://bucket/run: expected a folder; mount the bucket"):
-        train_and_evaluate(small_config(data_root), "gs://bucket/run")
-
-
 def test_a_data_root_without_splits_says_what_it_found(tmp_path):
     (tmp_path / "horses").mkdir()
     with pytest.raises(DataError, match=r"looked for train/GROUP/0_real/.*found horses"):

@@ -39,6 +39,11 @@ def test_only_checkpoint_imports_orbax():
     assert users("orbax") == {"checkpoint.py"}
 
 
+def test_only_buckets_knows_how_buckets_are_reached():
+    assert users("etils") == users("fsspec") == {"buckets.py"}
+    assert not users("gcsfs")
+
+
 def test_only_models_import_flax():
     assert users("flax")
     assert all(path.startswith("models/") for path in users("flax"))

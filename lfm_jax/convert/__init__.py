@@ -5,7 +5,6 @@
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import checkpoint, models
 from lfm_jax import config as config_lib
+from lfm_jax.buckets import AnyPath, Mirror, as_path
 from lfm_jax.card import Card, content_hash
 from lfm_jax.convert import files
 from lfm_jax.convert.torch_weights import Variables, from_state_dict, to_state_dict
@@ -32,12 +32,12 @@ class Weights(NamedTuple):
 
 
 def load(path: str | os.PathLike[str]) -> Weights:
-    """.pth, .safetensors, workdir or checkpoint directory -> Weights, checked against their card.
+    """.pth, .safetensors, workdir or checkpoint directory, here or in a bucket -> Weights, checked against their card.
 
     Raises:
       WeightsError: there is nothing there, or it does not fit; the message names each field.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.is_dir():
         variables, card = checkpoint.load_weights(path)
     elif not path.exists():
@@ -54,13 +54,15 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
     Raises:
       WeightsError: the format cannot hold this model, or the target exists as something else.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.suffix in files.TORCH_SUFFIXES:
         _require_released_network(weights.card)
-        files.write_torch(path, to_state_dict(weights.variables), weights.card)
+        with Mirror(path.parent) as mirror:
+            files.write_torch(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
     elif path.suffix == ".safetensors":
         _require_linear_head(weights.card)
-        files.write_safetensors(path, to_state_dict(weights.variables), weights.card)
+        with Mirror(path.parent) as mirror:
+            files.write_safetensors(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
     elif path.suffix:
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     else:
@@ -74,13 +76,16 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> W
     return weights
 
 
-def _load_file(path: Path) -> Weights:
-    if path.suffix in files.TORCH_SUFFIXES:
-        state, card = files.read_torch(path)
-    elif path.suffix == ".safetensors":
-        state, card = files.read_safetensors(path)
-    else:
+def _load_file(path: AnyPath) -> Weights:
+    if path.suffix not in (*files.TORCH_SUFFIXES, ".safetensors"):
         raise WeightsError(f"{path}: expected .pth, .safetensors, a workdir or a checkpoint directory")
+    mirror = Mirror(path.parent)
+    mirror.pull(path.name, files.card_name(path.name))
+    read = files.read_safetensors if path.suffix == ".safetensors" else files.read_torch
+    try:
+        state, card = read(mirror.folder / path.name)
+    except WeightsError as error:
+        raise WeightsError(str(error).replace(str(mirror.folder), str(path.parent))) from None
     try:
         variables = from_state_dict(state)
     except WeightsError as error:

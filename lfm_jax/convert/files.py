@@ -51,7 +51,7 @@ def write_torch(path: Path, state: StateDict, card: Card) -> None:
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     with _Replacing(path) as partial:
         torch.save(tensors, partial)
-    _card_path(path).write_text(card.to_json() + "\n")
+    path.with_name(card_name(path.name)).write_text(card.to_json() + "\n")
 
 
 def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
@@ -71,12 +71,13 @@ def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
         save_file(state, partial, metadata={"card": card.to_json()})
 
 
-def _card_path(path: Path) -> Path:
-    return path.with_name(path.name + ".card.json")
+def card_name(name: str) -> str:
+    """Of the card that lies beside the file NAME."""
+    return f"{name}.card.json"
 
 
 def _card_beside(path: Path) -> Card | None:
-    card = _card_path(path)
+    card = path.with_name(card_name(path.name))
     if not card.is_file():
         return None
     try:

@@ -9,9 +9,12 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lfm_jax.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from lfm_jax.buckets import Mirror
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
 WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
@@ -65,12 +68,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def make_folder(path: str) -> None:
-    """Before the work, so that nothing is scored for a folder that cannot be. Raises UserError."""
+def make_folder(path: str) -> "Mirror":
+    """Before the work, so that nothing is scored for a folder that cannot be; here, or in a bucket. Raises UserError."""
+    from lfm_jax.buckets import Mirror, as_path
+
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        out = Mirror(as_path(path))
+        out.folder.mkdir(parents=True, exist_ok=True)
+        return out
     except OSError as error:
-        raise UserError(f"--out={path}: {error.strerror}") from None
+        raise UserError(f"--out={path}: {error.strerror or error}") from None
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:

@@ -1,7 +1,7 @@
 """`lfm evaluate`: weights and labelled folders -> metrics of every generator."""
 
 import argparse
-from pathlib import Path
+from contextlib import nullcontext
 
 from lfm_jax.verbs.arguments import (
     PROTOCOL_HELP,
@@ -48,16 +48,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     }
     join_cluster(args)
     source, detectors = open_folder(args.data), [load(path) for path in args.weights]
-    cells = None
-    if args.out:
-        make_folder(args.out)
-        cells = Cells(Path(args.out) / "cells", data_hash(source, threads=args.threads))
-    evaluation = evaluate.together([evaluate.evaluate(detector, source, cells=cells, **options) for detector in detectors])
-    if not distributed.is_main():
-        return SOME_FAILED if evaluation.errors else 0
-    if cells:
-        cards = [detector.card for detector in detectors]
-        evaluate.write(evaluation, cards, source, Path(args.out), data_sha256=cells.data_sha256)
+    out = make_folder(args.out) if args.out else None
+    if out:
+        out.pull("cells")
+    cells = Cells(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
+    with out or nullcontext():
+        evaluation = evaluate.together([evaluate.evaluate(detector, source, cells=cells, **options) for detector in detectors])
+        if not distributed.is_main():
+            return SOME_FAILED if evaluation.errors else 0
+        if out and cells:
+            cards = [detector.card for detector in detectors]
+            evaluate.write(evaluation, cards, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
     return report_failures(evaluation.errors)
 
