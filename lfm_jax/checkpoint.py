@@ -63,6 +63,7 @@ class Checkpoints:
         """Keep `state` to resume from, unless this step is kept already."""
         if step in self._last.all_steps() and step not in self._damaged:
             return
+        self.wait()  # for the best one's save: of two at once the processes would mix up orbax's barriers, named by the step alone
         arrays = {"weights": _weights(state), "optimizer": state.opt_state}
         with _writing(self._last):
             if step in self._damaged:
@@ -72,6 +73,7 @@ class Checkpoints:
 
     def save_best(self, step: int, state: TrainState, card: Card, metrics: Mapping[str, Any]) -> None:
         """Replace the val-best weights."""
+        self.wait()  # as in save_last
         arrays = {"weights": _weights(state)}
         with _writing(self._best):
             self._best.save(step, args=_composite(arrays, card=asdict(card), metrics=dict(metrics)))

@@ -7,13 +7,14 @@ import signal
 import subprocess
 
 import fsspec.config
+import numpy as np
 import pytest
 
 from lfm_jax import buckets, convert
 from lfm_jax.errors import UserError, WeightsError
 from lfm_jax.train import train_and_evaluate
 from tests.gcs import FakeStorage
-from tests.launching import PRESET, environment, lines, same_weights
+from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
 
 RUN = "gs://bucket/runs/one"
 
@@ -113,6 +114,19 @@ def test_every_format_goes_to_a_bucket_and_comes_back(tiny_detector, storage, we
     storage.put("weights/broken.safetensors", b"\0" * 9)
     with pytest.raises(WeightsError, match=r"^gs://bucket/weights/broken\.safetensors is no readable safetensors file"):
         convert.load("gs://bucket/weights/broken.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_bucket(storage, here, preset, tmp_path):
+    """Both save their arrays; one writes the rest. At step 10 the last and the best checkpoint are due together."""
+    argv = [LAUNCH / "local.sh", "-n", "2", "--devices-per-process", "1", f"--config={preset}", "--workdir=gs://bucket/two"]
+    for steps in (10, 20):
+        ran = subprocess.run([*argv, f"--config.steps={steps}"], env=environment(), capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "resuming at step 10" in ran.stderr
+    there = storage.download("two", tmp_path)
+    np.testing.assert_allclose(losses(there), losses(here), rtol=1e-4)
+    assert len(list((there / "tensorboard").glob("events*"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["marker missing", "arrays cut short"])
