@@ -24,7 +24,7 @@ from lfm_jax.detector import forward
 from lfm_jax.errors import ConfigError, UserError, first_line
 from lfm_jax.run import abstract_state
 from lfm_jax.scoring import BATCH_SIDE
-from lfm_jax.train import compiled_step
+from lfm_jax.steps import compiled_step
 
 GIB, MIB = 1 << 30, 1 << 20
 HBM = {"TPU v4": 32 * GIB, "TPU v5 lite": 16 * GIB, "TPU v5": 95 * GIB, "TPU v5p": 95 * GIB, "TPU v6 lite": 32 * GIB}

@@ -18,7 +18,7 @@ from lfm_jax.data.sources import Example, FileSource
 from lfm_jax.ops.npr import normalize, npr_residual
 from lfm_jax.scoring import score
 from lfm_jax.state import TrainState
-from lfm_jax.train import train_step
+from lfm_jax.steps import train_step
 
 PROTOCOLS = ("resize256", "native", "crop224", "crop256", "resize256_crop224")
 pytest.importorskip("torch", reason="reads the released .pth, which needs PyTorch")

@@ -19,7 +19,8 @@ from lfm_jax import convert, models, writers
 from lfm_jax.distributed import StopNotice
 from lfm_jax.errors import ConfigError, DataError, PreemptedError, WeightsError
 from lfm_jax.state import TrainState
-from lfm_jax.train import train_and_evaluate, train_step
+from lfm_jax.steps import train_step
+from lfm_jax.train import train_and_evaluate
 from tests.launching import losses, same_weights, values
 
 
@@ -382,9 +383,10 @@ def test_a_disk_that_is_full_is_said_in_one_line_and_costs_no_earlier_checkpoint
     script = """
 import resource, sys
 from lfm_jax import cli, train
+from lfm_jax.verbs import train as verb
 from tests.test_train import small_config
 
-cli.load_config = lambda *_: small_config(sys.argv[1])
+verb.load_config = lambda *_: small_config(sys.argv[1])
 save, limit = train.Checkpoints.save_last, resource.RLIMIT_FSIZE
 
 def save_last(self, step, *others):
