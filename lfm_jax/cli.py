@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from lfm_jax import __version__
+from lfm_jax import __version__, program_cache
 from lfm_jax.errors import CheckpointError, ClusterError, PreemptedError, UserError
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
@@ -28,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = verbs.get(argv[0]) if argv else None
     refuse(verb or parser, unknown_options(verb or parser, argv))
     args, rest = parser.parse_known_args(argv)
+    program_cache.turn_on(os.environ)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes for programmers
+            warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")  # costs time only
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(errors="surrogateescape")  # file names of any encoding
             status = args.run(args, rest)

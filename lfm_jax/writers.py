@@ -1,6 +1,7 @@
 """Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, on process 0, step by step."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, *, step: int):
-        from tensorboardX import SummaryWriter  # here, as it takes seconds to load where PyTorch is installed
-
         path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        # On the side, as it loads PyTorch where that is installed: seconds, in which the first step is compiled.
+        self._board = ThreadPoolExecutor(1).submit(_open_board, workdir / "tensorboard", step)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -32,14 +32,14 @@ class MetricWriter:
         # On a full disk closing fails too, and would hide the error that says so.
         with nullcontext() if kind is None else suppress(OSError):
             self._file.close()
-            self._board.close()
+            self._board.result().close()
 
     def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
         """One line; a metric that is None stays out of TensorBoard."""
         print(json.dumps({"step": step, "split": split, **metrics}), file=self._file, flush=True)
         for name, value in metrics.items():
             if value is not None:
-                self._board.add_scalar(f"{split}/{name}", value, step)
+                self._board.result().add_scalar(f"{split}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
         say(f"step {step}  {split}  {shown}")
 
@@ -64,6 +64,12 @@ def read(workdir: Path) -> list[dict[str, Any]]:
         return []
     whole = path.read_text().split("\n")[:-1]
     return [json.loads(line) for line in whole]
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def _cut_after(path: Path, step: int) -> None:

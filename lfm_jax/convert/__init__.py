@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from lfm_jax import checkpoint, models
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.buckets import AnyPath, Mirror, as_path
 from lfm_jax.card import Card, content_hash
 from lfm_jax.convert import files
@@ -39,6 +39,8 @@ def load(path: str | os.PathLike[str]) -> Weights:
     """
     path = as_path(path)
     if path.is_dir():
+        from lfm_jax import checkpoint  # here, as orbax takes half a second to load
+
         variables, card = checkpoint.load_weights(path)
     elif not path.exists():
         raise WeightsError(f"no weights at {path}")
@@ -66,6 +68,8 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
     elif path.suffix:
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     else:
+        from lfm_jax import checkpoint  # as above
+
         checkpoint.save_weights(path, weights.variables, weights.card)
 
 

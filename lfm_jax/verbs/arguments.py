@@ -42,7 +42,7 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
 
 def join_cluster(args: argparse.Namespace) -> None:
     """Before anything touches a device."""
-    from lfm_jax import distributed
+    from lfm_jax import distributed, program_cache
 
     found = distributed.find_cluster(
         os.environ,
@@ -51,6 +51,8 @@ def join_cluster(args: argparse.Namespace) -> None:
         process_id=args.process_id,
         method=args.cluster,
     )
+    if found.arguments is not None:
+        program_cache.turn_off_ours(os.environ)
     distributed.join(found)
 
 
