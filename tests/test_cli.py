@@ -15,6 +15,7 @@ OPTIONS = {
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
+    "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],
 }
 PROTOCOLS = ["native", "resize256", "crop224", "crop256", "crop224_pad", "crop256_pad", "resize256_crop224"]
 

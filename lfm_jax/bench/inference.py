@@ -1,0 +1,127 @@
+"""Inference: uint8 images on the host to logits on the host, by batch and dtype, against PyTorch in the same rounds.
+
+In: a model config and variables. Out: rows for the table, and what each stage of the network takes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lfm_jax.bench import machine, work
+from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured, with_dtype
+from lfm_jax.detector import forward
+from lfm_jax.models import Lfm
+from lfm_jax.ops.npr import normalize, npr_residual
+
+Scorer = Callable[[np.ndarray], np.ndarray]
+
+
+def ours(model: Lfm, variables: Any, batch: int, side: int) -> tuple[Scorer, int]:
+    """-> scorer of uint8 [batch, side, side, 3], compiled, and the bytes that XLA plans for it on a device."""
+    sizes = np.full((batch, 2), side, np.int32)
+    on_device = jax.device_put(variables)
+    program = forward.lower(model, on_device, jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8), sizes).compile()
+    return lambda images: np.asarray(program(on_device, images, sizes)), planned_bytes(program)
+
+
+def rows(
+    config: ConfigDict,
+    variables: Mapping[str, Any],
+    *,
+    batches: Sequence[int],
+    dtypes: Sequence[str],
+    side: int,
+    seconds: float,
+    baseline: Mapping[str, Scorer],
+    measured: Callable[..., tuple[Any, int]] = unmeasured,
+) -> Iterator[Row]:
+    """A row for each batch and way of computing, PyTorch's included; `seconds` are shared among the batches.
+
+    Ratios are to the first way of `baseline` at the same batch, to our first dtype where there is none.
+    """
+    flops = work.flops(with_dtype(config, "float32"), side)
+    peaks = {f"lfm_jax {dtype}": machine.peak_flops(dtype) for dtype in dtypes}
+    for batch in batches:
+        images = random_images(batch, side)
+        found, ways = _checked(config, variables, images, dtypes, baseline, measured)
+        timings = time_in_turns({name: _on(score, images) for name, score in ways.items()}, seconds=seconds / len(batches))
+        first = next((name for name in (*baseline, *timings) if name in timings), "")
+        for name, row in found.items():
+            if name in timings:
+                row.fill(timings[name], reference=timings[first], flops=flops, peak=peaks.get(name, 0.0))
+            yield row
+
+
+def _checked(
+    config: ConfigDict,
+    variables: Mapping[str, Any],
+    images: Sequence[np.ndarray],
+    dtypes: Sequence[str],
+    baseline: Mapping[str, Scorer],
+    measured: Callable[..., tuple[Any, int]],
+) -> tuple[dict[str, Row], dict[str, Scorer]]:
+    """-> a row for each way of computing, and those ways whose logits agree with our float32 ones."""
+    batch, side = images[0].shape[:2]
+    found, ways, expected = {}, {}, np.full(batch, np.nan)
+    for dtype in dict.fromkeys(("float32", *dtypes)):
+        row = Row(f"lfm_jax {dtype}", batch)
+        if dtype in dtypes:
+            found[row.what] = row
+        try:
+            ways[row.what], row.memory = ours(with_dtype(config, dtype), variables, batch, side)
+            logits = ways[row.what](images[0])
+            expected = logits if dtype == "float32" else expected
+            row.skipped = disagreement(logits, expected, dtype)
+        except Exception as error:  # one way that fails, out of memory for one, must not end the table
+            row.skipped = first_line(error)
+    for name, score in baseline.items():
+        found[name] = row = Row(name, batch)
+        ways[name] = score
+        try:
+            logits, row.memory = measured(score, images[0])
+            row.skipped = disagreement(logits, expected, name.split()[-1])
+        except Exception as error:  # as above
+            row.skipped = first_line(error)
+    return found, {name: ways[name] for name, row in found.items() if not row.skipped}
+
+
+def stages(
+    config: ConfigDict, variables: Mapping[str, Any], *, batch: int, dtype: str, side: int, seconds: float
+) -> dict[str, float]:
+    """{stage: seconds a batch}, by cutting the network off after each stage: its time less that of the one before it.
+
+    A cut network ends in a mean over what it computed, so that the stage is computed and not stored. What XLA fuses
+    across a cut can make a stage come out at nothing; the sum is the whole.
+    """
+    model, images = with_dtype(config, dtype), jax.device_put(random_images(batch, side))
+    names = [f"block{number}" for number in range(1, len(model.backbone.widths) + 1)]
+    variables = jax.device_put(dict(variables))
+
+    def residual(variables: Any, images: jax.Array) -> jax.Array:
+        return npr_residual(normalize(images, model.mean, model.std), **model.residual).mean()
+
+    def up_to(name: str) -> Callable[[Any, jax.Array], jax.Array]:
+        def cut(variables: Any, images: jax.Array) -> jax.Array:
+            _, kept = model.apply(variables, images, capture_intermediates=lambda module, _: module.name == name)
+            return jax.tree.leaves(kept)[0].astype(jnp.float32).mean()
+
+        return cut
+
+    sizes = jnp.full((batch, 2), side, jnp.int32)
+    cuts: dict[str, Any] = {"residual": jax.jit(residual)} | {name: jax.jit(up_to(name)) for name in names}
+    cuts["projection, top-k, head"] = lambda variables, images: forward(model, variables, images, sizes)
+    timed = {
+        name: lambda round_, cut=cut: jax.block_until_ready(cut(variables, images[round_ % len(images)]))
+        for name, cut in cuts.items()
+    }
+    timings = time_in_turns(timed, seconds=seconds)
+    medians = [timing.median for timing in timings.values()]
+    return {name: now - before for name, before, now in zip(timings, [0.0, *medians], medians, strict=False)}
+
+
+def _on(score: Scorer, images: Sequence[np.ndarray]) -> Callable[[int], object]:
+    return lambda round_: score(images[round_ % len(images)])

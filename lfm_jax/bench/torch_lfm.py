@@ -1,0 +1,124 @@
+"""The LFM network in PyTorch, written from its description, under the released key names: the yardstick.
+
+The only module that loads PyTorch when it is imported; nothing imports it before a comparison is made.
+In: a state dict and uint8 images as numpy arrays. Out: logits, or the loss of a training step.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """Residuals [B, 3, H, W] -> activations [B, widths[-1], f(H), f(W)]."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        before = 3
+        self.depth = len(widths)
+        for index, width in enumerate(widths, start=1):
+            block = nn.Sequential(nn.Conv2d(before, width, 2), nn.BatchNorm2d(width), nn.ReLU())
+            self.add_module(f"layer{index}", block)
+            before = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for index in range(1, self.depth + 1):
+            x = getattr(self, f"layer{index}")(x)
+            if index < self.depth:
+                x = nn.functional.max_pool2d(x, 2)
+        return x
+
+
+class TorchLfm(nn.Module):
+    """Normalised images [B, 3, H, W], even sides -> logits [B]."""
+
+    def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512), maps: int = 64, k: int = 16):
+        super().__init__()
+        self.k = k
+        self.downsample_conv = nn.Conv2d(3, 3, 2, stride=2, bias=False)
+        self.upsample_conv = nn.ConvTranspose2d(3, 3, 2, stride=2, bias=False)
+        self.cnn = Backbone(widths)
+        self.covn1_1 = nn.Conv2d(widths[-1], maps, 1, bias=False)
+        self.fc1 = nn.Linear(maps * k, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(images.device.type, enabled=False):  # differences of neighbours do not survive 8 bits
+            residual = (images - self.upsample_conv(self.downsample_conv(images))).abs()
+        maps = self.covn1_1(self.cnn(residual))
+        values = maps.flatten(2).topk(self.k, dim=2).values
+        return self.fc1(values.flatten(1))[:, 0]
+
+
+def normalize(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] as the network takes it."""
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
+
+
+def load(state: dict[str, np.ndarray], widths: tuple[int, ...], maps: int, k: int) -> TorchLfm:
+    """State dict as numpy arrays -> the network, on the GPU where there is one."""
+    network = TorchLfm(widths, maps, k)
+    network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()}, strict=True)
+    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def scorers(network: TorchLfm) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """uint8 images [B, H, W, 3] -> logits [B], the ways in which PyTorch is commonly run."""
+    device = next(network.parameters()).device
+    channels_last: Any = copy.deepcopy(network).eval()
+    channels_last.to(memory_format=torch.channels_last)
+
+    def scorer(module: Callable[[torch.Tensor], torch.Tensor], *, bfloat16: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+        @torch.inference_mode()
+        def score(images: np.ndarray) -> np.ndarray:
+            pixels = normalize(torch.from_numpy(images).to(device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                return module(pixels).float().cpu().numpy()
+
+        return score
+
+    compiled = torch.compile(channels_last)
+    return {
+        "PyTorch eager float32": scorer(copy.deepcopy(network).eval()),
+        "PyTorch channels-last float32": scorer(channels_last),
+        "PyTorch channels-last bfloat16": scorer(channels_last, bfloat16=True),
+        "PyTorch compiled float32": scorer(compiled),
+        "PyTorch compiled bfloat16": scorer(compiled, bfloat16=True),
+    }
+
+
+def trainer(network: TorchLfm, *, bfloat16: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
+    """uint8 images [B, H, W, 3], labels [B] -> loss of one step of Adam, which has been made when it returns."""
+    device = next(network.parameters()).device
+    network.train()
+    for frozen in (network.downsample_conv, network.upsample_conv):
+        frozen.requires_grad_(False)
+    adam = torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=1e-4)
+
+    def step(images: np.ndarray, labels: np.ndarray) -> float:
+        adam.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(normalize(torch.from_numpy(images).to(device)))
+        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(labels).to(device))
+        loss.backward()
+        adam.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return float(loss.detach())
+
+    return step
+
+
+def measured(function: Callable[..., Any], *args: Any) -> tuple[Any, int]:
+    """Its result, and the most bytes of GPU memory in use while it ran, those from before included; 0 on a CPU."""
+    if not torch.cuda.is_available():
+        return function(*args), 0
+    torch.cuda.reset_peak_memory_stats()
+    return function(*args), torch.cuda.max_memory_allocated()

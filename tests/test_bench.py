@@ -1,0 +1,111 @@
+"""`lfm bench` and the script for GPUs: they run anywhere, and time nothing that does not compute what it should."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lfm_jax import config, models
+from lfm_jax.bench import work
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def plain_compile(monkeypatch):
+    """torch.compile would call a C++ compiler for half a minute."""
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+
+
+def test_the_work_of_an_image_is_what_the_method_says():
+    model = models.build(config.model())
+    assert work.flops(model, 256) == pytest.approx(2 * 1.575e9, rel=1e-3)
+    assert work.flops(model, 224) == pytest.approx(2 * 1.193e9, rel=1e-3)
+
+
+def test_inference_is_timed_beside_pytorch_and_told_as_json(lfm, weights_file):
+    ran = lfm(
+        "bench", "--weights", weights_file, "--side=48", "--batch_size=2", "--dtype=float32,bfloat16", "--seconds=1", "--json"
+    )
+    assert ran.status == 0, ran.err
+    found = json.loads(ran.out)
+    rows = {row["what"]: row for row in found["rows"]}
+    assert {"lfm_jax float32", "lfm_jax bfloat16", "PyTorch eager float32"} <= rows.keys()
+    assert all(row["images_per_s"] > 0 for row in rows.values() if not row["skipped"])
+    assert not rows["lfm_jax float32"]["skipped"] + rows["PyTorch eager float32"]["skipped"]
+    assert rows["PyTorch eager float32"]["ratio"] == 1.0
+    assert found["machine"]["versions"]["jax"]
+    assert list(found["stages"]) == ["residual", "block1", "block2", "block3", "block4", "projection, top-k, head"]
+
+
+def test_what_computes_something_else_is_not_timed(lfm, weights_file, monkeypatch):
+    from lfm_jax.bench import torch_lfm
+
+    wrong = {
+        "PyTorch eager float32": lambda images: np.zeros(len(images), np.float32),
+        "PyTorch absent float32": lambda images: 1 / 0,
+    }
+    monkeypatch.setattr(torch_lfm, "scorers", lambda network: wrong)
+    ran = lfm("bench", "--weights", weights_file, "--side=48", "--batch_size=2", "--seconds=1")
+    assert ran.status == 0, ran.err
+    lines = {line.split("|")[1].strip(): line for line in ran.out.splitlines() if line.startswith("|")}
+    assert "not timed: 1.0e+00 of the largest value off" in lines["PyTorch eager float32"]
+    assert "ZeroDivisionError" in lines["PyTorch absent float32"]
+    assert lines["lfm_jax float32"].split("|")[3].strip() not in ("", "0.0")
+
+
+@pytest.mark.parametrize("kind", ["train", "input"])
+def test_training_and_input(kind, lfm, weights_file):
+    ran = lfm("bench", kind, "--weights", weights_file, "--side=48", "--batch_size=4", "--seconds=1", "--json")
+    assert ran.status == 0, ran.err
+    rows = {row["what"]: row for row in json.loads(ran.out)["rows"]}
+    expected = {"lfm_jax float32", "lfm_jax float32, no regularisers"}
+    expected |= {"PyTorch eager float32"} if kind == "train" else {f"input, {n} thread(s)" for n in (1, 2, 4, 8)}
+    assert set(rows) == expected
+    for row in rows.values():
+        assert not row["skipped"]
+        assert row["images_per_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("--dtype=float16", "float32 or bfloat16"), ("--batch_size=1,x", "'x'"), ("bits", "'bits'")]
+)
+def test_a_slip_in_the_command_is_named(option, words, lfm):
+    ran = lfm("bench", option)
+    assert ran.status == 2
+    assert words in ran.err
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_without_what_a_gpu_machine_lacks(tmp_path):
+    code = """
+import runpy, sys
+
+sys.argv = ["gpu.py", "--smoke", "--out", sys.argv[1]]
+try:
+    runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+finally:
+    print({"grain", "clu", "orbax", "tensorflow_datasets", "tensorboardX"} & set(sys.modules))
+"""
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "TORCHDYNAMO_DISABLE": "1"}
+    command = [sys.executable, "-c", code, str(tmp_path / "rows.json")]
+    ran = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.splitlines()[-1] == "set()"
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    ours = [row for row in rows if row["what"].startswith("lfm_jax")]
+    assert len(ours) == 6
+    assert all(row["images_per_s"] > 0 and not row["skipped"] for row in ours)
+    assert any(row["what"] == "PyTorch eager float32" and row["images_per_s"] for row in rows)
+
+
+def test_the_limits_are_printed_for_a_machine_that_is_not_here(capsys, monkeypatch):
+    from benchmarks import limits
+
+    monkeypatch.setattr(sys, "argv", ["limits.py", "--flops=1e12", "--bandwidth=1e12"])
+    limits.main()
+    whole = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| all in one kernel"))
+    assert [cell.strip() for cell in whole.split("|")[2:4]] == ["3.15e+03", "0.197"]
