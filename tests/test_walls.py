@@ -86,6 +86,11 @@ def test_what_is_slow_to_load_is_loaded_where_it_is_used():
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
 
 
+def test_a_detector_loads_neither_checkpoints_nor_loaders():
+    code = "import sys, lfm_jax.detector, lfm_jax.steps; print({'orbax', 'grain', 'clu', 'tqdm'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
+
+
 def test_the_training_stack_works_without_pytorch_and_tensorflow():
     code = """
 import sys
