@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from lfm_jax.data import augmentations
 from lfm_jax.errors import ConfigError, UserError
 
 # Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
@@ -28,6 +29,7 @@ MAY_CHANGE = (
     "data.test_root",
     "data.threads",
     "data.prefetch",
+    "data.timeout_seconds",
     "data.max_broken_share",
 )
 
@@ -97,8 +99,10 @@ def data() -> ConfigDict:
     config.resize = 256  # bilinear to resize x resize, aspect not kept; 0 leaves the size as it is
     config.crop = 224  # random crop; 0 none (then all images must have one size)
     config.flip = True  # horizontal, half of the time
-    config.threads = 8  # that read and decode ahead
-    config.prefetch = 8  # batches ready ahead
+    config.augment = augmentations.none()  # scale, blur, noise, JPEG, WebP; presets: lfm_jax/data/augmentations.py
+    config.threads = 8  # that read and decode ahead, a batch each
+    config.prefetch = 8  # batches ahead, being read or ready; 32 images of 224 px are 4.6 MiB
+    config.timeout_seconds = 0.0  # a training file slower than this counts as broken, and the run is exact no more; 0 waits
     config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run
     config.synthetic = ConfigDict({"side": 128, "train": 2048, "val": 256, "test": 512})  # px, images a split
     return config
@@ -135,6 +139,9 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"config.{field} = {get(config, field)}: expected at least 1")
     if config.checkpoint.every_minutes < 0:
         raise ConfigError(f"config.checkpoint.every_minutes = {config.checkpoint.every_minutes}: expected 0 (never) or more")
+    augmentations.check(config.data.augment)
+    if not config.data.timeout_seconds >= 0:
+        raise ConfigError(f"config.data.timeout_seconds = {config.data.timeout_seconds}: expected 0 (wait for ever) or more")
     if config.data.source not in ("folder", "synthetic"):
         raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder or synthetic")
     if config.data.resize and config.data.crop > config.data.resize:
@@ -151,8 +158,11 @@ def blamed(field: str) -> Iterator[None]:
 
 
 def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:
-    """Raises ConfigError listing the fields in which a checkpoint's config differs, those of MAY_CHANGE apart."""
-    old, new = flatten(saved), flatten(config.to_dict())
+    """Raises ConfigError listing the fields in which a checkpoint's config differs, those of MAY_CHANGE apart.
+
+    A field younger than the checkpoint had its default there.
+    """
+    old, new = flatten(base().to_dict()) | flatten(saved), flatten(config.to_dict())
     differ = [
         f"config.{field}: {old.get(field)!r} there, {new.get(field)!r} now"
         for field in sorted(old.keys() | new.keys())

@@ -6,7 +6,9 @@ slice of every global batch, so the loader has no state to save.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -16,6 +18,7 @@ from PIL import Image
 
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources import Source
+from lfm_jax.data.transforms import augment
 from lfm_jax.errors import DataError
 from lfm_jax.rng import Stream, host_rng
 
@@ -25,12 +28,15 @@ Batch = dict[str, Any]
 class TrainPipeline:
     """Indexable by global position; `batches` reads ahead.
 
-    A broken file is replaced by the next one in the epoch's order, and named in `broken`.
+    A file that is broken, or slower than `timeout_seconds`, is replaced by the next one in the epoch's order and
+    named in `broken`. A slow one is not tried again. Whether a file is slow depends on the day: batches are a
+    function of (seed, position) alone as long as none is.
     """
 
     def __init__(self, source: Source, config: ConfigDict, *, seed: int):
         self.source, self.config, self.seed = source, config, seed
         self.broken: dict[str, str] = {}  # path -> reason
+        self._slow: dict[int, str] = {}  # index -> reason
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
     def __getitem__(self, position: int) -> Batch:
@@ -46,7 +52,7 @@ class TrainPipeline:
             index = int(self._order(epoch)[(offset + attempt) % size])
             example = self.source.examples[index]
             try:
-                pixels = augment(self.source.image(index), self.config, rng)
+                pixels = np.asarray(augment(self._image(index), self.config, rng))
             except ImageError as reason:
                 self._note_broken(example.path, str(reason))
                 continue
@@ -58,21 +64,34 @@ class TrainPipeline:
     ) -> Iterator[Batch]:
         """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each.
 
-        With several `parts` (gradient accumulation) the slice is one of each part, part after part.
+        With several `parts` (gradient accumulation) the slice is one of each part, part after part. At most
+        `config.prefetch` batches, being read or ready, are in memory beside the one given.
         """
         local, part_size = batch_size // processes, batch_size // parts
 
-        def position(i: int) -> int:
-            step, place = divmod(i, local)
-            part, place = divmod(place, local // parts)
-            return (first + step) * batch_size + part * part_size + process * (local // parts) + place
+        def batch(step: int) -> Batch:
+            """A thread reads a batch from its first to its last image; the next thread is at the next batch."""
+            start = (first + step) * batch_size
+            in_parts = [divmod(place, local // parts) for place in range(local)]
+            places = [part * part_size + process * (local // parts) + place for part, place in in_parts]
+            return _stack([self[start + place] for place in places])
 
-        dataset = grain.MapDataset.range((last - first) * local).map(lambda i: self[position(i)]).batch(local, batch_fn=_stack)
         options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch)
-        return iter(dataset.to_iter_dataset(options))
+        return iter(grain.MapDataset.range(last - first).map(batch).to_iter_dataset(options))
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))
+
+    def _image(self, index: int) -> Image.Image:
+        if not self.config.timeout_seconds:
+            return self.source.image(index)
+        if index in self._slow:
+            raise ImageError(self._slow[index])
+        try:
+            return within(self.config.timeout_seconds, lambda: self.source.image(index))
+        except TimeoutError:
+            self._slow[index] = f"not there after config.data.timeout_seconds = {self.config.timeout_seconds}"
+            raise ImageError(self._slow[index]) from None
 
     def _note_broken(self, path: str, reason: str) -> None:
         self.broken[path] = reason
@@ -85,6 +104,29 @@ class TrainPipeline:
             )
 
 
+def within(seconds: float, read: Callable[[], Image.Image]) -> Image.Image:
+    """What `read` returns or raises, or TimeoutError; then its thread is left behind, as none can be stopped.
+
+    A thread of its own for each call, as a pool's would be waited for when Python ends.
+    """
+    result: queue.SimpleQueue[Image.Image | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            result.put(read())
+        except Exception as error:
+            result.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found = result.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def _stack(examples: Sequence[Batch]) -> Batch:
     """Raises DataError, naming the fields, for images that do not make one array."""
     shapes = {example["image"].shape for example in examples}
@@ -92,19 +134,3 @@ def _stack(examples: Sequence[Batch]) -> Batch:
         sizes = ", ".join(sorted(f"{width} x {height}" for height, width, _ in shapes))
         raise DataError(f"images of several sizes ({sizes}) in one batch: set config.data.crop or config.data.resize")
     return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
-
-
-def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) -> np.ndarray:
-    """RGB image -> uint8 [crop, crop, 3]: resize, random crop, random flip. The draws come in that fixed order."""
-    if config.resize:
-        image = image.resize((config.resize, config.resize), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    height, width = pixels.shape[:2]
-    if config.crop:
-        if min(height, width) < config.crop:
-            raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {config.crop}")
-        top, left = rng.integers(height - config.crop + 1), rng.integers(width - config.crop + 1)
-        pixels = pixels[top : top + config.crop, left : left + config.crop]
-    if config.flip and rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)

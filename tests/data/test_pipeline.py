@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lfm_jax import config
+from lfm_jax.data import augmentations
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.pipeline import TrainPipeline, augment
+from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources import Example
+from lfm_jax.data.transforms import augment
 from lfm_jax.errors import DataError
 
 HEIGHT, WIDTH = 7, 6
@@ -234,3 +237,57 @@ def test_images_of_several_sizes_cannot_be_batched_uncropped_and_the_field_is_na
     source.image = lambda index: Image.new("RGB", (8 + index, 8))
     with pytest.raises(DataError, match=r"config\.data\.crop"):
         list(pipeline(source, crop=0).batches(0, 1, 4))
+
+
+class Hanging(Drawn):
+    """Files in `slow` are not there until `released`."""
+
+    def __init__(self, slow):
+        super().__init__()
+        self.slow, self.released, self.asked = set(slow), threading.Event(), collections.Counter()
+
+    def image(self, index):
+        self.asked[index] += 1
+        if index in self.slow:
+            self.released.wait()
+        return super().image(index)
+
+
+@pytest.fixture
+def hanging():
+    source = Hanging(slow=(4,))
+    yield source
+    source.released.set()
+
+
+def test_a_file_that_hangs_gives_way_to_the_next_is_named_and_not_waited_for_again(hanging):
+    broken = read(pipeline(Drawn(broken=(4,)), max_broken_share=0.5).batches(0, 6, 5))
+    examples = pipeline(hanging, timeout_seconds=0.5, max_broken_share=0.5)
+    assert_same(read(examples.batches(0, 6, 5)), broken)
+    assert examples.broken == {"4.png": "not there after config.data.timeout_seconds = 0.5"}
+    assert hanging.asked[4] <= 2  # by both threads at once at most
+
+
+def test_more_hanging_files_than_the_share_allows_end_the_run(hanging):
+    with pytest.raises(DataError, match=r"4\.png: not there after config\.data\.timeout_seconds"):
+        read(pipeline(hanging, timeout_seconds=0.2, max_broken_share=0.0).batches(0, 2, 10))
+
+
+def test_a_time_limit_changes_nothing_where_files_are_in_time():
+    expected = read(pipeline(Drawn(broken=(1,)), max_broken_share=0.5).batches(0, 3, 10))
+    assert_same(read(pipeline(Drawn(broken=(1,)), max_broken_share=0.5, timeout_seconds=60.0).batches(0, 3, 10)), expected)
+
+
+@pytest.mark.parametrize(("threads", "processes"), [(1, 1), (8, 1), (2, 4)])
+def test_augmented_batches_are_the_same_whatever_the_threads_and_processes(threads, processes):
+    data = {"augment": augmentations.equalised(), "crop": 16}
+    for part in ("blur", "noise"):
+        data["augment"][part].p = 0.5
+    source = Drawn(shape=(32, 24))
+    expected = list(pipeline(source, **data).batches(2, 4, 8))
+    slices = [
+        list(pipeline(source, threads=threads, **data).batches(2, 4, 8, process=process, processes=processes))
+        for process in range(processes)
+    ]
+    for step, batch in enumerate(expected):
+        assert_same({key: np.concatenate([part[step][key] for part in slices]) for key in batch}, batch)
