@@ -100,7 +100,7 @@ def data() -> ConfigDict:
     config.crop = 224  # random crop; 0 none (then all images must have one size)
     config.flip = True  # horizontal, half of the time
     config.augment = augmentations.none()  # scale, blur, noise, JPEG, WebP; presets: lfm_jax/data/augmentations.py
-    config.threads = 8  # that read and decode ahead, a batch each
+    config.threads = 8  # that read and decode ahead
     config.prefetch = 8  # batches ahead, being read or ready; 32 images of 224 px are 4.6 MiB
     config.timeout_seconds = 0.0  # a training file slower than this counts as broken, and the run is exact no more; 0 waits
     config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run

@@ -52,7 +52,8 @@ def read(path: str | os.PathLike[str]) -> bytes:
 def decode_bytes(data: bytes) -> Image.Image:
     """Encoded image -> RGB image, fully decoded. Raises ImageError as `opened` does."""
     with opened(data) as image:
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 @contextmanager
@@ -108,13 +109,19 @@ def list_images(folder: Path) -> Iterator[Path]:
 
     A folder that cannot be read is listed in place of its files, so that decoding it names the reason.
     """
+    return map(Path, image_files(folder))
+
+
+def image_files(folder: Path) -> Iterator[str]:
+    """As `list_images`, in text: a Path for each of 100,000 files takes seconds."""
     for directory, _, files in walk(folder):
         if files is None:
-            yield directory
+            yield str(directory)
             continue
+        above = os.path.join(directory, "").removeprefix("./")  # noqa: PTH118
         for name in files:
             if name.lower().endswith(IMAGE_SUFFIXES):
-                yield directory / name
+                yield above + name
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str] | None]]:

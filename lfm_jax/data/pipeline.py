@@ -64,20 +64,19 @@ class TrainPipeline:
     ) -> Iterator[Batch]:
         """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each.
 
-        With several `parts` (gradient accumulation) the slice is one of each part, part after part. At most
-        `config.prefetch` batches, being read or ready, are in memory beside the one given.
+        X
         """
         local, part_size = batch_size // processes, batch_size // parts
 
-        def batch(step: int) -> Batch:
-            """A thread reads a batch from its first to its last image; the next thread is at the next batch."""
-            start = (first + step) * batch_size
-            in_parts = [divmod(place, local // parts) for place in range(local)]
-            places = [part * part_size + process * (local // parts) + place for part, place in in_parts]
-            return _stack([self[start + place] for place in places])
+        def example(i: int) -> Batch:
+            step, place = divmod(i, local)
+            part, place = divmod(place, local // parts)
+            return self[(first + step) * batch_size + part * part_size + process * (local // parts) + place]
 
-        options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch)
-        return iter(grain.MapDataset.range(last - first).map(batch).to_iter_dataset(options))
+        # The threads share a batch, example by example: the first is there sooner than if each had one of its own.
+        options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch * local)
+        examples = grain.MapDataset.range((last - first) * local).map(example).to_iter_dataset(options)
+        return iter(examples.batch(local, batch_fn=_stack))
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from lfm_jax.data import synthetic
-from lfm_jax.data.images import ImageError, decode, list_images, read, walk
+from lfm_jax.data.images import ImageError, decode, image_files, list_images, read, walk
 from lfm_jax.errors import DataError
 
 LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
@@ -114,10 +114,11 @@ def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) ->
         groups = [(parts, name) for parts, name in groups if set(classes) & set(parts)]
     suite_level = bool(groups) and min(len(parts) for parts, _ in groups) >= 2
     examples = []
+    above = len(os.path.join(root, "").removeprefix("./"))  # noqa: PTH118
     for parts, name in groups:
         suite, generator = (parts[0], parts[1]) if suite_level else (root_name, parts[0] if parts else root_name)
-        for path in list_images(root.joinpath(*parts, name)):
-            examples.append(Example(str(path.relative_to(root)), LABEL_FOLDERS[name], suite, generator))
+        for path in image_files(root.joinpath(*parts, name)):
+            examples.append(Example(path[above:], LABEL_FOLDERS[name], suite, generator))
     if not examples:
         found = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
         shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") if found else "nothing"

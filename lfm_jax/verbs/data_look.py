@@ -1,0 +1,27 @@
+"""`lfm data look`: a config -> a picture of what it does to training images."""
+
+import argparse
+
+from lfm_jax.verbs.arguments import add_config_arguments, load_config, positive
+
+SUMMARY = "show what a config makes of training images, as a contact sheet"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    add_config_arguments(verb)
+    verb.add_argument("--out", required=True, metavar="FILE.png", help="the sheet: a row an image, a column a draw")
+    verb.add_argument("--images", type=positive, default=6, metavar="N", help="rows, default 6")
+    verb.add_argument("--draws", type=positive, default=6, metavar="N", help="columns, default 6")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    config = load_config(args.parser, args.config, rest)
+    from lfm_jax import config as config_lib
+    from lfm_jax.data.contact_sheet import contact_sheet
+    from lfm_jax.data.sources import open_split
+
+    config_lib.check(config)
+    source = open_split(config.data, "train", seed=config.seed)
+    contact_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws).save(args.out)
+    print(args.out)
+    return 0
