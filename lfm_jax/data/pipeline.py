@@ -64,7 +64,7 @@ class TrainPipeline:
     ) -> Iterator[Batch]:
         """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each.
 
-        X
+        With several `parts` (gradient accumulation) the slice is one of each part, part after part.
         """
         local, part_size = batch_size // processes, batch_size // parts
 
