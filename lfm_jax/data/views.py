@@ -1,11 +1,10 @@
 """Views: a data set as it would be had its images been saved again, blurred, scaled or made noisy.
 
-In: a Source and the name of a view. Out: a Source with the same examples. A view's name says all there is to it and
-stands in every result row. Most published sets hold fakes as PNG and reals that were JPEG once, so a result is worth
-little without `fakes_q96` (the fakes alone saved as JPEG) and `all_q96` (both) beside `native`.
+In: a Source and the name of a view. Out: a Source with the same examples. What a step does is what training does with it
+(see `transforms`), of one strength. A view's name says all there is to it and stands in every result row. Most published
+sets hold fakes as PNG and reals that were JPEG once, so a result is worth little without `fakes_q96` (the fakes alone saved as JPEG) and `all_q96` (both) beside `native`.
 """
 
-import io
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from lfm_jax.data import transforms
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources import Example, Source
 from lfm_jax.errors import UserError
@@ -31,54 +31,22 @@ GRID = {
     "JPEG 50 and blur 2": ["all_q50+blur2"],
 }
 
-Change = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
-
-def jpeg(image: Image.Image, quality: float, _: np.random.Generator | None = None) -> Image.Image:
-    """Saved as JPEG by PIL (4:2:0) and read again."""
-    return _saved(image, "JPEG", quality)
-
-
-def webp(image: Image.Image, quality: float, _: np.random.Generator | None = None) -> Image.Image:
-    """Saved as lossy WebP by PIL and read again."""
-    return _saved(image, "WEBP", quality)
-
-
-def _saved(image: Image.Image, format: str, quality: float) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, format, quality=int(quality))
-    return Image.open(file).convert("RGB")
-
-
-def blur(image: Image.Image, sigma: float, _: np.random.Generator | None = None) -> Image.Image:
-    """Gaussian of `sigma` px, a true one (PIL's is made of boxes); borders mirrored."""
-    from scipy.ndimage import gaussian_filter  # here, as it takes a second to load
-
-    pixels = gaussian_filter(np.asarray(image, np.float32), (sigma, sigma, 0), mode="reflect")
-    return Image.fromarray(np.round(pixels).astype(np.uint8))
-
-
-def scale(image: Image.Image, factor: float, _: np.random.Generator | None = None) -> Image.Image:
-    """Both sides times `factor`, bilinear with antialiasing."""
-    width, height = (max(round(side * factor), 1) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def low(image: Image.Image, side: float, _: np.random.Generator | None = None) -> Image.Image:
+def low(image: Image.Image, side: float) -> Image.Image:
     """Scaled down until its shorter side is `side` px; a smaller image is left as it is."""
-    return scale(image, side / min(image.size)) if side < min(image.size) else image
+    return transforms.scale(image, side / min(image.size)) if side < min(image.size) else image
 
 
-def noise(image: Image.Image, sigma: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian noise of `sigma` levels of 255 added to each channel of each pixel."""
-    pixels = np.asarray(image, np.float32)
-    drawn = rng.standard_normal(pixels.shape, np.float32) * np.float32(sigma)
-    return Image.fromarray(np.round(np.clip(pixels + drawn, 0, 255)).astype(np.uint8))
-
-
-CHANGES: dict[str, Change] = {"q": jpeg, "webp": webp, "blur": blur, "scale": scale, "noise": noise, "low": low}
+CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "q": transforms.jpeg,
+    "webp": transforms.webp,
+    "blur": transforms.blur,
+    "scale": transforms.scale,
+    "low": low,
+}
 WHOLE = {"q": range(1, 101), "webp": range(1, 101), "low": range(1, 1 << 16)}  # whole numbers; the others: above 0, up to 100
-_STEP = re.compile(rf"({'|'.join(CHANGES)})(\d+(?:\.\d+)?)", re.ASCII)
+LARGEST = {"q": transforms.MAX_SIDE["JPEG"], "webp": transforms.MAX_SIDE["WEBP"]}  # px
+_STEP = re.compile(rf"({'|'.join([*CHANGES, 'noise'])})(\d+(?:\.\d+)?)", re.ASCII)
 _LABELS = {"all": (0, 1, None), "fakes": (1,), "reals": (0,)}
 
 
@@ -95,11 +63,11 @@ class View:
         if label not in self.labels:
             return image
         rng = np.random.default_rng(zlib.crc32(path.encode("utf-8", "surrogateescape")))
-        try:
-            for kind, amount in self.steps:
-                image = CHANGES[kind](image, amount, rng)
-        except (OSError, ValueError) as error:
-            raise ImageError(f"view {self.name}: {error}") from None
+        for kind, amount in self.steps:
+            if max(image.size) > LARGEST.get(kind, max(image.size)):
+                width, height = image.size
+                raise ImageError(f"view {self.name}: {width} x {height} px is more than that format can hold")
+            image = transforms.noise(image, amount, rng) if kind == "noise" else CHANGES[kind](image, amount)
         return image
 
 
