@@ -2,7 +2,8 @@
 
 In: a Source and the name of a view. Out: a Source with the same examples. What a step does is what training does with it
 (see `transforms`), of one strength. A view's name says all there is to it and stands in every result row. Most published
-sets hold fakes as PNG and reals that were JPEG once, so a result is worth little without `fakes_q96` (the fakes alone saved as JPEG) and `all_q96` (both) beside `native`.
+sets hold fakes as PNG and reals that were JPEG once, so a result is worth little without `fakes_q96` (the fakes alone
+saved as JPEG) and `all_q96` (both) beside `native`.
 """
 
 import re
