@@ -2,6 +2,7 @@
 
 import argparse
 
+from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import add_config_arguments, load_config, positive
 
 SUMMARY = "show what a config makes of training images, as a contact sheet"
@@ -22,6 +23,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     config_lib.check(config)
     source = open_split(config.data, "train", seed=config.seed)
-    contact_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws).save(args.out)
+    sheet = contact_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws)
+    try:
+        sheet.save(args.out)
+    except (OSError, ValueError) as error:  # no such folder, or an ending that is no image format's
+        raise UserError(f"--out={args.out}: {error}") from None
     print(args.out)
     return 0

@@ -69,6 +69,15 @@ def test_the_folder_one_stands_in_has_its_name(make, monkeypatch):
     assert set(found(open_folder("."))) == {("root", "root")}
 
 
+@pytest.mark.parametrize("where", [".", "./", "..", "/"])
+def test_paths_are_relative_to_the_folder_however_it_is_given(make, monkeypatch, where):
+    """`/` stands for the folder written out in full, with a slash behind it."""
+    root = make("gan_a/0_real", "gan_a/1_fake", "else/where")
+    monkeypatch.chdir(root / "else" if where == ".." else root)
+    paths = [example.path for example in open_folder(f"{root}/" if where == "/" else where).examples]
+    assert paths == ["gan_a/0_real/1.png", "gan_a/1_fake/1.png"]
+
+
 def test_a_home_folder_is_found(make, monkeypatch):
     monkeypatch.setenv("HOME", str(make(*both("gan_a")).parent))
     assert len(open_folder("~/root").examples) == 2
