@@ -92,10 +92,11 @@ def model() -> ConfigDict:
 def data() -> ConfigDict:
     """Where images come from and what happens to them before the network."""
     config = ConfigDict()
-    config.source = "folder"  # folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; synthetic: built in
-    config.root = ""  # of the folders
+    config.source = "folder"  # folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; tfds: what `lfm data prepare` made; synthetic
+    config.root = ""  # of the folders, or of the prepared data
+    config.name = ""  # tfds: which of the prepared data sets, e.g. forensynths; "" where there is one
     config.classes = ""  # only these GROUP folders of train and val, "car,cat"; "" is all of them
-    config.test_root = ""  # test suites elsewhere (ROOT/SUITE/GENERATOR/...); "" is ROOT/test, if it is there
+    config.test_root = ""  # test suites elsewhere (ROOT/SUITE/GENERATOR/..., or prepared); "" is the test split, if it is there
     config.resize = 256  # bilinear to resize x resize, aspect not kept; 0 leaves the size as it is
     config.crop = 224  # random crop; 0 none (then all images must have one size)
     config.flip = True  # horizontal, half of the time
@@ -142,8 +143,10 @@ def check(config: ConfigDict) -> None:
     augmentations.check(config.data.augment)
     if not config.data.timeout_seconds >= 0:
         raise ConfigError(f"config.data.timeout_seconds = {config.data.timeout_seconds}: expected 0 (wait for ever) or more")
-    if config.data.source not in ("folder", "synthetic"):
-        raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder or synthetic")
+    if config.data.source not in ("folder", "tfds", "synthetic"):
+        raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder, tfds or synthetic")
+    if config.data.name and config.data.source != "tfds":
+        raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
 

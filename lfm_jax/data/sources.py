@@ -6,7 +6,7 @@ A source knows nothing of batches, protocols or the network.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -84,12 +84,12 @@ class SyntheticSource:
         return f"{self._key} {index}"
 
 
-def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) -> FileSource:
+def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = (), without: Collection[str] = ()) -> FileSource:
     """Folder in the field's layout -> FileSource: [SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/*.png ...
 
     Folders are told apart by depth: where some GENERATOR/0_real stands right below `root`, `root` is one
     suite and deeper folders are classes; otherwise the first level names suites. With `classes`, only
-    folders of those names are read.
+    folders of those names are read; folders `without` of the first level are not.
 
     Raises:
       DataError: there is no such folder, no 0_real or 1_fake below it, or no image in them.
@@ -97,14 +97,7 @@ def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) ->
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"no data folder at {root}")
-    groups = []
-    for directory, folders, files in walk(root):
-        parts = directory.relative_to(root).parts
-        if LABEL_FOLDERS.keys() & set(parts):  # read with the label folder above
-            continue
-        if files is None:
-            raise DataError(f"the data folder {directory} cannot be read")
-        groups += [(parts, name) for name in LABEL_FOLDERS if name in folders]
+    groups = label_folders(root, without=without)
     root_name = root.absolute().name
     if classes:
         unknown = set(classes) - {part for parts, _ in groups for part in parts}
@@ -129,6 +122,21 @@ def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = ()) ->
     return FileSource(root, examples)
 
 
+def label_folders(root: Path, *, without: Collection[str] = ()) -> list[tuple[tuple[str, ...], str]]:
+    """-> (folders above it, its name) of each 0_real and 1_fake below `root`. Raises DataError for an unreadable folder."""
+    groups: list[tuple[tuple[str, ...], str]] = []
+    for directory, folders, files in walk(root):
+        parts = directory.relative_to(root).parts
+        if LABEL_FOLDERS.keys() & set(parts):  # read with the label folder above
+            continue
+        if parts and parts[0] in without:
+            continue
+        if files is None:
+            raise DataError(f"the data folder {directory} cannot be read")
+        groups += [(parts, name) for name in LABEL_FOLDERS if name in folders]
+    return groups
+
+
 def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
     """Files, and folders searched through, in the order given -> FileSource without labels. A missing file is kept."""
     files = [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
@@ -141,24 +149,46 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
     Raises:
       DataError: the split is not there, or one of its labels is missing.
     """
+    from lfm_jax.data import records
+
     if config.source == "synthetic":
         options = config.synthetic
         return SyntheticSource(split, size=options[split], side=options.side, seed=seed)
     if not config.root:
-        raise DataError("config.data.root is empty: give the folder that holds train/ and val/")
-    root = Path(config.root).expanduser()
+        raise DataError("config.data.root is empty: give the folder that holds train/ and val/, or prepared data")
     if split == "test" and config.test_root:
-        return open_folder(config.test_root)
-    if not (root / split).is_dir():
-        found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        what = "no such folder" if found is None else f"found {', '.join(found[:8]) or 'nothing'}"
-        raise DataError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {what}")
-    source = open_folder(root / split, classes=[name for name in config.classes.split(",") if name and split != "test"])
+        return open_tests(config.test_root)
+    classes = [name for name in config.classes.split(",") if name and split != "test"]
+    if config.source == "tfds":
+        source: Source = records.open_split(config.root, config.name, split, classes=classes)
+    else:
+        source = _open_split_folder(Path(config.root).expanduser(), split, classes)
     if split != "test" and len({example.label for example in source.examples}) < 2:
-        raise DataError(f"{root / split} has images of one label only: both 0_real/ and 1_fake/ are needed")
+        raise DataError(f"{source.name} has images of one label only: both 0_real/ and 1_fake/ are needed")
     return source
+
+
+def open_tests(root: str | os.PathLike[str]) -> Source:
+    """Labelled images to be scored: the test splits of prepared data where `root` holds such, else a folder. Raises DataError."""
+    from lfm_jax.data import records
+
+    return records.open_tests(root) if records.find_prepared(root) else open_folder(root)
 
 
 def has_test(config: ConfigDict) -> bool:
     """Whether the data config names, or its root holds, a test split."""
-    return config.source == "synthetic" or bool(config.test_root) or (Path(config.root).expanduser() / "test").is_dir()
+    from lfm_jax.data import records
+
+    if config.source == "synthetic" or config.test_root:
+        return True
+    if config.source == "tfds":
+        return "test" in records.splits(records.choose(config.root, config.name))
+    return (Path(config.root).expanduser() / "test").is_dir()
+
+
+def _open_split_folder(root: Path, split: str, classes: Sequence[str]) -> FileSource:
+    if not (root / split).is_dir():
+        found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
+        what = "no such folder" if found is None else f"found {', '.join(found[:8]) or 'nothing'}"
+        raise DataError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {what}")
+    return open_folder(root / split, classes=classes)

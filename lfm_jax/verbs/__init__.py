@@ -5,7 +5,7 @@ A module loads what its verb needs when it runs, so that `lfm --help` stays quic
 
 from types import ModuleType
 
-from lfm_jax.verbs import bench, compile, convert, data_check, data_look, evaluate, predict, train
+from lfm_jax.verbs import bench, compile, convert, data_check, data_look, data_prepare, evaluate, predict, train
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
@@ -14,6 +14,7 @@ VERBS: dict[str, ModuleType] = {
     "convert": convert,
     "compile": compile,
     "data check": data_check,
+    "data prepare": data_prepare,
     "data look": data_look,
     "bench": bench,
 }

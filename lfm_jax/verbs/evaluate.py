@@ -21,7 +21,7 @@ SUMMARY = "accuracy and AP on labelled folders"
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     several = f"{WEIGHTS_HELP}; given again for other seeds: their mean and deviation too"
     verb.add_argument("--weights", required=True, metavar="W", action="append", help=several)
-    verb.add_argument("--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
+    verb.add_argument("--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, or prepared")
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
     verb.add_argument("--views", default="native", metavar="V[,V...]", help="default native; fakes_q96, all_q96, all_blur2, ...")
     verb.add_argument(
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax import distributed, evaluate
     from lfm_jax.cells import Cells, data_hash
     from lfm_jax.data import protocols
-    from lfm_jax.data.sources import open_folder
+    from lfm_jax.data.sources import open_tests
     from lfm_jax.detector import load
 
     options = {
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         "threads": args.threads,
     }
     join_cluster(args)
-    source, detectors = open_folder(args.data), [load(path) for path in args.weights]
+    source, detectors = open_tests(args.data), [load(path) for path in args.weights]
     out = make_folder(args.out) if args.out else None
     if out:
         out.pull("cells")
