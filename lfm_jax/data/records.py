@@ -93,9 +93,13 @@ class RecordSource:
         self.name, self._records = name, records
         self._places = range(len(facts)) if chosen is None else chosen
         self.examples: Sequence[Example] = [facts[place].example() for place in self._places]
+        self._hashes = [facts[place].sha256 for place in self._places]
 
     def image(self, index: int) -> Image.Image:
         return decode_bytes(self._records[self._places[index]]["image"])
+
+    def content_hash(self, index: int) -> str:
+        return self._hashes[index]
 
 
 class JoinedSource:
@@ -109,6 +113,10 @@ class JoinedSource:
     def image(self, index: int) -> Image.Image:
         number, place = self._places[index]
         return self._sources[number].image(place)
+
+    def content_hash(self, index: int) -> str:
+        number, place = self._places[index]
+        return self._sources[number].content_hash(place)
 
 
 def find_prepared(root: str | os.PathLike[str]) -> dict[str, Path]:
