@@ -125,13 +125,14 @@ def _compile_evaluation(config: ConfigDict, on: Mesh, hosts: int) -> Program:
     """Each host scores batches of its own; here all hosts' at once, which puts the same on every device."""
     model = models.build(config.model)
     everywhere, split = mesh.replicated(on), mesh.split_batch(on)
-    variables = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), models.abstract_variables(model)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), models.abstract_variables(model))
+    folded = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), models.inference.fold(model, zeros)
     )
     rows = -(-config.eval.batch_size * hosts // on.size) * on.size
     images = jax.ShapeDtypeStruct((rows, BATCH_SIDE, BATCH_SIDE, 3), jnp.uint8, sharding=split)
     sizes = jax.ShapeDtypeStruct((rows, 2), jnp.int32, sharding=split)
-    return _compile(rows, forward, model, variables, images, sizes)
+    return _compile(rows, forward, model, on, folded, images, sizes)
 
 
 def _compile(count: int, function: Any, *args: Any) -> Program:

@@ -13,13 +13,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from PIL import Image
 
 from lfm_jax import convert, mesh, models
 from lfm_jax.card import Card, content_hash
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
-from lfm_jax.models import Lfm
+from lfm_jax.models import Lfm, inference
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Detector:
         self._mesh = mesh.data_mesh(jax.local_devices())
         self.variables = jax.device_put(variables, mesh.replicated(self._mesh))
 
+    @functools.cached_property
+    def _folded(self) -> Any:
+        return jax.device_put(inference.fold(self.model, self.variables), mesh.replicated(self._mesh))
+
     def logits(self, images: Any, *, sizes: Any = None) -> np.ndarray:
         """images uint8 [B, H, W, 3] -> logits float32 [B]; above 0 means fake at the default threshold.
 
@@ -67,7 +72,7 @@ class Detector:
         rest = -len(images) % self._mesh.size
         images, sizes = (np.concatenate([array, array[:1].repeat(rest, 0)]) if rest else array for array in (images, sizes))
         batch = jax.device_put((images, sizes), mesh.split_batch(self._mesh))
-        return forward(self.model, self.variables, *batch)
+        return forward(self.model, self._mesh, self._folded, *batch)
 
     def __call__(self, image: Any, *, protocol: str | None = None) -> Prediction:
         """Path, PIL image or array [H, W, 3] uint8 -> Prediction under `protocol` (the card's where None).
@@ -94,11 +99,12 @@ def load(path: str | os.PathLike[str]) -> Detector:
 
 
 # One compilation per model and batch shape, shared by all detectors.
-@functools.partial(jax.jit, static_argnums=0)
-def forward(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """images uint8 [B, H, W, 3], sizes [B, 2] -> logits float32 [B]."""
-    output: Any = model.apply(variables, images, sizes=sizes)
-    return output.logits
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def forward(model: Lfm, devices: Mesh, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    """images uint8 [B, H, W, 3], sizes [B, 2], split over `devices` -> logits float32 [B]; `folded` by `inference.fold`."""
+    own, split = PartitionSpec(), PartitionSpec(*devices.axis_names)
+    each = jax.shard_map(functools.partial(inference.forward, model), mesh=devices, in_specs=(own, split, split), out_specs=split)
+    return each(folded, images, sizes)
 
 
 def _checked_pixels(images: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from lfm_jax.convert.torch_weights import to_state_dict
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
 from lfm_jax.data.sources import Example, FileSource
+from lfm_jax.detector import Detector
 from lfm_jax.ops.npr import normalize, npr_residual
 from lfm_jax.scoring import score
 from lfm_jax.state import TrainState
@@ -45,6 +46,18 @@ def test_every_logit_of_the_released_code(shared, weights, golden_logits, protoc
     assert (difference <= 1e-4 + 1e-5 * np.abs(expected)).all(), f"largest difference {difference.max()}"
 
 
+def test_bfloat16_changes_hardly_a_label(shared, weights, golden_logits):
+    loaded = convert.load(weights)
+    config = loaded.card.model_config()
+    config.compute_dtype = "bfloat16"
+    detector = Detector(models.build(config), loaded.variables, loaded.card)
+    source = FileSource(shared / "data", [Example(row["path"]) for row in golden_logits])
+    found = np.array([item.logit for item in score(detector, source, "crop256")])
+    expected = np.array([float(row["crop256"]) for row in golden_logits])
+    assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
+    assert np.mean((found > 0) != (expected > 0)) <= 0.005
+
+
 def pixels(shared, names, protocol):
     apply = protocols.parse(protocol)
     return np.concatenate([apply(decode(shared / "data" / name)) for name in names])
@@ -55,13 +68,11 @@ def test_activations(shared, weights):
     batch = pixels(shared, golden["images"], "resize256")
     loaded = convert.load(weights)
     model = models.build(loaded.card.model_config())
-    output, captured = model.apply(
-        loaded.variables, batch, capture_intermediates=lambda module, _: module.name and module.name.startswith("block")
-    )
+    output, captured = model.apply(loaded.variables, batch, mutable="intermediates")
     signed = npr_residual(normalize(batch, model.mean, model.std), kind="signed")
     np.testing.assert_allclose(signed[:, :32, :32], golden["npr_residual"], atol=1e-6)
     for index in range(1, 5):
-        (block,) = captured["intermediates"]["backbone"][f"block{index}"]["__call__"]
+        (block,) = captured["intermediates"]["backbone"][f"block{index}"]["norm"]["activations"]
         block = np.asarray(block)
         np.testing.assert_allclose(block.mean((1, 2)), golden[f"block{index}_mean"], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(block.max((1, 2)), golden[f"block{index}_max"], rtol=1e-4, atol=1e-5)

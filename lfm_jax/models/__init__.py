@@ -9,11 +9,12 @@ from flax.core import FrozenDict
 from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError
+from lfm_jax.models import inference
 from lfm_jax.models.lfm import Lfm, LinearHead, MlpHead, Output, Pool
 from lfm_jax.models.snet import SNet
 from lfm_jax.ops.pooling import mean_pool, top_k_pool
 
-__all__ = ["Lfm", "Output", "SNet", "abstract_variables", "build", "init"]
+__all__ = ["Lfm", "Output", "SNet", "abstract_variables", "build", "inference", "init"]
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BACKBONES = {"snet": SNet}

@@ -1,4 +1,4 @@
-"""Layers with PyTorch's conventions: initialisation, and BatchNorm with its counter and unbiased variance.
+"""Layers with PyTorch's conventions: initialisation, and BatchNorm (with ReLU and pooling) with its counter and unbiased variance.
 
 Flax's own BatchNorm keeps the biased variance in its running average and has no counter, so neither the
 released training run nor the released file could be reproduced with it.
@@ -10,6 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from lfm_jax.ops.conv import max_pool2x2
+from lfm_jax.ops.norm import norm_relu_pool
 
 Initializer = Callable[..., jax.Array]
 
@@ -25,36 +28,39 @@ def torch_uniform(fan_in: int) -> Initializer:
 
 
 class BatchNorm(nn.Module):
-    """x [..., C] -> float32 [..., C], statistics over every axis but the last.
+    """x [B, H, W, C], of a convolution without its bias, and that bias [C] -> ReLU(BatchNorm(x + bias)), max-pooled if asked.
 
-    Statistics are float32 whatever the dtype of `x`. In training the batch's own mean and biased variance
-    normalise, and the running averages move by `momentum` towards the mean and the *unbiased* variance, as
-    in PyTorch. `count` is PyTorch's num_batches_tracked.
+    Statistics are over every axis but the last, and float32 whatever the dtype of `x`, which the result has. In
+    training the batch's own mean and biased variance normalise, and the running averages move by `momentum`
+    towards the mean and the *unbiased* variance, as in PyTorch. `count` is PyTorch's num_batches_tracked.
+    In evaluation the activations before pooling are sown as "activations".
     """
 
     momentum: float = 0.1
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, conv_bias: jax.Array, *, pool: bool, use_running_average: bool) -> jax.Array:
         width = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, width)
         bias = self.param("bias", nn.initializers.zeros, width)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
         running_var = self.variable("batch_stats", "var", jnp.ones, width)
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)
-        x = x.astype(jnp.float32)
         if use_running_average:
-            mean, var = running_mean.value, running_var.value
-        else:
-            axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axes)
-            # Two passes: E[x^2] - E[x]^2 loses the small variances of near-empty residual channels.
-            var = jnp.square(x - mean).mean(axes)
-            if not self.is_initializing():
-                samples = x.size // x.shape[-1]
-                unbiased = var * (samples / max(samples - 1, 1))
-                running_mean.value += self.momentum * (mean - running_mean.value)
-                running_var.value += self.momentum * (unbiased - running_var.value)
-                count.value += 1
-        return (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
+            mean, factor = running_mean.value, scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            shifted = (x + conv_bias.astype(x.dtype)).astype(jnp.float32)
+            activations = nn.relu((shifted - mean) * factor + bias).astype(x.dtype)
+            self.sow("intermediates", "activations", activations)
+            return max_pool2x2(activations) if pool else activations
+        # The batch's mean takes the convolution's bias out again: only the running mean has it, and it gets no gradient.
+        # What would be computed for it is rounding noise, which Adam blows up to steps of the full learning rate,
+        # other ones on every number of devices.
+        activations, mean, var = norm_relu_pool(x, scale, bias, self.epsilon, pool)
+        if not self.is_initializing():
+            samples = x.size // x.shape[-1]
+            unbiased = var * (samples / max(samples - 1, 1))
+            running_mean.value += self.momentum * (mean + conv_bias - running_mean.value)
+            running_var.value += self.momentum * (unbiased - running_var.value)
+            count.value += 1
+        return activations

@@ -11,30 +11,26 @@ import jax
 import jax.numpy as jnp
 
 from lfm_jax.models.layers import BatchNorm, torch_uniform
-from lfm_jax.ops.conv import conv2x2, max_pool2x2
+from lfm_jax.ops.conv import conv2x2
 
 Side = TypeVar("Side", int, jax.Array)
 DEFAULT_WIDTHS = (64, 128, 256, 512)
 
 
 class Block(nn.Module):
-    """x [B, H, W, C] -> [B, H - 1, W - 1, width]: conv 2 x 2 -> BatchNorm -> ReLU."""
+    """x [B, H, W, C] -> [B, H - 1, W - 1, width]: conv 2 x 2 -> BatchNorm -> ReLU; with `pool`, half of that: -> max-pool 2 x 2."""
 
     width: int
     dtype: jnp.dtype = jnp.float32
+    pool: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         fan_in = 4 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (2, 2, x.shape[-1], self.width))
         bias = self.param("bias", torch_uniform(fan_in), (self.width,))
-        if train:
-            # The batch's mean takes the bias out again, so its gradient is zero. What is computed for it is rounding
-            # noise, which Adam blows up to steps of the full learning rate, other ones on every number of devices.
-            bias = jax.lax.stop_gradient(bias)
-        x = conv2x2(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
-        x = BatchNorm(name="norm")(x, use_running_average=not train)
-        return nn.relu(x).astype(self.dtype)
+        x = conv2x2(x.astype(self.dtype), kernel.astype(self.dtype))
+        return BatchNorm(name="norm")(x, bias, pool=self.pool, use_running_average=not train)
 
 
 class SNet(nn.Module):
@@ -48,9 +44,7 @@ class SNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # argument 2 is `train`
         for index, width in enumerate(self.widths, start=1):
-            x = block(width, self.dtype, name=f"block{index}")(x, train)
-            if index < len(self.widths):
-                x = max_pool2x2(x)
+            x = block(width, self.dtype, index < len(self.widths), name=f"block{index}")(x, train)
         return x
 
     def map_side(self, side: Side) -> Side:

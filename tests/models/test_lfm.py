@@ -104,14 +104,15 @@ def test_initialisation_is_pytorchs(small):
 
 
 def test_batch_norm_moves_its_averages_as_pytorch_does():
-    x = np.random.default_rng(0).normal(2, 3, size=(4, 3, 2, 5)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    x, conv_bias = rng.normal(2, 3, size=(4, 3, 2, 5)).astype(np.float32), rng.normal(size=5).astype(np.float32)
     norm = BatchNorm()
-    variables = norm.init(jax.random.key(0), x, use_running_average=True)
-    out, updated = norm.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
+    variables = norm.init(jax.random.key(0), x, conv_bias, pool=False, use_running_average=True)
+    out, updated = norm.apply(variables, x, conv_bias, pool=False, use_running_average=False, mutable=["batch_stats"])
     mean, biased = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    np.testing.assert_allclose(out, (x - mean) / np.sqrt(biased + 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out, np.maximum((x - mean) / np.sqrt(biased + 1e-5), 0), rtol=1e-4, atol=1e-5)
     stats = updated["batch_stats"]
-    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["mean"], 0.1 * (mean + conv_bias), rtol=1e-5)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var((0, 1, 2), ddof=1), rtol=1e-5)
     assert int(stats["count"]) == 1
 
