@@ -131,7 +131,7 @@ def test_an_index_of_other_records_is_refused(root, tmp_path):
     prepare.prepare(root, tmp_path)
     folder = records.choose(tmp_path)
     records.write_index(folder, "train", records.read_index(folder, "train")[1:])
-    with pytest.raises(DataError, match="lists 27 images, the records are 28"):
+    with pytest.raises(DataError, match="lists 27 images, the records hold 28"):
         open_split(data_config("tfds", tmp_path), "train", seed=0)
 
 
