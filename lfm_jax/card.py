@@ -6,7 +6,7 @@ score with, the training behind the weights, their licence, and the hash of thei
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -23,8 +23,8 @@ DEFAULT_PROTOCOL = "crop256"
 class Card:
     """The score is the sigmoid of logit / `temperature`, in [0, 1], and `threshold` is on it.
 
-    `calibration` says on what the two were fitted, {} where they were not. `weights_sha256` is `content_hash` of the
-    variables.
+    `calibration` says on what the two were fitted, {} where they were not; see `calibrate`. `weights_sha256` is
+    `content_hash` of the variables.
     """
 
     model: dict[str, Any] = field(default_factory=lambda: config_lib.model().to_dict())
@@ -43,6 +43,18 @@ class Card:
     def is_fake(self, logit: float) -> bool:
         """Whether the score is above the threshold."""
         return bool(is_fake(logit / self.temperature, self.threshold))
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the threshold was fitted on test images."""
+        return bool(self.calibration.get("oracle"))
+
+    def caveats(self, protocols: Iterable[str]) -> list[str]:
+        """What is to be said where the threshold is used under these protocols."""
+        fitted = self.calibration.get("protocol")
+        others = [name for name in protocols if fitted and name != fitted]
+        found = [f"threshold and temperature were fitted under {fitted}, not {', '.join(others)}"] if others else []
+        return found + (["the threshold is an oracle's: it was fitted on test images"] if self.oracle else [])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

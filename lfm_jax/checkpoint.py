@@ -139,10 +139,15 @@ def save_weights(path: AnyPath, variables: Mapping[str, Any], card: Card) -> Non
     Raises:
       WeightsError: something is there already.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise WeightsError(f"{path} exists and is not empty: choose another name for the checkpoint")
+    check_new(path)
     with _manager(_absolute(path), 1) as manager:
         manager.save(0, args=_composite({"weights": dict(variables)}, card=asdict(card)))
+
+
+def check_new(path: AnyPath) -> None:
+    """Raises WeightsError: something is at PATH already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise WeightsError(f"{path} exists and is not empty: choose another name for the checkpoint")
 
 
 def _read(folder: AnyPath) -> tuple[dict[str, Any], Card]:

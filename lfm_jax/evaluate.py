@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lfm_jax import plots, tables
+from lfm_jax import plots, published, tables
 from lfm_jax.card import Card
 from lfm_jax.cells import Cells
 from lfm_jax.data import views as views_lib
@@ -43,8 +43,9 @@ class Evaluation:
         return found
 
     def table(self) -> str:
-        """Markdown table, metrics in percent."""
-        return tables.markdown(self.rows)
+        """Markdown table, metrics in percent, and under it one of the published results that may stand beside it."""
+        known = published.beside(self.rows)
+        return tables.markdown(self.rows) + (f"\n\n{published.markdown(known)}" if known else "")
 
 
 def evaluate(
@@ -59,6 +60,7 @@ def evaluate(
 ) -> Evaluation:
     """Score every labelled example of `source` under every view and protocol, but for what `cells` has already."""
     rows, predictions, errors = [], [], []
+    options: dict[str, Any] = {name: getattr(detector.card, name) for name in ("threshold", "temperature", "oracle")}
     for view in views:
         viewed = ViewedSource(source, views_lib.parse(view))
         for protocol in protocols:
@@ -72,7 +74,7 @@ def evaluate(
             right = [_prediction(source.examples[s.index], s, detector, cell) for s in scored if s.logit is not None]
             errors += [_error(source.examples[s.index], s, cell) for s in scored if s.error is not None]
             predictions += right
-            rows += tables.cell_rows(right, cell, threshold=detector.card.threshold, temperature=detector.card.temperature)
+            rows += tables.cell_rows(right, cell, **options)
     return Evaluation(rows, predictions, errors)
 
 
@@ -98,6 +100,7 @@ def write(evaluation: Evaluation, cards: Sequence[Card], source: Source, out: Pa
         "data_sha256": data_sha256,
         "images": len(source.examples),
         "rows": evaluation.rows,
+        "published": published.beside(evaluation.rows),
         "errors": evaluation.errors,
         "cards": [asdict(card) for card in cards],
         "versions": {name: version(name) for name in ("lfm_jax", "jax", "flax", "pillow", "scikit-learn")},

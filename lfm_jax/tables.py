@@ -22,14 +22,17 @@ Resampled = Mapping[str, np.ndarray]  # metric -> its values over the resamples 
 
 
 def cell_rows(
-    predictions: Sequence[Mapping[str, Any]], cell: Mapping[str, str], *, threshold: float, temperature: float
+    predictions: Sequence[Mapping[str, Any]], cell: Mapping[str, str], *, threshold: float, temperature: float, oracle: bool = False
 ) -> list[Row]:
-    """Predictions (dicts with suite, generator, label, logit) -> rows, each with the names in `cell`.
+    """Predictions (dicts with suite, generator, label, logit) -> rows, each with the names in `cell` and the threshold.
+
+    `oracle`: the threshold was fitted on test images, which rows and tables then say.
 
     A generator's metrics are over all its images; a suite's row is the unweighted mean of its generators, with the
     mean weighted by images and the generator of the lowest AP beside it; `all` is the same over all generators.
     """
     resampled: dict[tuple[str, str], Resampled] = {}
+    used = {**cell, "threshold": threshold, "oracle": oracle}
     generators: list[Row] = []
     for (suite, generator), group in grouped(predictions, lambda p: (p["suite"], p["generator"])).items():
         labels, logits = (np.array([p[name] for p in group]) for name in ("label", "logit"))
@@ -38,10 +41,10 @@ def cell_rows(
         weights = resamples(labels, name=f"{suite}/{generator}")
         values = resampled[suite, generator] = weighted_metrics(labels, logits, weights, **options)
         names = {"level": "generator", "suite": suite, "generator": generator}
-        generators.append({**cell, **names, **point, "interval": {name: interval(values[name]) for name in METRICS}})
+        generators.append({**used, **names, **point, "interval": {name: interval(values[name]) for name in METRICS}})
 
     def mean_row(level: str, suite: str, rows: Sequence[Row]) -> Row:
-        names = {**cell, "level": level, "suite": suite, "generator": "mean"}
+        names = {**used, "level": level, "suite": suite, "generator": "mean"}
         return names | _means(rows, [resampled[row["suite"], row["generator"]] for row in rows])
 
     by_suite = grouped(generators, lambda row: (row["suite"],))
@@ -81,11 +84,17 @@ def seed_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Rows -> Markdown table, metrics in percent, with 95 % intervals or deviations. Weights and view where there are several."""
+    """Rows -> Markdown table, metrics in percent, with 95 % intervals or deviations.
+
+    Weights and view where there are several, ACC at the threshold where one is not 0.5.
+    """
     several = [name for name in ("weights", "view") if len({row[name] for row in rows}) > 1]
     names = ["protocol", *several, "suite", "generator"]
-    heads = [*names, "real", "fake", *HEADINGS.values()]
+    fitted = any(row.get("threshold", 0.5) != 0.5 for row in rows)
+    heads = [*names, "real", "fake", *HEADINGS.values(), *(["ACC at threshold"] if fitted else [])]
     lines = [[*(row[name] for name in names), row["n_real"], row["n_fake"], *map(partial(_cell, row), HEADINGS)] for row in rows]
+    if fitted:
+        lines = [[*line, _at_threshold(row)] for line, row in zip(lines, rows, strict=True)]
     align = ["left"] * len(names) + ["right"] * (len(heads) - len(names))
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=align)
 
@@ -94,6 +103,12 @@ def _cell(row: Row, name: str) -> str:
     if row.get("deviation", {}).get(name) is not None:
         return f"{percent(row[name])} ± {percent(row['deviation'][name])}"
     return percent(row[name]) + (_bracket(row["interval"][name]) if "interval" in row and name in WITH_INTERVAL else "")
+
+
+def _at_threshold(row: Row) -> str:
+    """ "93.1 at 0.731 (oracle)"; a mean over several weights has several thresholds."""
+    at = f" at {row['threshold']:.3f}{' (oracle)' if row['oracle'] else ''}" if "threshold" in row else ""
+    return _cell(row, "acc_at_threshold") + at
 
 
 def percent(value: float | None) -> str:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import evaluate, mesh, writers
 from lfm_jax.buckets import as_path
+from lfm_jax.cells import data_hash
 from lfm_jax.checkpoint import Checkpoints
 from lfm_jax.detector import Detector
 from lfm_jax.distributed import StopNotice, agreed, gather, is_main
@@ -131,6 +132,7 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
     variables, card = checkpoints.best_weights()
     detectors = {"best": Detector(run.model, variables, card), "last": _detector(run, state, run.steps)}
     results: dict[str, Evaluation] = {}
+    data_sha256 = data_hash(run.test_set, threads=8)
     for name, detector in detectors.items():
         if results and card.training["steps"] == run.steps:
             if is_main():
@@ -139,7 +141,8 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
         evaluation = evaluate.evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
         results[name] = evaluation
         if is_main():
-            evaluate.write(evaluation, [detector.card], run.test_set, run.files.folder / "test" / name)
+            folder = run.files.folder / "test" / name
+            evaluate.write(evaluation, [detector.card], run.test_set, folder, data_sha256=data_sha256)
             print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
             print(f"\npicture: {run.workdir / 'test' / name / 'examples.png'}")
     return results

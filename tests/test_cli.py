@@ -12,6 +12,8 @@ CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
     "evaluate": ["--weights", "--data", "--protocol", "--views", "--robustness", "--out", "--batch_size", "--threads", *CLUSTER],
+    "calibrate": ["--weights", "--data", "--out", "--protocol", "--view", "--objective", "--force", "--batch_size", "--threads"],
+    "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],

@@ -18,7 +18,7 @@ from lfm_jax.convert import files
 from lfm_jax.convert.torch_weights import Variables, from_state_dict, to_state_dict
 from lfm_jax.errors import WeightsError
 
-__all__ = ["Weights", "WeightsError", "check_fit", "convert", "load", "save"]
+__all__ = ["Weights", "WeightsError", "check_fit", "check_target", "convert", "load", "save"]
 
 # What the released network computes: a .pth carries names only, so other choices must not pass for it.
 RELEASED_NETWORK = {"backbone": "snet", "residual.kind": "abs", "residual.scale": 1.0, "pooling.kind": "topk"}
@@ -56,21 +56,33 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
     Raises:
       WeightsError: the format cannot hold this model, or the target exists as something else.
     """
+    check_target(path, weights.card)
     path = as_path(path)
     if path.suffix in files.TORCH_SUFFIXES:
-        _require_released_network(weights.card)
         with Mirror(path.parent) as mirror:
             files.write_torch(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
     elif path.suffix == ".safetensors":
-        _require_linear_head(weights.card)
         with Mirror(path.parent) as mirror:
             files.write_safetensors(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
+    else:
+        from lfm_jax import checkpoint  # as above
+
+        checkpoint.save_weights(path, weights.variables, weights.card)
+
+
+def check_target(path: str | os.PathLike[str], card: Card) -> None:
+    """Whether `save` would take the path for weights of this card, before they are there. Raises WeightsError as it does."""
+    path = as_path(path)
+    if path.suffix in files.TORCH_SUFFIXES:
+        _require_released_network(card)
+    elif path.suffix == ".safetensors":
+        _require_linear_head(card)
     elif path.suffix:
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     else:
         from lfm_jax import checkpoint  # as above
 
-        checkpoint.save_weights(path, weights.variables, weights.card)
+        checkpoint.check_new(path)
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Weights:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
 
@@ -80,6 +80,14 @@ def make_folder(path: str) -> "Mirror":
         return out
     except OSError as error:
         raise UserError(f"--out={path}: {error.strerror or error}") from None
+
+
+def open_out(path: str) -> TextIO:
+    """File to write, names of any encoding included. Raises UserError."""
+    try:
+        return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"--out={path}: {error.strerror}") from None
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data import protocols
     from lfm_jax.data.sources import open_tests
     from lfm_jax.detector import load
+    from lfm_jax.progress import say
 
     options = {
         "protocols": [protocols.parse(name).name for name in args.protocol.split(",")],
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             cards = [detector.card for detector in detectors]
             evaluate.write(evaluation, cards, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
+    for detector in detectors:
+        for caveat in detector.card.caveats(options["protocols"]):
+            say(f"lfm evaluate: {detector.card.weights_sha256[:12]}: {caveat}")
     return report_failures(evaluation.errors)
 
 

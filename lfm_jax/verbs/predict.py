@@ -3,10 +3,8 @@
 import argparse
 import sys
 from contextlib import nullcontext
-from typing import TextIO
 
-from lfm_jax.errors import UserError
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, open_out, refuse, report_failures
 
 SUMMARY = "score images: real or AI-generated"
 
@@ -25,18 +23,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax import predict
     from lfm_jax.data import protocols
     from lfm_jax.detector import load
+    from lfm_jax.progress import say
 
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
+    for caveat in detector.card.caveats([protocol]):
+        say(f"lfm predict: {caveat}")
     records = predict.predict(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
     with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
         _, failed = predict.write(records, args.format, out)
     return report_failures(failed)
-
-
-def open_out(path: str) -> TextIO:
-    """File to write, names of any encoding included. Raises UserError."""
-    try:
-        return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise UserError(f"--out={path}: {error.strerror}") from None

@@ -1,0 +1,55 @@
+"""`lfm calibrate`: weights and validation images -> the same weights, with a temperature and a threshold of their own."""
+
+import argparse
+from pathlib import Path
+
+from lfm_jax.errors import DataError
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
+
+SUMMARY = "fit temperature and threshold on validation images"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    verb.add_argument("--data", required=True, metavar="VAL", help="[GENERATOR/]{0_real,1_fake}/ folders; no test data")
+    verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
+    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own; {PROTOCOL_HELP}")
+    verb.add_argument("--view", default="native", metavar="V", help="default native; fakes_q96, all_q96, all_blur2, ...")
+    objectives = "default accuracy; balanced, or fpr=F: the lowest with at most that share of false alarms"
+    verb.add_argument("--objective", default="accuracy", metavar="O", help=objectives)
+    verb.add_argument("--force", action="store_true", help="take test data too, and mark the weights as an oracle's")
+    add_speed_arguments(verb)
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    import jax
+    import numpy as np
+
+    from lfm_jax import calibrate, convert
+    from lfm_jax.cells import data_hash
+    from lfm_jax.data import protocols, views
+    from lfm_jax.data.sources import open_folder
+    from lfm_jax.detector import load
+    from lfm_jax.progress import say
+
+    calibrate.false_alarm_limit(args.objective)
+    view = views.parse(args.view).name
+    detector, source = load(args.weights), open_folder(args.data)
+    protocol = protocols.parse(args.protocol or detector.card.protocol).name
+    convert.check_target(args.out, detector.card)
+    data_sha256 = data_hash(source, threads=args.threads)
+    oracle = calibrate.leak(source) or calibrate.known_from_tests(Path(args.weights), data_sha256)
+    if oracle and not args.force:
+        raise DataError(
+            f"{oracle}: with a threshold fitted there, results on it look better than they are. Give validation images; "
+            "--force takes these, and marks the weights as an oracle's"
+        )
+    options = {"view": view, "objective": args.objective, "batch_size": args.batch_size, "threads": args.threads}
+    card, failed = calibrate.calibrate(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)
+    convert.save(args.out, convert.Weights(jax.tree.map(np.asarray, detector.variables), card))
+    print(calibrate.table(detector.card, card))
+    print(f"\n{args.out}: weights {card.weights_sha256[:12]} with this temperature and threshold{' (oracle)' if oracle else ''}")
+    for remark in card.calibration["remarks"]:
+        say(f"lfm calibrate: {remark}")
+    return report_failures(failed)
