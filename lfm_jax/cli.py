@@ -5,7 +5,6 @@ Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage
 """
 
 import argparse
-import functools
 import io
 import os
 import sys
@@ -65,10 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command, and those of its verbs."""
-    wide = functools.partial(argparse.HelpFormatter, max_help_position=28)  # a verb and its summary on one line
-    parser = argparse.ArgumentParser(
-        prog="lfm", description="Detect AI-generated images with LFM.", allow_abbrev=False, formatter_class=wide
-    )
+    parser = argparse.ArgumentParser(prog="lfm", description="Detect AI-generated images with LFM.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lfm_jax {__version__}")
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, module in VERBS.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lfm_jax.verbs.arguments import SOME_FAILED, make_folder, positive, refuse
 
-SUMMARY = "what is in labelled folders, what is wrong with it, and what its formats give away"
+SUMMARY = "what is in labelled folders, and what is wrong with it"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

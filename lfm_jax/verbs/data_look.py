@@ -5,7 +5,7 @@ import argparse
 from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import add_config_arguments, load_config, positive
 
-SUMMARY = "show what a config makes of training images, as a contact sheet"
+SUMMARY = "contact sheet of what a config makes of training images"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

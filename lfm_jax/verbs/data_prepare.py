@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse
 
-SUMMARY = "verify labelled folders and pack them into ArrayRecord data sets"
+SUMMARY = "verify images and pack them into ArrayRecord data sets"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
