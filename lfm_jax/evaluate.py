@@ -1,7 +1,7 @@
 """Evaluation of a detector on labelled images: predictions, metrics per generator, suite and overall, a table.
 
 In: a Detector, a Source, protocols and views. Out: an `Evaluation`, and with an output folder its files:
-`predictions.tsv`, `results.json`, `table.md`, `examples.png`. Files that cannot be scored are named and
+`predictions.tsv`, `results.json`, `table.md`, `report.html`, `examples.png`. Files that cannot be scored are named and
 counted; rows of different weights, protocols or views are never averaged.
 """
 
@@ -13,8 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lfm_jax import plots, published, tables
-from lfm_jax.card import Card
+from lfm_jax import plots, published, report, tables
 from lfm_jax.cells import Cells
 from lfm_jax.data import views as views_lib
 from lfm_jax.data.sources import Example, Source
@@ -88,8 +87,9 @@ def together(evaluations: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def write(evaluation: Evaluation, cards: Sequence[Card], source: Source, out: Path, *, data_sha256: str = "") -> None:
-    """Evaluation of the weights that `cards` describe -> files in folder `out` (see the module's head)."""
+def write(evaluation: Evaluation, detectors: Sequence[Detector], source: Source, out: Path, *, data_sha256: str = "") -> None:
+    """Evaluation of the weights of `detectors` -> files in folder `out` (see the module's head)."""
+    cards = [detector.card for detector in detectors]
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "predictions.tsv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, PREDICTION_COLUMNS, delimiter="\t", lineterminator="\n")
@@ -107,6 +107,7 @@ def write(evaluation: Evaluation, cards: Sequence[Card], source: Source, out: Pa
     }
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "table.md").write_text(evaluation.table() + "\n")
+    report.write(results, evaluation.predictions, source, out / "report.html", detector=detectors[0])
     if evaluation.predictions:
         shown = ViewedSource(source, views_lib.parse(evaluation.predictions[0]["view"]))
         plots.examples(evaluation.predictions, shown, cards[0], out / "examples.png")

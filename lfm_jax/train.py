@@ -142,9 +142,10 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
         results[name] = evaluation
         if is_main():
             folder = run.files.folder / "test" / name
-            evaluate.write(evaluation, [detector.card], run.test_set, folder, data_sha256=data_sha256)
+            evaluate.write(evaluation, [detector], run.test_set, folder, data_sha256=data_sha256)
             print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
-            print(f"\npicture: {run.workdir / 'test' / name / 'examples.png'}")
+            shown = run.workdir / "test" / name
+            print(f"\nreport: {shown / 'report.html'}, picture: {shown / 'examples.png'}")
     return results
 
 

@@ -262,7 +262,7 @@ def written(fill, new_given_logits, tmp_path_factory):
     (root / "S/a/0_real/1.png").write_bytes(b"")
     source, detector = open_folder(root), new_given_logits()
     evaluation = evaluate(detector, source, ["native", "crop32"])
-    write(evaluation, [detector.card], source, folder / "new" / "out", data_sha256="abc")
+    write(evaluation, [detector], source, folder / "new" / "out", data_sha256="abc")
     return evaluation, source, folder / "new" / "out"
 
 
@@ -302,7 +302,7 @@ def test_results_json_is_strict_and_complete(written, given_logits):
 
 def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([], [1])}))
-    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
     assert generator["real_acc"] is generator["ap"] is None
 
@@ -322,9 +322,11 @@ def test_examples_png_shows_something(written):
 def test_writing_again_replaces_the_files(written, given_logits):
     evaluation, source, out = written
     before = (out / "results.json").read_bytes()
-    write(evaluation, [given_logits.card], source, out, data_sha256="abc")
+    write(evaluation, [given_logits], source, out, data_sha256="abc")
     assert (out / "results.json").read_bytes() == before
-    assert sorted(path.name for path in out.iterdir()) == ["examples.png", "predictions.tsv", "results.json", "table.md"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("examples.png", "predictions.tsv", "report.html", "results.json", "table.md")
+    ]
 
 
 def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_path):
@@ -335,7 +337,7 @@ def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_pa
     evaluation = evaluate(given_logits, source, ["native"])
     assert len(evaluation.errors) == 2
     assert evaluation.rows == []
-    write(evaluation, [given_logits.card], source, tmp_path / "out")
+    write(evaluation, [given_logits], source, tmp_path / "out")
     assert len(strict_json((tmp_path / "out/results.json").read_text())["errors"]) == 2
     assert "ACC" in evaluation.table()
 
@@ -351,7 +353,7 @@ def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp
     for name in names:
         save_with_logit(root / "gan_a/1_fake" / name, 1)
     source = open_folder(root)
-    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
 
 
@@ -363,6 +365,6 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
     except OSError:
         pytest.skip("this file system takes no such name")
     source = open_folder(root)
-    write(evaluate(given_logits, source, ["native"]), [given_logits.card], source, tmp_path / "out")
+    write(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert len(paths_written(tmp_path / "out")) == 3
     assert strict_json((tmp_path / "out/results.json").read_text())["rows"]

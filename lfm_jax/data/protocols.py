@@ -51,6 +51,14 @@ class Protocol:
         count = -(-len(logits) * self.top // 100)
         return float(np.mean(np.sort(np.asarray(logits, np.float32))[-count:]))
 
+    def words(self) -> str:
+        """What is done to an image, in a sentence."""
+        steps = [f"scaled to {self.resize} x {self.resize} px, bilinear, the aspect not kept"] if self.resize else []
+        if self.crop:
+            shorter = "is padded with zeros" if self.pad else "is kept whole"
+            steps.append(f"the central {self.crop} x {self.crop} px, where a shorter side {shorter}")
+        return ("; then ".join(steps) or "the image as it is, at its own size") + "."
+
 
 def parse(name: str) -> Protocol:
     """Protocol name -> Protocol.

@@ -49,6 +49,14 @@ WHOLE = {"q": range(1, 101), "webp": range(1, 101), "low": range(1, 1 << 16)}  #
 LARGEST = {"q": transforms.MAX_SIDE["JPEG"], "webp": transforms.MAX_SIDE["WEBP"]}  # px
 _STEP = re.compile(rf"({'|'.join([*CHANGES, 'noise'])})(\d+(?:\.\d+)?)", re.ASCII)
 _LABELS = {"all": (0, 1, None), "fakes": (1,), "reals": (0,)}
+_WORDS = {
+    "q": "saved as JPEG of quality {:g}",
+    "webp": "saved as WebP of quality {:g}",
+    "blur": "blurred by {:g} px",
+    "scale": "scaled by {:g}",
+    "noise": "with noise of {:g} levels of 255",
+    "low": "scaled down to a shorter side of {:g} px",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,13 @@ class View:
                 raise ImageError(f"view {self.name}: {width} x {height} px is more than that format can hold")
             image = transforms.noise(image, amount, rng) if kind == "noise" else CHANGES[kind](image, amount)
         return image
+
+    def words(self) -> str:
+        """Which images are changed and how, in a sentence."""
+        if not self.steps:
+            return "All images as they are on disk."
+        whose = {"all": "All images", "fakes": "The fakes alone", "reals": "The reals alone"}[self.name.partition("_")[0]]
+        return f"{whose} {', then '.join(_WORDS[kind].format(amount) for kind, amount in self.steps)}."
 
 
 class ViewedSource:

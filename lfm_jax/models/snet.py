@@ -53,3 +53,13 @@ class SNet(nn.Module):
         for index in range(len(self.widths)):
             side = (side - 1) // (2 if index < len(self.widths) - 1 else 1)
         return side
+
+    @property
+    def stride(self) -> int:
+        """px from one map position to the next."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def window(self) -> int:
+        """Side in px of the square that one map position sees; that of position (r, c) begins at stride * (r, c)."""
+        return 3 * self.stride - 1

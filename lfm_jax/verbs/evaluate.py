@@ -27,7 +27,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="all views of the robustness grid too"
     )
-    verb.add_argument("--out", metavar="DIR", help="for results.json, table.md, predictions.tsv, examples.png; resumes there")
+    verb.add_argument("--out", metavar="DIR", help="for report.html, results.json, table.md, predictions.tsv, ...; resumes there")
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         if not distributed.is_main():
             return SOME_FAILED if evaluation.errors else 0
         if out and cells:
-            cards = [detector.card for detector in detectors]
-            evaluate.write(evaluation, cards, source, out.folder, data_sha256=cells.data_sha256)
+            evaluate.write(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
     for detector in detectors:
         for caveat in detector.card.caveats(options["protocols"]):

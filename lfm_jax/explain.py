@@ -1,0 +1,68 @@
+"""Where an image gave its evidence: the logit taken apart into what each position of the map added to it.
+
+In: a Detector and the pixels of one image. Out: a signed map, and a picture of it on the image. With top-k pooling
+and a linear head this is no estimate: the logit is the head's bias plus the sum of the map.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from lfm_jax.detector import Detector
+from lfm_jax.models import Lfm, Output
+from lfm_jax.models.lfm import LinearHead
+from lfm_jax.ops.pooling import top_k_pool
+from lfm_jax.scoring import bucket
+
+FAKE, REAL = np.array([220, 38, 38], np.float32), np.array([37, 99, 235], np.float32)  # RGB of evidence above and below zero
+STRONGEST = 0.9  # opacity of an image's strongest position
+
+
+def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
+    """pixels uint8 [H, W, 3] -> float32 [f(H), f(W)], what each position adds to the logit; above 0 speaks for fake.
+
+    Each pooled value has one position and, in the head, one weight for its map and rank. None where that is not so:
+    a pooling that mixes positions, or a head that is not linear.
+
+    Raises:
+      TooSmallError: the image gives fewer positions than are pooled.
+    """
+    model = detector.model
+    if model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
+        return None
+    height, width = pixels.shape[:2]
+    model.require_size(height, width)
+    padded = np.zeros((1, bucket(height), bucket(width), 3), np.uint8)
+    padded[0, :height, :width] = pixels
+    output = _output(model, detector.variables, padded, np.array([[height, width]], np.int32))
+    values = np.asarray(output.values[0], np.float64)
+    weights = np.asarray(detector.variables["params"]["head"]["kernel"], np.float64).reshape(values.shape)
+    added = np.zeros(output.maps.shape[1:3])
+    np.add.at(added.reshape(-1), np.asarray(output.positions[0]), weights * values)
+    return added[: model.backbone.map_side(height), : model.backbone.map_side(width)].astype(np.float32)
+
+
+# Padded to the buckets of scoring, so that a folder of many sizes compiles few programs.
+@functools.partial(jax.jit, static_argnums=0)
+def _output(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> Output:
+    output: Any = model.apply(variables, images, sizes=sizes)
+    return output
+
+
+def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.Image:
+    """pixels uint8 [H, W, 3] and their evidence -> the image in grey, red where it speaks for fake, blue for real.
+
+    A position is painted on the middle of the window that it sees. Strength is relative to the strongest of the image.
+    """
+    stride, window = detector.model.backbone.stride, detector.model.backbone.window
+    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None].repeat(3, 2)
+    before = (window - stride) // 2
+    cells = added.repeat(stride, 0).repeat(stride, 1)
+    behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
+    painted = np.pad(cells, behind)[..., None]
+    opacity = STRONGEST * np.abs(painted) / max(float(np.abs(added).max()), np.finfo(np.float32).tiny)
+    colour = np.where(painted > 0, FAKE, REAL)
+    return Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
