@@ -1,5 +1,6 @@
 """Two evaluations of the same images: differences by hand, paired intervals, and what cannot be compared."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -28,9 +29,11 @@ class Names:
 def folder(tmp_path, tiny_detector, monkeypatch):
     """folder(name, {generator: (logits of reals, of fakes)}, ...) -> the output folder of an evaluation with these logits."""
     monkeypatch.setattr("lfm_jax.plots.examples", lambda *_: None)
+    monkeypatch.setattr("lfm_jax.report.write", lambda *_, **__: None)
 
     def build(name, groups, *, cells=(("native", "native"),), errors=(), data_sha256="abc", threshold=0.5):
-        card = dataclasses.replace(tiny_detector.card, threshold=threshold)
+        detector = copy.copy(tiny_detector)
+        card = detector.card = dataclasses.replace(tiny_detector.card, threshold=threshold)
         rows, predictions = [], []
         for protocol, view in cells:
             cell = {"weights": card.weights_sha256[:12], "protocol": protocol, "view": view}
@@ -45,7 +48,7 @@ def folder(tmp_path, tiny_detector, monkeypatch):
             predictions += found
             rows += cell_rows(found, cell, threshold=threshold, temperature=1.0)
         failed = [{"path": path, "protocol": p, "view": v, "error": "broken"} for path in errors for p, v in cells]
-        write(Evaluation(rows, predictions, failed), [card], Names(), tmp_path / name, data_sha256=data_sha256)
+        write(Evaluation(rows, predictions, failed), [detector], Names(), tmp_path / name, data_sha256=data_sha256)
         return tmp_path / name
 
     return build

@@ -86,7 +86,7 @@ def test_they_come_under_the_table_and_into_the_files(given_logits, save_with_lo
             save_with_logit(tmp_path / "root/other" / generator / label / "0.png", logit)
     source = open_folder(tmp_path / "root")
     evaluation = evaluate(given_logits, source, ["native", "resize256"])
-    write(evaluation, [given_logits.card], source, tmp_path / "out")
+    write(evaluation, [given_logits], source, tmp_path / "out")
     table, results = (tmp_path / "out/table.md").read_text(), json.loads((tmp_path / "out/results.json").read_text())
     assert evaluation.table() + "\n" == table
     under = table.split("\n\n")[1]
@@ -97,6 +97,6 @@ def test_they_come_under_the_table_and_into_the_files(given_logits, save_with_lo
     assert results["published"] == beside(evaluation.rows)
     assert len(results["published"]) == 1
     alone = evaluate(given_logits, source, ["native"])
-    write(alone, [given_logits.card], source, tmp_path / "alone")
+    write(alone, [given_logits], source, tmp_path / "alone")
     assert "published" not in alone.table()
     assert json.loads((tmp_path / "alone/results.json").read_text())["published"] == []

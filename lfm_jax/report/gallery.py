@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from lfm_jax import explain
@@ -32,7 +33,8 @@ def mistakes(predictions: Sequence[Mapping[str, Any]], source: Source, detector:
 
 
 def _picture(prediction: Mapping[str, Any], image: Image.Image, detector: Detector) -> dict[str, Any]:
-    pixels = protocols.parse(prediction["protocol"])(image)
+    pieces = protocols.parse(prediction["protocol"])(image)
+    pixels = pieces[0] if len(pieces) == 1 else pieces[np.argmax(detector.logits(pieces))]  # of tiles the one most fake
     added = explain.evidence(detector, pixels)
     overlay = None if added is None else data_uri(explain.overlay(detector, pixels, added))
     named = {name: prediction[name] for name in ("label", "path", "score", "logit")}
