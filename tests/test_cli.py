@@ -259,7 +259,7 @@ def test_a_missing_preset_is_named(lfm, tmp_path):
     ("change", "words"),
     [
         ("--config.steps=0", ["config.steps"]),
-        ("--config.data.source=parquet", ["config.data.source", "'tfds'", "synthetic"]),
+        ("--config.data.source=parquet", ["config.data.source", "'parquet'", "synthetic"]),
         ("--config.data.root=", ["config.data.root"]),
         ("--config.data.root=/no/such/folder", ["config.data.root", "/no/such/folder"]),
         ("--config.model.backbone=resnet", ["config.model.backbone", "'resnet'", "snet"]),
