@@ -86,13 +86,19 @@ def test_a_run_in_a_bucket_stopped_and_gone_on_ends_as_one_on_this_machine(stopp
     assert len(list((there / "tensorboard").glob("events*"))) == 2
 
 
-def test_weights_are_taken_from_a_bucket_wherever_weights_are(stopped, storage, here, labelled_folder, lfm, tmp_path):
+def test_weights_are_taken_from_a_bucket_wherever_weights_are(stopped, storage, here, labelled_folder, lfm, tmp_path, monkeypatch):
     options = (f"--data={labelled_folder}", "--protocol=native")
     ran = lfm("evaluate", f"--weights={RUN}", "--out=gs://bucket/results", *options)
     assert ran.status == 0, ran.err
     assert ran.out == lfm("evaluate", f"--weights={here}", f"--out={tmp_path}", *options).out
-    for path in tmp_path.iterdir():
-        assert storage.objects[f"results/{path.name}"] == path.read_bytes()
+    written = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert any(name.startswith("cells/") for name in written)
+    for name, path in written.items():
+        if name != "report.html":  # which says the command and the time
+            assert storage.objects[f"results/{name}"] == path.read_bytes()
+    with monkeypatch.context() as kept:
+        kept.setattr("lfm_jax.evaluate.score_together", lambda *_, **__: pytest.fail("it was scored again"))
+        assert lfm("evaluate", f"--weights={RUN}", "--out=gs://bucket/results", *options).out == ran.out
     at_best = convert.load(RUN).card.training["steps"]
     for path in (f"{RUN}/checkpoints/best", f"{RUN}/checkpoints/best/{at_best}"):
         assert convert.load(path).card == convert.load(here).card

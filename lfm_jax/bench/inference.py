@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from lfm_jax.bench import machine, work
 from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured, with_dtype
 from lfm_jax.detector import forward
-from lfm_jax.models import Lfm
+from lfm_jax.mesh import data_mesh, replicated
+from lfm_jax.models import Lfm, inference
 from lfm_jax.ops.npr import normalize, npr_residual
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -23,9 +24,10 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 def ours(model: Lfm, variables: Any, batch: int, side: int) -> tuple[Scorer, int]:
     """-> scorer of uint8 [batch, side, side, 3], compiled, and the bytes that XLA plans for it on a device."""
     sizes = np.full((batch, 2), side, np.int32)
-    on_device = jax.device_put(variables)
-    program = forward.lower(model, on_device, jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8), sizes).compile()
-    return lambda images: np.asarray(program(on_device, images, sizes)), planned_bytes(program)
+    device = data_mesh(jax.local_devices()[:1])
+    folded = jax.device_put(inference.fold(model, variables), replicated(device))
+    program = forward.lower(model, device, folded, jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8), sizes).compile()
+    return lambda images: np.asarray(program(folded, images, sizes)), planned_bytes(program)
 
 
 def rows(
@@ -111,9 +113,12 @@ def stages(
 
         return cut
 
-    sizes = jnp.full((batch, 2), side, jnp.int32)
+    def whole(variables: Any, images: jax.Array) -> jax.Array:
+        output: Any = model.apply(variables, images)
+        return output.logits
+
     cuts: dict[str, Any] = {"residual": jax.jit(residual)} | {name: jax.jit(up_to(name)) for name in names}
-    cuts["projection, top-k, head"] = lambda variables, images: forward(model, variables, images, sizes)
+    cuts["projection, top-k, head"] = jax.jit(whole)
     timed = {
         name: lambda round_, cut=cut: jax.block_until_ready(cut(variables, images[round_ % len(images)]))
         for name, cut in cuts.items()
