@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lfm_jax import config, convert, models
+from lfm_jax.bench.common import random_variables
 from lfm_jax.card import Card
 from lfm_jax.cli import main
 from lfm_jax.convert import Weights
@@ -64,15 +65,7 @@ def tiny_detector(noise: Draw) -> Detector:
     model_config = config.model()
     model_config.widths, model_config.maps, model_config.pooling.k = (4, 8, 8, 8), 4, 4
     model = models.build(model_config)
-    rng = np.random.default_rng(0)
-
-    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        """Scales and variances 1, other vectors 0, kernels random; drawn here, as `models.init` takes long to compile."""
-        if len(leaf.shape) < 2:
-            return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
-        return (rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))).astype(np.float32)
-
-    variables = jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model))
+    variables = random_variables(model)
     head = variables["params"]["head"]
     variables["params"]["project"], head["kernel"] = np.abs(variables["params"]["project"]), np.abs(head["kernel"])
     card = Card(model=model_config.to_dict())

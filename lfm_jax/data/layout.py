@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lfm_jax.data import suites
-from lfm_jax.data.sources import LABEL_FOLDERS, Example, label_folders, open_folder
+from lfm_jax.data.sources import Example, folders_above_label, label_folders, open_folder
 from lfm_jax.data.suites import SPLITS, Suite
 from lfm_jax.errors import DataError, UserError
 
@@ -27,8 +27,7 @@ class Part:
 
     def class_of(self, example: Example) -> str:
         """The folders between the generator and the label; in training splits those above the label are the class."""
-        parts = Path(example.path).parts
-        above = parts[: next(place for place, part in enumerate(parts) if part in LABEL_FOLDERS)]
+        above = folders_above_label(example.path)
         if self.split == "test":
             for prefix in ((example.suite, example.generator), (example.generator,)):
                 if above[: len(prefix)] == prefix:

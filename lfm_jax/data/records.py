@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from lfm_jax.data.images import decode_bytes
-from lfm_jax.data.sources import LABEL_FOLDERS, Example, Source
+from lfm_jax.data.sources import Example, Source, folders_above_label
 from lfm_jax.errors import DataError
 
 
@@ -162,7 +162,7 @@ def open_split(root: str | os.PathLike[str], name: str, split: str, *, classes: 
         raise DataError(
             f"{index_file(folder, split)} lists {len(facts)} images, the records hold {len(records)}: prepare them again"
         )
-    above = [_folders_above_label(fact.path) for fact in facts]
+    above = [folders_above_label(fact.path) for fact in facts]
     unknown = set(classes) - set().union(*above)
     if unknown:
         names = sorted({parts[-1] for parts in above if parts})
@@ -202,8 +202,3 @@ def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
     return tfds.builder_from_directory(folder)
-
-
-def _folders_above_label(path: str) -> tuple[str, ...]:
-    parts = Path(path).parts
-    return parts[: next(place for place, part in enumerate(parts) if part in LABEL_FOLDERS)]

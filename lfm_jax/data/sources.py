@@ -137,6 +137,12 @@ def label_folders(root: Path, *, without: Collection[str] = ()) -> list[tuple[tu
     return groups
 
 
+def folders_above_label(path: str) -> tuple[str, ...]:
+    """Path of an example below 0_real or 1_fake -> the folders above that."""
+    parts = Path(path).parts
+    return parts[: next(place for place, part in enumerate(parts) if part in LABEL_FOLDERS)]
+
+
 def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
     """Files, and folders searched through, in the order given -> FileSource without labels. A missing file is kept."""
     files = [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]

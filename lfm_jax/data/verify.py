@@ -5,7 +5,6 @@ journal keeps what was found, so that work cut short at any point goes on where 
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import IO
 
 import grain
-from PIL import Image
 
-from lfm_jax.data.images import ImageError, decode_bytes, read
+from lfm_jax.data.images import ImageError, opened, read
 from lfm_jax.data.layout import Part
 from lfm_jax.data.records import Facts
 from lfm_jax.errors import DataError
@@ -89,11 +87,11 @@ def look_at(file: Path) -> Finding:
     try:
         before = file.stat()
         data = read(file)
-        width, height = decode_bytes(data).size
+        with opened(data) as image:
+            container = image.format or ""
+            width, height = image.convert("RGB").size
     except (ImageError, OSError) as error:
         return Finding(str(file), error=str(error))
-    with Image.open(io.BytesIO(data)) as image:
-        container = image.format or ""
     return Finding(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)
 
 

@@ -167,7 +167,7 @@ def test_nothing_but_broken_files_is_an_error(splits_root, out):
 def test_run_again_on_finished_data_decodes_and_writes_nothing(splits_root, out, lfm, monkeypatch):
     lfm("data", "prepare", splits_root, out)
     before = tree(out)
-    monkeypatch.setattr(verify, "decode_bytes", None)
+    monkeypatch.setattr(verify, "opened", None)
     monkeypatch.setattr(prepare, "_build", None)
     ran = lfm("data", "prepare", splits_root, out)
     assert (ran.status, ran.out.count("there already, verified")) == (0, 3)
