@@ -8,13 +8,13 @@ import collections
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-import grain
 import jax
 import numpy as np
 
 from lfm_jax import distributed
 from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.sources import Source
 from lfm_jax.detector import Detector
 from lfm_jax.errors import TooSmallError
@@ -94,8 +94,7 @@ def _score_by_size(
     def load(place: int) -> Loaded:
         return _load(detector, source, protocol, indices[place])
 
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * batch_size, threads))
-    loaded = grain.MapDataset.range(len(indices)).map(load).to_iter_dataset(options)
+    loaded = read_ahead(load, len(indices), threads=threads, ahead=max(2 * batch_size, threads))
     in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
     for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):

@@ -6,17 +6,18 @@ slice of every global batch, so the loader has no state to save.
 """
 
 import functools
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import grain
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.sources import Source
 from lfm_jax.data.transforms import augment
 from lfm_jax.errors import DataError
@@ -73,10 +74,11 @@ class TrainPipeline:
             part, place = divmod(place, local // parts)
             return self[(first + step) * batch_size + part * part_size + process * (local // parts) + place]
 
-        # The threads share a batch, example by example: the first is there sooner than if each had one of its own.
-        options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch * local)
-        examples = grain.MapDataset.range((last - first) * local).map(example).to_iter_dataset(options)
-        return iter(examples.batch(local, batch_fn=_stack))
+        # The threads share a batch: the first is there sooner than if each had one of its own.
+        ahead = self.config.prefetch * local
+        examples = read_ahead(example, (last - first) * local, threads=self.config.threads, ahead=ahead)
+        while batch := list(itertools.islice(examples, local)):
+            yield _stack(batch)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))

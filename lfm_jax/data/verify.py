@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-import grain
-
 from lfm_jax.data.images import ImageError, opened, read
 from lfm_jax.data.layout import Part
+from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.records import Facts
 from lfm_jax.errors import DataError
 from lfm_jax.progress import progress
@@ -106,8 +105,7 @@ def verify(part: Part, journal: Journal | None = None, *, threads: int = 8) -> C
         file = part.folder / part.examples[place].path
         return (journal and journal.find(file)) or look_at(file)
 
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    findings = grain.MapDataset.range(len(part.examples)).map(look).to_iter_dataset(options)
+    findings = read_ahead(look, len(part.examples), threads=threads, ahead=4 * threads)
     files, left_out = [], []
     what = f"verify {part.dataset}/{part.split}"
     for example, finding in zip(part.examples, progress(findings, total=len(part.examples), what=what), strict=True):
