@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "data.test_root",
     "data.threads",
     "data.prefetch",
+    "data.cache_mib",
     "data.timeout_seconds",
     "data.max_broken_share",
 )
@@ -103,6 +104,7 @@ def data() -> ConfigDict:
     config.augment = augmentations.none()  # scale, blur, noise, JPEG, WebP; presets: lfm_jax/data/augmentations.py
     config.threads = 8  # that read and decode ahead
     config.prefetch = 8  # batches ahead, being read or ready; 32 images of 224 px are 4.6 MiB
+    config.cache_mib = 0  # of memory a process for images kept from epoch to epoch, resized: 256 KiB each at 256 px; 0 keeps none
     config.timeout_seconds = 0.0  # a training file slower than this counts as broken, and the run is exact no more; 0 waits
     config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run
     config.synthetic = ConfigDict({"side": 128, "train": 2048, "val": 256, "test": 512})  # px, images a split
@@ -141,6 +143,8 @@ def check(config: ConfigDict) -> None:
     if config.checkpoint.every_minutes < 0:
         raise ConfigError(f"config.checkpoint.every_minutes = {config.checkpoint.every_minutes}: expected 0 (never) or more")
     augmentations.check(config.data.augment)
+    if config.data.cache_mib < 0:
+        raise ConfigError(f"config.data.cache_mib = {config.data.cache_mib}: expected 0 (keep no images) or more")
     if not config.data.timeout_seconds >= 0:
         raise ConfigError(f"config.data.timeout_seconds = {config.data.timeout_seconds}: expected 0 (wait for ever) or more")
     if config.data.source not in ("folder", "tfds", "synthetic"):

@@ -19,7 +19,7 @@ from PIL import Image
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.sources import Source
-from lfm_jax.data.transforms import augment
+from lfm_jax.data.transforms import augment, settle
 from lfm_jax.errors import DataError
 from lfm_jax.rng import Stream, host_rng
 
@@ -38,6 +38,8 @@ class TrainPipeline:
         self.source, self.config, self.seed = source, config, seed
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
+        self._kept: dict[int, Image.Image] = {}
+        self._room = config.cache_mib << 20  # bytes left for them
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
     def __getitem__(self, position: int) -> Batch:
@@ -53,7 +55,7 @@ class TrainPipeline:
             index = int(self._order(epoch)[(offset + attempt) % size])
             example = self.source.examples[index]
             try:
-                pixels = np.asarray(augment(self._image(index), self.config, rng))
+                pixels = np.asarray(augment(self._settled(index), self.config, rng))
             except ImageError as reason:
                 self._note_broken(example.path, str(reason))
                 continue
@@ -82,6 +84,17 @@ class TrainPipeline:
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))
+
+    def _settled(self, index: int) -> Image.Image:
+        if index in self._kept:
+            return self._kept[index]
+        image = settle(self._image(index), self.config)
+        size = 4 * image.width * image.height  # PIL holds RGB in four bytes
+        # The first ones stay: each is used once an epoch, so putting new ones in their place would only lose them.
+        if size <= self._room:
+            self._room -= size
+            self._kept[index] = image
+        return image
 
     def _image(self, index: int) -> Image.Image:
         if not self.config.timeout_seconds:

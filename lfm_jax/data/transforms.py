@@ -17,8 +17,14 @@ ORDER = ("scale", "blur", "noise", "jpeg", "webp")
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}  # px that the formats can hold
 
 
+def settle(image: Image.Image, config: ConfigDict) -> Image.Image:
+    """RGB image -> after what `augment` does to it each time before the first random step: that may be done once."""
+    first_random = not config.augment.after_resize and any(config.augment[name].p for name in ORDER)
+    return image if first_random else _resized(image, config.resize)
+
+
 def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) -> Image.Image:
-    """RGB image -> the random view of it that a training batch holds, `config.crop` px square where that is set.
+    """RGB image, settled or not -> the random view of it that a training batch holds, `config.crop` px square where that is set.
 
     Crop and flip are drawn from `rng`, the degradations from a child of it: turning one on moves no other draw.
 
@@ -28,8 +34,7 @@ def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) ->
     later = config.augment.after_resize
     if not later:
         image = degrade(image, config.augment, rng, least=0 if config.resize else config.crop)
-    if config.resize:
-        image = image.resize((config.resize, config.resize), Image.Resampling.BILINEAR)
+    image = _resized(image, config.resize)
     if later:
         image = degrade(image, config.augment, rng, least=config.crop)
     if config.crop:
@@ -114,6 +119,12 @@ def random_crop(image: Image.Image, side: int, rng: np.random.Generator) -> Imag
         raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {side}")
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     return image.crop((left, top, left + side, top + side))
+
+
+def _resized(image: Image.Image, side: int) -> Image.Image:
+    if not side or image.size == (side, side):
+        return image
+    return image.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def _reencoded(image: Image.Image, file_format: str, quality: int) -> Image.Image:

@@ -76,6 +76,17 @@ def test_threads_and_read_ahead_change_nothing(threads, prefetch):
     assert_same(read(pipeline(threads=threads, prefetch=prefetch).batches(0, 6, 4)), expected)
 
 
+@pytest.mark.parametrize("mib", [1, 3, 100])
+@pytest.mark.parametrize(("preset", "after_resize"), [("none", False), ("cnndetection", False), ("cnndetection", True)])
+def test_images_kept_from_epoch_to_epoch_change_nothing_and_keep_to_their_memory(mib, preset, after_resize):
+    augment = {**getattr(augmentations, preset)().to_dict(), "after_resize": after_resize}
+    fields = {"resize": 256, "crop": 224, "augment": augment}
+    plain, keeping = (pipeline(Drawn(6, shape=(400, 500)), **fields, cache_mib=size) for size in (0, mib))
+    assert_same(read(keeping.batches(0, 6, 3)), read(plain.batches(0, 6, 3)))
+    assert 0 < sum(4 * image.width * image.height for image in keeping._kept.values()) <= mib << 20
+    assert not plain._kept
+
+
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_the_slices_of_the_processes_make_up_the_global_batch(processes):
     whole = list(pipeline().batches(1, 4, 8))
