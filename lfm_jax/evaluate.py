@@ -7,6 +7,7 @@ counted; rows of different weights, protocols or views are never averaged.
 
 import csv
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from typing import Any
 
 from lfm_jax import plots, published, report, tables
 from lfm_jax.cells import Cells
+from lfm_jax.data import format_audit
 from lfm_jax.data import views as views_lib
 from lfm_jax.data.sources import Example, Source
 from lfm_jax.data.views import ViewedSource
@@ -101,9 +103,11 @@ def write(evaluation: Evaluation, detectors: Sequence[Detector], source: Source,
         "images": len(source.examples),
         "rows": evaluation.rows,
         "published": published.beside(evaluation.rows),
+        "format": format_audit.audit_source(source),
         "errors": evaluation.errors,
         "cards": [asdict(card) for card in cards],
-        "versions": {name: version(name) for name in ("lfm_jax", "jax", "flax", "pillow", "scikit-learn")},
+        "versions": {name: version(name) for name in ("lfm_jax", "jax", "flax", "pillow", "scikit-learn")}
+        | {"python": platform.python_version()},
     }
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "table.md").write_text(evaluation.table() + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lfm_jax.detector import Detector
 from lfm_jax.models import Lfm, Output
@@ -17,8 +17,9 @@ from lfm_jax.models.lfm import LinearHead
 from lfm_jax.ops.pooling import top_k_pool
 from lfm_jax.scoring import bucket
 
-FAKE, REAL = np.array([220, 38, 38], np.float32), np.array([37, 99, 235], np.float32)  # RGB of evidence above and below zero
-STRONGEST = 0.9  # opacity of an image's strongest position
+FAKE, REAL = (202, 0, 32), (5, 113, 176)  # RGB of evidence above and below zero, told apart by the colour-blind too
+STRONGEST = 0.85  # opacity of an image's strongest position
+OUTLINED = 5  # windows
 
 
 def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
@@ -55,7 +56,8 @@ def _output(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> 
 def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.Image:
     """pixels uint8 [H, W, 3] and their evidence -> the image in grey, red where it speaks for fake, blue for real.
 
-    A position is painted on the middle of the window that it sees. Strength is relative to the strongest of the image.
+    A position is painted on the middle of the window that it sees, its opacity the square root of its share of the
+    image's strongest, as most are far weaker. The windows of the strongest are framed, at most OUTLINED.
     """
     stride, window = detector.model.backbone.stride, detector.model.backbone.window
     grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None].repeat(3, 2)
@@ -63,6 +65,25 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     cells = added.repeat(stride, 0).repeat(stride, 1)
     behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
     painted = np.pad(cells, behind)[..., None]
-    opacity = STRONGEST * np.abs(painted) / max(float(np.abs(added).max()), np.finfo(np.float32).tiny)
-    colour = np.where(painted > 0, FAKE, REAL)
-    return Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
+    opacity = STRONGEST * np.sqrt(np.abs(painted) / max(float(np.abs(added).max()), np.finfo(np.float32).tiny))
+    colour = np.where(painted > 0, *np.array([FAKE, REAL], np.float32))
+    image = Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
+    draw, thick = ImageDraw.Draw(image), max(1, max(image.size) // 128)
+    for row, column in _strongest(added, apart=-(-window // stride)):
+        left, top = column * stride, row * stride
+        for inset, line in ((0, (255, 255, 255)), (thick, FAKE if added[row, column] > 0 else REAL)):
+            corners = (left + inset, top + inset, left + window - 1 - inset, top + window - 1 - inset)
+            draw.rectangle(corners, outline=line, width=thick)
+    return image
+
+
+def _strongest(added: np.ndarray, *, apart: int) -> list[tuple[int, int]]:
+    """At most OUTLINED rows and columns, the strongest first, no two nearer than `apart` in both."""
+    kept: list[tuple[int, int]] = []
+    for place in np.argsort(-np.abs(added), axis=None):
+        row, column = divmod(int(place), added.shape[1])
+        if len(kept) == OUTLINED or added[row, column] == 0:
+            break
+        if all(max(abs(row - r), abs(column - c)) >= apart for r, c in kept):
+            kept.append((row, column))
+    return kept

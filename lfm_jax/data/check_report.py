@@ -73,7 +73,7 @@ def _formats(report: dict[str, Any]) -> str:
         for label in ("real", "fake"):
             side = row[label]
             made = f", {side['not_ijg']} not IJG" if side["not_ijg"] else ""
-            counts = [_most(side[name]) for name in ("containers", "quality", "subsampling", "modes", "sizes")]
+            counts = [most(side[name]) for name in ("containers", "quality", "subsampling", "modes", "sizes")]
             counts[1] += made
             rows.append(
                 [*_place_cells(row), label, side["images"], *counts, _spread(side["aspect"]), _spread(side["bytes_per_pixel"])]
@@ -108,7 +108,7 @@ def _table(rows: list[list[Any]], heads: list[str], *, numbers: int) -> str:
     return tabulate(cells, [heads[index] for index in kept], tablefmt="github", disable_numparse=True, colalign=align)
 
 
-def _most(counts: dict[str, int]) -> str:
+def most(counts: dict[str, int]) -> str:
     """The most frequent values, with their shares where there are several."""
     total = sum(counts.values())
     if len(counts) <= 1:

@@ -1,19 +1,23 @@
 """How well an image's format alone tells real from fake: containers, JPEG quality, sizes, bytes, never a pixel.
 
-In: the `Format` of each image and its label. Out: what the formats of both labels are, and average precisions
-(AP) of a classifier that sees nothing else. Where they are high, so may be a detector's that has learnt nothing.
+In: the `Format` of each image and its label, or a Source. Out: what the formats of both labels are, and average
+precisions (AP) of a classifier that sees nothing else. Where they are high, so may be a detector's that has learnt nothing.
 """
 
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lfm_jax.data.images import ImageError, opened
 from lfm_jax.data.jpeg import quality_of, subsampling_of
+from lfm_jax.data.sources import Source
+from lfm_jax.progress import progress
 
 FEATURES = ("container", "quality", "size", "bytes", "all")
 FOLDS, LEAVES, MIN_LEAF = 5, 16, 5
@@ -65,6 +69,26 @@ def audit(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, Any]:
         "ap": ap,
         "verdict": verdict(ap, chance, luck) if ap and luck else f"too few images (under {MIN_PER_LABEL} of a label)",
     }
+
+
+def audit_source(source: Source, *, threads: int = 8) -> list[dict[str, Any]]:
+    """Labelled files -> rows: `level` generator | suite | overall, `suite`, `generator` and what `audit` says of them.
+
+    The generators of a suite, and all suites, are pooled as generator "all" where there are several. Broken files are
+    left out, and so are images that were drawn and never were files: of such alone there are no rows.
+    """
+    formats = _labelled(source, threads)
+    groups = [("generator", *names, [names]) for names in formats]
+    suites = list(dict.fromkeys(suite for suite, _ in formats))
+    for suite in suites:
+        members = [names for names in formats if names[0] == suite]
+        groups += [("suite", suite, "all", members)] if len(members) > 1 else []
+    groups += [("overall", "all", "all", list(formats))] if len(suites) > 1 else []
+    rows = []
+    for level, suite, generator, members in groups:
+        real, fake = ([form for names in members for form in formats[names][label]] for label in (0, 1))
+        rows.append({"level": level, "suite": suite, "generator": generator, **audit(real, fake)})
+    return rows
 
 
 def summary(formats: Sequence[Format]) -> dict[str, Any]:
@@ -130,6 +154,28 @@ def verdict(ap: dict[str, float], chance: float, luck: float) -> str:
         f"format alone separates real from fake with AP {ap[best]:.2f} (chance {chance:.2f}; {most}): "
         "a detector can score here without looking at a pixel"
     )
+
+
+def _labelled(source: Source, threads: int) -> dict[tuple[str, str], tuple[list[Format], list[Format]]]:
+    """(suite, generator) -> formats of its reals and of its fakes."""
+
+    def look(index: int) -> Format | None:
+        try:
+            data = source.encoded(index)
+            if data is None:
+                return None
+            with opened(data) as image:
+                return format_of(image, len(data))
+        except ImageError:
+            return None
+
+    found: dict[tuple[str, str], tuple[list[Format], list[Format]]] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        looked = progress(pool.map(look, range(len(source.examples))), total=len(source.examples), what="format audit")
+        for example, form in zip(source.examples, looked, strict=True):
+            if form and example.label is not None:
+                found.setdefault((example.suite, example.generator), ([], []))[example.label].append(form)
+    return found
 
 
 def _columns(formats: Sequence[Format]) -> dict[str, np.ndarray]:

@@ -96,7 +96,11 @@ class RecordSource:
         self._hashes = [facts[place].sha256 for place in self._places]
 
     def image(self, index: int) -> Image.Image:
-        return decode_bytes(self._records[self._places[index]]["image"])
+        return decode_bytes(self.encoded(index))
+
+    def encoded(self, index: int) -> bytes:
+        data: bytes = self._records[self._places[index]]["image"]
+        return data
 
     def content_hash(self, index: int) -> str:
         return self._hashes[index]
@@ -113,6 +117,10 @@ class JoinedSource:
     def image(self, index: int) -> Image.Image:
         number, place = self._places[index]
         return self._sources[number].image(place)
+
+    def encoded(self, index: int) -> bytes | None:
+        number, place = self._places[index]
+        return self._sources[number].encoded(place)
 
     def content_hash(self, index: int) -> str:
         number, place = self._places[index]

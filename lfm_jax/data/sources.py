@@ -41,6 +41,10 @@ class Source(Protocol):
         """RGB image of examples[index]; raises ImageError."""
         ...
 
+    def encoded(self, index: int) -> bytes | None:
+        """The file of examples[index] as it is, None where there never was one; raises ImageError."""
+        ...
+
     def content_hash(self, index: int) -> str:
         """What tells the content of examples[index] from any other, broken files included."""
         ...
@@ -55,9 +59,12 @@ class FileSource:
     def image(self, index: int) -> Image.Image:
         return decode(self.root / self.examples[index].path)
 
+    def encoded(self, index: int) -> bytes:
+        return read(self.root / self.examples[index].path)
+
     def content_hash(self, index: int) -> str:
         try:
-            return hashlib.sha256(read(self.root / self.examples[index].path)).hexdigest()
+            return hashlib.sha256(self.encoded(index)).hexdigest()
         except ImageError as reason:
             return str(reason)
 
@@ -79,6 +86,9 @@ class SyntheticSource:
             seed, split, side = self._key
             self._images[index] = Image.fromarray(synthetic.example(seed, split, index, side)[0])
         return self._images[index]
+
+    def encoded(self, index: int) -> None:
+        return None
 
     def content_hash(self, index: int) -> str:
         return f"{self._key} {index}"

@@ -99,6 +99,10 @@ class ViewedSource:
         example = self.examples[index]
         return self._view(self._source.image(index), example.label, path=example.path)
 
+    def encoded(self, index: int) -> bytes | None:
+        """The file as it lies there, whatever the view."""
+        return self._source.encoded(index)
+
     def content_hash(self, index: int) -> str:
         return f"{self._view.name} {self._source.content_hash(index)}"
 

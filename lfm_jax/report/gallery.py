@@ -1,6 +1,6 @@
 """The worst mistakes of one cell as pictures: the reals that scored highest and the fakes that scored lowest.
 
-In: predictions of one cell and the Source under its view. Out: dicts with path, score and small JPEGs as data URIs, of
+In: predictions of one cell and the Source under its view. Out: dicts with path, score and small WebPs as data URIs, of
 the pixels as the detector saw them and, where it can tell, of where its evidence lay.
 """
 
@@ -18,7 +18,9 @@ from lfm_jax.data.sources import Source
 from lfm_jax.detector import Detector
 
 PER_LABEL = 6
-SIDE, QUALITY = 192, 75  # px of the longer side, and of the JPEG: about 10 kB a picture
+SIDE = 256  # px of the longer side at most
+MAX_BYTES = 16_000  # of a picture, which costs a worse quality for noise; a photograph has 6,000
+QUALITIES = (80, 60, 40, 20, 1)
 
 
 def mistakes(predictions: Sequence[Mapping[str, Any]], source: Source, detector: Detector) -> list[dict[str, Any]]:
@@ -36,15 +38,27 @@ def _picture(prediction: Mapping[str, Any], image: Image.Image, detector: Detect
     pieces = protocols.parse(prediction["protocol"])(image)
     pixels = pieces[0] if len(pieces) == 1 else pieces[np.argmax(detector.logits(pieces))]  # of tiles the one most fake
     added = explain.evidence(detector, pixels)
-    overlay = None if added is None else data_uri(explain.overlay(detector, pixels, added))
     named = {name: prediction[name] for name in ("label", "path", "score", "logit")}
-    return {**named, "image": data_uri(Image.fromarray(pixels)), "evidence": overlay}
+    return {
+        **named,
+        "image": data_uri(Image.fromarray(pixels)),
+        "evidence": None if added is None else _shown(detector, pixels, added),
+    }
+
+
+def _shown(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> dict[str, Any]:
+    """The overlay as `image`, the `strongest` of its positions, and the sums `fake` and `real` of what speaks for either."""
+    sums = {"fake": float(added[added > 0].sum()), "real": float(-added[added < 0].sum())}
+    return {"image": data_uri(explain.overlay(detector, pixels, added)), "strongest": float(np.abs(added).max()), **sums}
 
 
 def data_uri(image: Image.Image) -> str:
-    """RGB image -> small JPEG as a data URI."""
+    """RGB image -> WebP of at most SIDE px and MAX_BYTES bytes as a data URI."""
     small = image.copy()
     small.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        small.save(file, "WEBP", quality=quality)
+        if file.tell() <= MAX_BYTES:
+            break
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
