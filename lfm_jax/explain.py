@@ -71,8 +71,8 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     draw, thick = ImageDraw.Draw(image), max(1, max(image.size) // 128)
     for row, column in _strongest(added, apart=-(-window // stride)):
         left, top = column * stride, row * stride
-        for inset, line in ((0, (255, 255, 255)), (thick, FAKE if added[row, column] > 0 else REAL)):
-            corners = (left + inset, top + inset, left + window - 1 - inset, top + window - 1 - inset)
+        for out, line in ((thick, FAKE if added[row, column] > 0 else REAL), (2 * thick, (255, 255, 255))):
+            corners = (left - out, top - out, left + window - 1 + out, top + window - 1 + out)
             draw.rectangle(corners, outline=line, width=thick)
     return image
 

@@ -36,3 +36,21 @@ def test_no_pixel_outside_a_window_moves_its_position(tiny_detector, noise):
     maps = [np.asarray(tiny_detector.model.apply(variables, pixels[None]).maps)[0] for pixels in (before, after)]
     np.testing.assert_array_equal(maps[0][:, 0], maps[1][:, 0])
     assert not np.array_equal(maps[0][:, 1], maps[1][:, 1])
+
+
+def test_the_overlay_is_red_for_fake_blue_for_real_and_frames_the_strongest(tiny_detector):
+    """One strong position for fake, a weak one for real, which is seen too: opacity goes with the root."""
+    stride, window = tiny_detector.model.backbone.stride, tiny_detector.model.backbone.window
+    pixels = np.full((96, 96, 3), 128, np.uint8)
+    added = np.zeros([tiny_detector.model.backbone.map_side(96)] * 2, np.float32)
+    added[1, 1], added[1, 8] = 4.0, -0.25
+    image = np.asarray(explain.overlay(tiny_detector, pixels, added)).astype(int)
+
+    def middle(row, column):
+        return image[row * stride + window // 2, column * stride + window // 2]
+
+    for (row, column), (strong, weak) in {(1, 1): (0, 2), (1, 8): (2, 0)}.items():
+        red_or_blue = middle(row, column)
+        assert red_or_blue[strong] - red_or_blue[weak] > 30
+        np.testing.assert_array_equal(image[row * stride - 2, column * stride - 2], 255)  # the corner of its frame
+    np.testing.assert_array_equal(image[-1, -1], 128)

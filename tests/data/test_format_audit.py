@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lfm_jax.data.format_audit import FEATURES, MIN_PER_LABEL, Format, audit, format_of, lucky_ap, separation
+from lfm_jax.data import prepare
+from lfm_jax.data.format_audit import FEATURES, MIN_PER_LABEL, Format, audit, audit_source, format_of, lucky_ap, separation
 from lfm_jax.data.images import opened
 from lfm_jax.data.jpeg import quality_of, subsampling_of
+from lfm_jax.data.sources import SyntheticSource, open_folder, open_tests
 
 
 def encoded(image, container, **options):
@@ -142,3 +144,43 @@ def test_the_summary_counts_what_is_there():
     assert real["sizes"] == {"256x256": 3, "100x100": 1}
     assert real["pixels"] == [10_000, 65_536, 65_536] and real["aspect"] == [1, 1, 1]
     assert real["bytes_per_pixel"][1] == pytest.approx(1.0, abs=0.0001)
+
+
+@pytest.fixture
+def folder(noise, tmp_path):
+    """Suite S: gan_a has JPEG reals and PNG fakes, gan_b all PNG and a broken file; suite T: gan_c of one fake."""
+    root = tmp_path / "root"
+    suffixes = {"S/gan_a/0_real": "jpg", "S/gan_a/1_fake": "png", "S/gan_b/0_real": "png", "S/gan_b/1_fake": "png"}
+    for group, suffix in suffixes.items():
+        (root / group).mkdir(parents=True)
+        for index in range(12):
+            noise(16, 20, seed=index).save(root / group / f"{index}.{suffix}")
+    (root / "S/gan_b/0_real/broken.png").write_bytes(b"")
+    (root / "T/gan_c/1_fake").mkdir(parents=True)
+    noise(16, 20).save(root / "T/gan_c/1_fake/0.webp")
+    return root
+
+
+def test_generators_are_audited_each_and_pooled(folder):
+    rows = {(row["level"], row["suite"], row["generator"]): row for row in audit_source(open_folder(folder))}
+    assert list(rows) == [
+        *(("generator", "S", "gan_a"), ("generator", "S", "gan_b"), ("generator", "T", "gan_c")),
+        *(("suite", "S", "all"), ("overall", "all", "all")),
+    ]
+    apart, alike, lone, suite, overall = rows.values()
+    assert apart["ap"]["container"] == 1
+    assert alike["ap"]["container"] < 0.6
+    assert lone["ap"] is None
+    assert (alike["real"]["images"], lone["fake"]["containers"]) == (12, {"WEBP": 1})
+    assert suite["real"]["containers"] == {"JPEG": 12, "PNG": 12}
+    assert overall["fake"]["images"] == 25
+
+
+def test_prepared_records_are_audited_as_the_files_that_they_were(folder, tmp_path):
+    (folder / "S/gan_b/0_real/broken.png").unlink()
+    prepare.prepare(folder, tmp_path / "out")
+    assert audit_source(open_tests(tmp_path / "out")) == audit_source(open_folder(folder))
+
+
+def test_images_that_were_drawn_have_no_format():
+    assert audit_source(SyntheticSource("test", size=4, side=32, seed=0)) == []
