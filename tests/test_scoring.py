@@ -94,6 +94,22 @@ def test_every_image_has_the_logit_it_has_alone_in_its_place(batch_size, tiny_de
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_images_of_50_random_sizes_get_the_logits_that_pytorch_gives_each_alone(tiny_detector, noise):
+    """In batches, in buckets, padded; PyTorch has the images one by one, as they are but for an odd last row or column."""
+    torch = pytest.importorskip("torch", reason="PyTorch compiles nothing for a new size")
+    from lfm_jax.bench.torch_lfm import load, normalize
+    from lfm_jax.convert.torch_weights import to_state_dict
+
+    network = load(to_state_dict(tiny_detector.variables), (4, 8, 8, 8), maps=4, k=4).eval()
+    sizes = np.random.default_rng(7).integers(33, 129, (50, 2)).tolist()
+    images = [noise(*size, seed=index, strength=255 - 4 * index) for index, size in enumerate(sizes)]
+    found = [item.logit for item in score(tiny_detector, Given(images), "native", batch_size=8)]
+    for logit, image, (height, width) in zip(found, images, sizes, strict=True):
+        even = np.array(image)[None, : height // 2 * 2, : width // 2 * 2]
+        with torch.inference_mode():
+            assert logit == pytest.approx(float(network(normalize(torch.from_numpy(even)))[0]), rel=1e-5, abs=1e-5)
+
+
 def test_failures_carry_their_reason_and_leave_no_logit(tiny_detector, mixed):
     by_index = {item.index: item for item in score(tiny_detector, Given(mixed), "native")}
     assert by_index[2].error == "truncated"

@@ -59,14 +59,13 @@ def forward(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax
 
 
 def _in_turns(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    """Always in parts of as many images, the last one filled up: the sums of a part depend, in their last bit, on its size."""
     batch, height, width = images.shape[:3]
-    fitting = max(PIXELS_AT_ONCE // (height * width), 1)
-    count = next(number for number in range(min(fitting, batch), 0, -1) if batch % number == 0)
+    count = 1 << max(PIXELS_AT_ONCE // (height * width), 1).bit_length() - 1
+    filled = (jnp.pad(array, [(0, -batch % count)] + [(0, 0)] * (array.ndim - 1), mode="edge") for array in (images, sizes))
+    parts = [array.reshape(-1, count, *array.shape[1:]) for array in filled]
     part = functools.partial(_logits, model, folded, filtered=model.dtype == jnp.float32)
-    if count == batch:
-        return part(images, sizes)
-    parts = jax.tree.map(lambda array: array.reshape(-1, count, *array.shape[1:]), (images, sizes))
-    return lax.map(lambda both: part(*both), parts).reshape(batch)
+    return lax.map(lambda both: part(*both), parts).reshape(-1)[:batch]
 
 
 def _plain(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
