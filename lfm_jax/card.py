@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
+from lfm_jax.data.protocols import parse
 from lfm_jax.metrics import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
@@ -57,12 +58,14 @@ class Card:
         return found + (["the threshold is an oracle's: it was fitted on test images"] if self.oracle else [])
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        """With `preprocessing`, what the protocol's name stands for, for readers to whom it is no more than a name."""
+        return json.dumps({**asdict(self), "preprocessing": asdict(parse(self.protocol))}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
         """Raises ValueError for a field that no card has."""
         values = json.loads(text)
+        values.pop("preprocessing", None)  # follows from the protocol
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
             raise ValueError(f"unknown fields in the weights' card: {', '.join(sorted(unknown))}")

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from lfm_jax import __version__, program_cache
-from lfm_jax.errors import CheckpointError, ClusterError, PreemptedError, UserError
+from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return USAGE
-    except (FloatingPointError, ClusterError) as error:
+    except (FloatingPointError, ClusterError, ParityError) as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr)
         return FAULT
     except CheckpointError as error:

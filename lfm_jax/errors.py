@@ -29,6 +29,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint could not be written; says why, and which ones are there."""
 
 
+class ParityError(RuntimeError):
+    """An exported file computes something else than the network it was made from."""
+
+
 class PreemptedError(Exception):
     """The run was told to stop, and has saved a checkpoint."""
 

@@ -17,6 +17,7 @@ OPTIONS = {
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
+    "export": ["DST", "--weights", "--format", "--side"],
     "data check": ["ROOT", "--out", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--threads"],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
@@ -94,9 +95,9 @@ def usage_error(ran, *words):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["predcit", "a.png"], ["'predcit'", "did you mean 'predict'", "train, evaluate, predict, convert"]),
+        (["predcit", "a.png"], ["'predcit'", "did you mean 'predict'", "train, evaluate, predict, convert, export"]),
         (["Predict", "a.png"], ["'Predict'", "did you mean 'predict'"]),
-        (["xyzzy"], ["'xyzzy'", "train, evaluate, predict, convert"]),
+        (["xyzzy"], ["'xyzzy'", "train, evaluate, predict, convert, export"]),
         ([], ["VERB"]),
         (["--verison"], ["--verison", "--version"]),
         (["predict", "a.png", "--weights", "w", "--protcol", "native"], ["--protcol", "did you mean '--protocol'"]),

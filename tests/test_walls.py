@@ -50,13 +50,19 @@ def test_only_models_import_flax():
 
 
 def test_pytorch_and_tensorflow_are_imported_by_no_module_when_it_loads():
-    assert users("torch") == {"convert/files.py", "bench/torch_lfm.py"}
+    at_once = {"bench/torch_lfm.py", "export/lfm_torch.py"}
+    assert users("torch") == {"convert/files.py", *at_once}
     assert not users("tensorflow")
     assert not any(
-        {"torch", "lfm_jax.bench.torch_lfm"} & imports(path, top_level_only=True)
+        {"torch", "lfm_jax.bench.torch_lfm", "lfm_jax.export.lfm_torch"} & imports(path, top_level_only=True)
         for path in FILES
-        if path != PACKAGE / "bench" / "torch_lfm.py"
+        if path.relative_to(PACKAGE).as_posix() not in at_once
     )
+
+
+def test_what_is_shipped_beside_an_export_knows_nothing_of_this_package():
+    for name in ("lfm_stablehlo.py", "lfm_torch.py"):
+        assert not {found for found in imports(PACKAGE / "export" / name) if found.split(".")[0] == "lfm_jax"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,8 @@ def test_pytorch_and_tensorflow_are_imported_by_no_module_when_it_loads():
         ("ops", {"lfm_jax.models", "lfm_jax.data", "lfm_jax.config", "flax", "ml_collections"}),
         ("models", {"lfm_jax.data", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
         ("data", {"lfm_jax.models", "lfm_jax.ops", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
-        ("convert", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.detector", "lfm_jax.data"}),
+        ("convert", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.detector", "lfm_jax.data", "lfm_jax.export"}),
+        ("export", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.bench", "lfm_jax.checkpoint"}),
     ],
 )
 def test_nothing_imports_upward(folder, forbidden):
@@ -82,8 +89,8 @@ def test_importing_the_package_loads_neither_jax_nor_a_device():
 
 
 def test_what_is_slow_to_load_is_loaded_where_it_is_used():
-    slow = {"sklearn", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch"}
-    code = f"import sys, lfm_jax.cli, lfm_jax.train, lfm_jax.data.prepare; print({slow} & set(sys.modules))"
+    slow = {"sklearn", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch", "onnx", "onnxruntime"}
+    code = f"import sys, lfm_jax.cli, lfm_jax.train, lfm_jax.data.prepare, lfm_jax.export; print({slow} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
 
 

@@ -58,6 +58,14 @@ def forward(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax
     return lax.platform_dependent(folded, images, sizes, cpu=some_at_once, default=all_at_once)
 
 
+def portable(model: Lfm, folded: Any, images: jax.Array) -> jax.Array:
+    """As `forward` for images without padding, by one program for every platform, which can be traced for sizes not yet known."""
+    if "variables" in folded:
+        output: Any = model.apply(folded["variables"], images)
+        return output.logits
+    return _logits(model, folded, images, None, filtered=False)
+
+
 def _in_turns(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
     """Always in parts of as many images, the last one filled up: the sums of a part depend, in their last bit, on its size."""
     batch, height, width = images.shape[:3]
@@ -72,13 +80,14 @@ def _plain(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.
     return _logits(model, folded, images, sizes, filtered=False)
 
 
-def _logits(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array, *, filtered: bool) -> Any:
+def _logits(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array | None, *, filtered: bool) -> Any:
     x = npr_residual(normalize(images, model.mean, model.std), **model.residual).astype(model.dtype)
     *blocks, last = folded["blocks"]
     for block in blocks:
         x = _pooled_block(x, block, filtered=filtered)
     maps = _maps(x, last, folded["project"], filtered=filtered)
-    values, _ = model.pool(maps, k=model.k, mask=model.valid_positions(sizes, maps.shape[1:3]))
+    mask = None if sizes is None else model.valid_positions(sizes, maps.shape[1:3])
+    values, _ = model.pool(maps, k=model.k, mask=mask)
     logits: Any = model.head.clone(parent=None).apply({"params": folded["head"]}, values)
     return logits
 

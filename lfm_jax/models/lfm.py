@@ -138,12 +138,16 @@ class Lfm(nn.Module):
         """Number of map positions of an image of height x width px; at least `k` are needed."""
         return max(self.backbone.map_side(height), 0) * max(self.backbone.map_side(width), 0)
 
+    @property
+    def smallest_side(self) -> int:
+        """px of the smallest square that gives enough positions."""
+        return next(n for n in range(2, 1 << 16, 2) if self.positions(n, n) >= self.k)
+
     def require_size(self, height: int, width: int) -> None:
         """Raises TooSmallError, with the numbers, for an image that the network cannot take."""
         positions = self.positions(height, width)
         if positions < self.k:
-            smallest = next(n for n in range(2, 1 << 16, 2) if self.positions(n, n) >= self.k)
             raise TooSmallError(
                 f"{width} x {height} px is too small: it gives {positions} map positions and the network pools "
-                f"{self.k}; {smallest} x {smallest} px is the smallest square it can take"
+                f"{self.k}; {self.smallest_side} x {self.smallest_side} px is the smallest square it can take"
             )

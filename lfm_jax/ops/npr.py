@@ -34,7 +34,7 @@ def crop_to_even(images: jax.Array) -> jax.Array:
     The released code crashes on odd sizes; dropping is the rule of NPR's README.
     """
     height, width = images.shape[1:3]
-    return images[:, : height - height % 2, : width - width % 2]
+    return images[:, : height // 2 * 2, : width // 2 * 2]  # so written, a size not yet known is seen to be even
 
 
 def npr_residual(images: jax.Array, *, kind: ResidualKind = "abs", scale: float = 1.0) -> jax.Array:
@@ -47,7 +47,7 @@ def npr_residual(images: jax.Array, *, kind: ResidualKind = "abs", scale: float 
     Raises:
       ValueError: `images` is not 4-D, is smaller than 2 x 2, or `kind` is unknown.
     """
-    if images.ndim != 4 or min(images.shape[1:3]) < 2:
+    if images.ndim != 4 or images.shape[1] < 2 or images.shape[2] < 2:
         raise ValueError(f"npr_residual takes images [B, H, W, C] of at least 2 x 2 px, got {images.shape}")
     images = crop_to_even(images)
     if kind == "none":

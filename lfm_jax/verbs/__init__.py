@@ -5,13 +5,27 @@ A module loads what its verb needs when it runs, so that `lfm --help` stays quic
 
 from types import ModuleType
 
-from lfm_jax.verbs import bench, calibrate, compare, compile, convert, data_check, data_look, data_prepare, evaluate, predict, train
+from lfm_jax.verbs import (
+    bench,
+    calibrate,
+    compare,
+    compile,
+    convert,
+    data_check,
+    data_look,
+    data_prepare,
+    evaluate,
+    export,
+    predict,
+    train,
+)
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
     "convert": convert,
+    "export": export,
     "calibrate": calibrate,
     "compare": compare,
     "compile": compile,

@@ -1,0 +1,30 @@
+"""`lfm export`: weights -> a file that runs without this package, checked before it appears."""
+
+import argparse
+
+from lfm_jax.verbs.arguments import WEIGHTS_HELP, positive, refuse
+
+SUMMARY = "write a checked file that runs elsewhere, its card inside"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    formats = ("onnx", "stablehlo", "safetensors", "torch")
+    verb.add_argument("--format", required=True, choices=formats, metavar="F", help=f"one of {', '.join(formats)}")
+    verb.add_argument("--side", type=positive, default=0, metavar="PX", help="onnx, stablehlo: for PX x PX only; default any size")
+    verb.add_argument("target", metavar="DST", help=".onnx, .stablehlo, .safetensors or .pth, as the format is")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax import convert
+    from lfm_jax.export import export
+
+    weights = convert.load(args.weights)
+    files, parity = export(weights, args.target, format=args.format, side=args.side)
+    name, *companions = files
+    print(f"{args.target}: weights {weights.card.weights_sha256[:12]} from {args.weights}, {files[name] / 1e6:.1f} MB")
+    if companions:
+        print(f"beside it: {', '.join(companions)}")
+    print(f"as lfm predict on {parity.images} images: largest difference of a logit {parity.largest:.1e}")
+    return 0

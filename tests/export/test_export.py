@@ -1,0 +1,178 @@
+"""`lfm export`: what it says and leaves behind, that it finds a wrong file out, and what it refuses."""
+
+import csv
+import json
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+import lfm_jax
+from lfm_jax import convert, models
+from lfm_jax.bench.common import random_variables
+from lfm_jax.convert import Weights
+from lfm_jax.data.images import decode
+from lfm_jax.data.protocols import parse
+from lfm_jax.detector import load
+from lfm_jax.export import FORMATS, onnx_file
+
+FILES = {
+    "onnx": {"w.onnx", "w.onnx.card.json"},
+    "stablehlo": {"w.stablehlo", "lfm_stablehlo.py"},
+    "safetensors": {"w.safetensors"},
+    "torch": {"w.pth", "w.pth.card.json", "lfm_torch.py"},
+}
+
+
+def name_for(format):
+    return next(name for name in FILES[format] if name.endswith(FORMATS[format].suffixes))
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def changed(weights, **fields):
+    """The same weights with other fields of the model config, and variables where the tree becomes another one."""
+    config = weights.card.model_config()
+    config.update_from_flattened_dict(fields)
+    card = type(weights.card)(config.to_dict())
+    return Weights(random_variables(models.build(config)), card)
+
+
+def embedded_card(path):
+    if path.suffix == ".onnx":
+        onnx = pytest.importorskip("onnx")
+        return json.loads({each.key: each.value for each in onnx.load(path).metadata_props}["card"])
+    if path.suffix == ".stablehlo":
+        return json.loads(zipfile.ZipFile(path).read("card.json"))
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            return json.loads(file.metadata()["card"])
+    return json.loads(path.with_name(f"{path.name}.card.json").read_text())
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_an_export_is_checked_and_carries_its_card(lfm, format, weights_file, tiny_detector, tmp_path):
+    if format == "torch":
+        pytest.importorskip("torch", reason="writes .pth")
+    path = tmp_path / "made" / "for" / name_for(format)
+    ran = lfm("export", "--weights", weights_file, "--format", format, path)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith(f"{path}: weights {tiny_detector.card.weights_sha256[:12]} from {weights_file}")
+    assert float(ran.out.split()[-1]) <= 1e-4
+    assert names(path.parent) == FILES[format]
+    card = embedded_card(path)
+    assert card["weights_sha256"] == tiny_detector.card.weights_sha256
+    assert {"temperature", "threshold", "training", "licence"} <= set(card)
+    assert len(card["model"]["mean"]) == len(card["model"]["std"]) == 3
+    assert card["preprocessing"] == {"name": "crop256", "resize": 0, "crop": 256, "pad": False, "tiles": 0, "stride": 0, "top": 100}
+
+
+@pytest.mark.parametrize("format", ["onnx", "safetensors", "stablehlo"])
+def test_the_same_weights_give_the_same_bytes(format, tiny_detector, tmp_path):
+    written = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        FORMATS[format].write(tmp_path / folder / name_for(format), tiny_detector, 0)
+        written.append((tmp_path / folder / name_for(format)).read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("wrong", [1e-3, np.nan])
+def test_a_file_that_computes_something_else_is_no_export(lfm, weights_file, tmp_path, monkeypatch, wrong):
+    """And what was there before stays."""
+    target = tmp_path / "w.onnx"
+    target.write_text("an older export")
+    build = onnx_file.build
+
+    def build_wrongly(detector, side):
+        variables = jax.tree.map(np.array, detector.variables)
+        variables["params"]["head"]["bias"] += wrong
+        return build(type(detector)(detector.model, variables, detector.card), side)
+
+    monkeypatch.setattr(onnx_file, "build", build_wrongly)
+    ran = lfm("export", "--weights", weights_file, "--format", "onnx", target)
+    assert ran.status == 1
+    assert "nothing was exported" in ran.err
+    assert names(tmp_path) == {"w.onnx"}
+    assert target.read_text() == "an older export"
+
+
+def test_safetensors_and_pth_are_weights_like_any(lfm, weights_file, tiny_detector, noise, tmp_path):
+    lfm("export", "--weights", weights_file, "--format", "safetensors", tmp_path / "w.safetensors")
+    pixels = np.asarray(noise(64, 64))[None]
+    np.testing.assert_array_equal(lfm_jax.load(tmp_path / "w.safetensors").logits(pixels), tiny_detector.logits(pixels))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format=onnx", "w.pth"], ["w.pth", "--format=onnx", ".onnx"]),
+        (["--format=torch", "w.onnx"], [".pth or .pt or .bin"]),
+        (["--format=coreml", "w.onnx"], ["coreml", "onnx", "stablehlo", "safetensors", "torch"]),
+        (["--format=safetensors", "--side=64", "w.safetensors"], ["--side=64", "safetensors"]),
+        (["--format=onnx", "--side=16", "w.onnx"], ["16 x 16 px is too small"]),
+        (["w.onnx"], ["--format"]),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_with_what_can(lfm, weights_file, tmp_path, arguments, words):
+    ran = lfm("export", "--weights", weights_file, *arguments[:-1], tmp_path / arguments[-1])
+    assert ran.status == 2
+    for word in words:
+        assert word in ran.err
+    assert names(tmp_path) == set()
+
+
+def test_a_missing_library_is_named_with_how_to_get_it(lfm, weights_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    ran = lfm("export", "--weights", weights_file, "--format", "onnx", tmp_path / "w.onnx")
+    assert ran.status == 2
+    assert "pip install 'lfm_jax[export]'" in ran.err
+    assert names(tmp_path) == set()
+
+
+SIGNED, PLAIN = {"residual.kind": "signed", "residual.scale": 2 / 3}, {"residual.kind": "none", "compute_dtype": "bfloat16"}
+MEAN, MLP = {"pooling.kind": "mean", "pooling.k": 1}, {"head.kind": "mlp"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "format"), [(SIGNED, "onnx"), (PLAIN, "onnx"), (MEAN, "stablehlo"), (MLP, "stablehlo")], ids=str
+)
+def test_other_networks_are_exported_as_float32(lfm, weights_file, tmp_path, fields, format):
+    convert.save(tmp_path / "weights", changed(convert.load(weights_file), **fields))
+    ran = lfm("export", "--weights", tmp_path / "weights", "--format", format, "--side=64", tmp_path / name_for(format))
+    assert (ran.status, ran.err) == (0, "")
+    assert embedded_card(tmp_path / name_for(format))["model"]["compute_dtype"] == "float32"
+
+
+@pytest.mark.parametrize(("fields", "format"), [(MEAN, "onnx"), (MLP, "onnx"), (MLP, "safetensors"), (SIGNED, "torch")], ids=str)
+def test_networks_that_a_format_has_no_place_for_are_refused(lfm, weights_file, tmp_path, fields, format):
+    convert.save(tmp_path / "weights", changed(convert.load(weights_file), **fields))
+    ran = lfm("export", "--weights", tmp_path / "weights", "--format", format, tmp_path / name_for(format))
+    assert ran.status == 2
+    assert names(tmp_path) == {"weights"}
+
+
+@pytest.fixture(scope="module")
+def released(shared):
+    pytest.importorskip("torch", reason="reads .pth")
+    return load(shared / "weights" / "lfm_bs_model.pth")
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_the_released_weights_give_their_golden_logits(released, shared, format, tmp_path):
+    with open(shared / "golden" / "logits.tsv", newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["path"].startswith("test/")][::6]
+    images = np.concatenate([parse("crop256")(decode(shared / "data" / row["path"])) for row in rows])
+    expected = np.array([float(row["crop256"]) for row in rows])
+    assert len(rows) > 10
+    how = FORMATS[format]
+    how.write(tmp_path / name_for(format), released, 0)
+    found = how.scorer(tmp_path / name_for(format))(images)
+    assert (np.abs(found - expected) <= 1e-4 + 1e-5 * np.abs(expected)).all(), np.abs(found - expected).max()
