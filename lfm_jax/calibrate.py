@@ -1,6 +1,6 @@
 """Temperature and threshold of a detector, fitted on validation images, with what it takes to trust them.
 
-In: a Detector and a `FileSource`. Out: its card with what was fitted, and on what. A threshold chosen on the images that
+In: a Detector and a Source. Out: its card with what was fitted, and on what. A threshold chosen on the images that
 are then reported is an oracle's: `leak` and `known_from_tests` find them, and who insists gets it marked.
 """
 
@@ -16,7 +16,8 @@ from tabulate import tabulate
 from lfm_jax.bootstrap import interval, resamples
 from lfm_jax.card import Card
 from lfm_jax.data import suites, views
-from lfm_jax.data.sources import FileSource
+from lfm_jax.data.records import JoinedSource
+from lfm_jax.data.sources import FileSource, Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.detector import Detector
 from lfm_jax.errors import DataError, UserError
@@ -138,11 +139,14 @@ def false_alarm_limit(objective: str) -> float | None:
     )
 
 
-def leak(source: FileSource) -> str | None:
-    """Why images of `source` are test data, by the names of the folders that they truly lie in; None where nothing says so.
+def leak(source: FileSource | JoinedSource) -> str | None:
+    """Why images of `source` are test data, by the names of the folders that they truly lie in, or of the prepared
+    splits; None where nothing says so.
 
     The train and val splits of a known suite are not.
     """
+    if isinstance(source, JoinedSource):
+        return next(filter(None, map(_reason_of_split, source.parts)), None)
     root = source.root.absolute()
     files = {root / example.path for example in source.examples}
     folders = {file.parent for file in files} | {file.resolve().parent for file in files}
@@ -164,6 +168,14 @@ def _reasons(folder: Path) -> Iterator[str]:
         below = part.name.casefold()
 
 
+def _reason_of_split(name: str) -> str | None:
+    dataset, _, split = name.rpartition("/")
+    suite = suites.find(dataset)
+    if suite and not (suite.training and split != "test"):
+        return f"{name} is {suite.name}, a test suite"
+    return f"{name} is a test split" if split == "test" else None
+
+
 def known_from_tests(weights: Path, data_sha256: str) -> str | None:
     """Why data of this hash is test data, by the results that a training workdir holds."""
     for path in sorted(weights.glob("test/*/results.json")):
@@ -174,7 +186,7 @@ def known_from_tests(weights: Path, data_sha256: str) -> str | None:
 
 def calibrate(
     detector: Detector,
-    source: FileSource,
+    source: Source,
     *,
     protocol: str,
     view: str = "native",

@@ -12,7 +12,8 @@ from lfm_jax import convert
 from lfm_jax.calibrate import best_cut, calibrate, fit, fit_temperature, known_from_tests, leak
 from lfm_jax.card import Card
 from lfm_jax.convert import Weights
-from lfm_jax.data.sources import open_folder
+from lfm_jax.data.prepare import prepare
+from lfm_jax.data.sources import open_folder, open_validation
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.metrics import detection_metrics, sigmoid
 
@@ -165,6 +166,47 @@ def test_a_link_to_a_test_suite_is_one(images, tmp_path):
     assert "ForenSynths" in leak(open_folder(tmp_path / "copy"))
 
 
+@pytest.fixture
+def prepared(images, tmp_path):
+    """prepared(folder of images, ...) -> what `lfm data prepare` makes of them."""
+
+    def make(*places):
+        for place in places:
+            images(tmp_path / "data" / place)
+        prepare(tmp_path / "data", tmp_path / "out")
+        return tmp_path / "out"
+
+    return make
+
+
+def test_of_prepared_data_the_validation_split_is_taken(prepared, given_logits, tmp_path):
+    source = open_validation(prepared("val", "test", "ForenSynths/val", "GANGen-Detection"))
+    folders = [open_folder(tmp_path / "data" / place) for place in ("ForenSynths/val", "val")]
+    assert [example.path for example in source.examples] == [example.path for folder in folders for example in folder.examples]
+    assert leak(source) is None
+    card, _ = calibrate(given_logits, source, protocol="native")
+    assert card.threshold == pytest.approx(sigmoid(4 / card.temperature))
+    assert card.calibration["data"] == f"{tmp_path / 'out'} (val)"
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("test", "real_fake_folder/test is a test split"),
+        ("ForenSynths/test", "forensynths/test is ForenSynths, a test suite"),
+        ("GANGen-Detection", "gangen_detection/test is GANGen-Detection, a test suite"),
+        ("GANGen-Detection/val", "gangen_detection/val is GANGen-Detection, a test suite"),
+    ],
+)
+def test_prepared_test_images_are_told_by_their_data_set_and_split(place, words, prepared):
+    assert leak(open_validation(prepared(place))) == words
+
+
+def test_prepared_training_images_are_not_fitted_on(prepared):
+    with pytest.raises(DataError, match="no val split in the prepared data"):
+        open_validation(prepared("train"))
+
+
 def test_what_a_workdir_was_tested_on_is_known_by_content(tmp_path):
     (tmp_path / "test/best").mkdir(parents=True)
     (tmp_path / "test/best/results.json").write_text(json.dumps({"data_sha256": "abc"}))
@@ -229,6 +271,24 @@ def test_calibrate_writes_weights_that_predict_with_what_was_fitted(lfm, weights
     assert record["score"] == pytest.approx(sigmoid(record["logit"] / card.temperature))
     ran = lfm("predict", "--weights", tmp_path / "w.safetensors", "--protocol", "crop48", path, path)
     assert ran.err.count("fitted under native, not crop48") == 1
+
+
+def test_calibrate_takes_prepared_data_and_refuses_its_test_split(lfm, weights_file, prepared, labelled_folder, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/val").symlink_to(labelled_folder)
+    out = tmp_path / "w.safetensors"
+    ran = lfm(*command(weights_file, prepared(), out, "--protocol", "native"))
+    assert ran.status == 0
+    assert "6 real and 5 fake images" in ran.out
+    of_folder = tmp_path / "folder.safetensors"
+    lfm(*command(weights_file, labelled_folder, of_folder, "--protocol", "native"))
+    ours, theirs = (convert.load(path).card.calibration for path in (out, of_folder))
+    assert ours | {"data": ""} == theirs | {"data": ""}  # content hash and threshold among them
+    (tmp_path / "data/val").rename(tmp_path / "data/test")
+    (tmp_path / "out").rename(tmp_path / "old")
+    ran = lfm(*command(weights_file, prepared(), tmp_path / "w2.safetensors", "--protocol", "native"))
+    assert (ran.status, (tmp_path / "w2.safetensors").exists()) == (2, False)
+    assert "real_fake_folder/test is a test split" in ran.err
 
 
 def test_test_images_are_refused_unless_forced_and_then_marked_wherever_the_threshold_is_shown(

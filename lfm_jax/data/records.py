@@ -107,10 +107,10 @@ class RecordSource:
 
 
 class JoinedSource:
-    """Several sources one after another."""
+    """Several sources one after another; `parts` are their names."""
 
     def __init__(self, sources: Sequence[Source], *, name: str):
-        self.name, self._sources = name, sources
+        self.name, self._sources, self.parts = name, sources, [source.name for source in sources]
         self.examples: Sequence[Example] = [example for source in sources for example in source.examples]
         self._places = [(number, place) for number, source in enumerate(sources) for place in range(len(source.examples))]
 
@@ -179,13 +179,13 @@ def open_split(root: str | os.PathLike[str], name: str, split: str, *, classes: 
     return RecordSource(records, facts, name=f"{folder.parent.name}/{split}", chosen=chosen)
 
 
-def open_tests(root: str | os.PathLike[str]) -> Source:
-    """The test splits of all prepared data sets in `root`. Raises DataError where none has one."""
+def open_all(root: str | os.PathLike[str], split: str) -> JoinedSource:
+    """This split of all prepared data sets in `root`, each part named DATASET/SPLIT. Raises DataError where none has it."""
     found = find_prepared(root)
-    tests = [open_split(folder, "", "test") for folder in found.values() if "test" in splits(folder)]
-    if not tests:
-        raise DataError(f"no test split in the prepared data of {root}: there are {', '.join(found)}")
-    return JoinedSource(tests, name=str(root))
+    sources = [open_split(folder, "", split) for folder in found.values() if split in splits(folder)]
+    if not sources:
+        raise DataError(f"no {split} split in the prepared data of {root}: there are {', '.join(found)}")
+    return JoinedSource(sources, name=f"{root} ({split})")
 
 
 def index_file(folder: Path, split: str) -> Path:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ml_collections import ConfigDict
 from PIL import Image
@@ -17,6 +17,9 @@ from PIL import Image
 from lfm_jax.data import synthetic
 from lfm_jax.data.images import ImageError, decode, image_files, list_images, read, walk
 from lfm_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from lfm_jax.data.records import JoinedSource
 
 LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
 
@@ -188,7 +191,21 @@ def open_tests(root: str | os.PathLike[str]) -> Source:
     """Labelled images to be scored: the test splits of prepared data where `root` holds such, else a folder. Raises DataError."""
     from lfm_jax.data import records
 
-    return records.open_tests(root) if records.find_prepared(root) else open_folder(root)
+    return records.open_all(root, "test") if records.find_prepared(root) else open_folder(root)
+
+
+def open_validation(root: str | os.PathLike[str]) -> "FileSource | JoinedSource":
+    """Labelled images to fit on: the val splits of prepared data where `root` holds such, else a folder. Raises DataError.
+
+    Prepared data without a val split gives its test splits, which `calibrate.leak` tells.
+    """
+    from lfm_jax.data import records
+
+    prepared = records.find_prepared(root)
+    if not prepared:
+        return open_folder(root)
+    there = {split for folder in prepared.values() for split in records.splits(folder)}
+    return records.open_all(root, "test" if "test" in there and "val" not in there else "val")
 
 
 def has_test(config: ConfigDict) -> bool:

@@ -11,7 +11,7 @@ SUMMARY = "fit temperature and threshold on validation images"
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--data", required=True, metavar="VAL", help="[GENERATOR/]{0_real,1_fake}/ folders; no test data")
+    verb.add_argument("--data", required=True, metavar="VAL", help="[GENERATOR/]{0_real,1_fake}/, or prepared: its val split")
     verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
     verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own; {PROTOCOL_HELP}")
     verb.add_argument("--view", default="native", metavar="V", help="default native; fakes_q96, all_q96, all_blur2, ...")
@@ -29,13 +29,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax import calibrate, convert
     from lfm_jax.cells import data_hash
     from lfm_jax.data import protocols, views
-    from lfm_jax.data.sources import open_folder
+    from lfm_jax.data.sources import open_validation
     from lfm_jax.detector import load
     from lfm_jax.progress import say
 
     calibrate.false_alarm_limit(args.objective)
     view = views.parse(args.view).name
-    detector, source = load(args.weights), open_folder(args.data)
+    detector, source = load(args.weights), open_validation(args.data)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     convert.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)

@@ -313,7 +313,7 @@ def test_each_suite_is_prepared_read_and_evaluated_as_from_its_folder(suite, noi
             save_both(noise, root / suite.name / generator / name, count=1)
     assert lfm("data", "prepare", root, out).status == 0
     assert sorted(records.find_prepared(out)) == [suite.dataset]
-    source = records.open_tests(out)
+    source = records.open_all(out, "test")
     assert {(example.suite, example.generator) for example in source.examples} == {(suite.name, name) for name in suite.generators}
     tables = []
     for data in (root / suite.name, out, out / suite.dataset):
