@@ -9,7 +9,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -21,6 +21,9 @@ from lfm_jax.card import Card, content_hash
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
 from lfm_jax.models import Lfm, inference
+
+if TYPE_CHECKING:
+    from lfm_jax.explanation import Explanation
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,15 @@ class Detector:
           ValueError: no such protocol, no image, or one too small for the network.
         """
         protocol = protocol or self.card.protocol
-        image = _as_rgb(image)
+        image = as_rgb(image)
         how = protocols.parse(protocol)
         return self.prediction(how.logit(self.logits(how(image))), protocol, *image.size)
+
+    def explain(self, image: Any, *, protocol: str | None = None) -> "Explanation":
+        """As calling it, and where the logit came from: see `lfm_jax.explanation`. Notebooks show it as a picture."""
+        from lfm_jax.explanation import explain_image  # which builds on this module
+
+        return explain_image(self, image, protocol=protocol)
 
     def prediction(self, logit: float, protocol: str, width: int, height: int) -> Prediction:
         """A logit with what the card makes of it."""
@@ -117,7 +126,8 @@ def _checked_pixels(images: Any) -> np.ndarray:
     return images
 
 
-def _as_rgb(image: Any) -> Image.Image:
+def as_rgb(image: Any) -> Image.Image:
+    """Path, PIL image or array [H, W, 3] uint8 -> RGB image. Raises ImageError, or ValueError for another shape or dtype."""
     if isinstance(image, (str, Path, os.PathLike)):
         return decode(image)
     if isinstance(image, Image.Image):

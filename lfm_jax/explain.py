@@ -5,12 +5,14 @@ and a linear head this is no estimate: the logit is the head's bias plus the sum
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
+from lfm_jax.data.protocols import Box
 from lfm_jax.detector import Detector
 from lfm_jax.models import Lfm, Output
 from lfm_jax.models.lfm import LinearHead
@@ -22,11 +24,19 @@ STRONGEST = 0.85  # opacity of an image's strongest position
 OUTLINED = 5  # windows
 
 
-def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
-    """pixels uint8 [H, W, 3] -> float32 [f(H), f(W)], what each position adds to the logit; above 0 speaks for fake.
+class Entries(NamedTuple):
+    """What was pooled, by map and rank, each [M, K]: its place on the map, its value and its weight in the head."""
 
-    Each pooled value has one position and, in the head, one weight for its map and rank. None where that is not so:
-    a pooling that mixes positions, or a head that is not linear.
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+
+def entries(detector: Detector, pixels: np.ndarray) -> Entries | None:
+    """pixels uint8 [H, W, 3] -> Entries; the logit is the head's bias plus the sum of values * weights.
+
+    None where there is no such sum: a pooling that mixes positions, or a head that is not linear.
 
     Raises:
       TooSmallError: the image gives fewer positions than are pooled.
@@ -41,9 +51,20 @@ def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
     output = _output(model, detector.variables, padded, np.array([[height, width]], np.int32))
     values = np.asarray(output.values[0], np.float64)
     weights = np.asarray(detector.variables["params"]["head"]["kernel"], np.float64).reshape(values.shape)
-    added = np.zeros(output.maps.shape[1:3])
-    np.add.at(added.reshape(-1), np.asarray(output.positions[0]), weights * values)
-    return added[: model.backbone.map_side(height), : model.backbone.map_side(width)].astype(np.float32)
+    return Entries(*np.divmod(np.asarray(output.positions[0]), output.maps.shape[2]), values, weights)
+
+
+def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
+    """pixels uint8 [H, W, 3] -> float32 [f(H), f(W)], what each position adds to the logit; above 0 speaks for fake.
+
+    None where `entries` gives none. Raises TooSmallError as it does.
+    """
+    found = entries(detector, pixels)
+    if found is None:
+        return None
+    added = np.zeros([detector.model.backbone.map_side(side) for side in pixels.shape[:2]])
+    np.add.at(added, (found.rows, found.columns), found.weights * found.values)
+    return added.astype(np.float32)
 
 
 # Padded to the buckets of scoring, so that a folder of many sizes compiles few programs.
@@ -60,20 +81,27 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     image's strongest, as most are far weaker. The windows of the strongest are framed, at most OUTLINED.
     """
     stride, window = detector.model.backbone.stride, detector.model.backbone.window
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None].repeat(3, 2)
     before = (window - stride) // 2
     cells = added.repeat(stride, 0).repeat(stride, 1)
     behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
-    painted = np.pad(cells, behind)[..., None]
-    opacity = STRONGEST * np.sqrt(np.abs(painted) / max(float(np.abs(added).max()), np.finfo(np.float32).tiny))
+    frames = [
+        ((column * stride, row * stride, column * stride + window, row * stride + window), float(added[row, column]))
+        for row, column in _strongest(added, apart=-(-window // stride))
+    ]
+    return paint(pixels, np.pad(cells, behind), frames)
+
+
+def paint(pixels: np.ndarray, heat: np.ndarray, frames: Sequence[tuple[Box, float]]) -> Image.Image:
+    """pixels uint8 [H, W, 3], evidence float32 [H, W], windows with theirs -> the picture that `overlay` describes."""
+    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None].repeat(3, 2)
+    painted = heat[..., None]
+    opacity = STRONGEST * np.sqrt(np.abs(painted) / max(float(np.abs(heat).max()), np.finfo(np.float32).tiny))
     colour = np.where(painted > 0, *np.array([FAKE, REAL], np.float32))
     image = Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
     draw, thick = ImageDraw.Draw(image), max(1, max(image.size) // 128)
-    for row, column in _strongest(added, apart=-(-window // stride)):
-        left, top = column * stride, row * stride
-        for out, line in ((thick, FAKE if added[row, column] > 0 else REAL), (2 * thick, (255, 255, 255))):
-            corners = (left - out, top - out, left + window - 1 + out, top + window - 1 + out)
-            draw.rectangle(corners, outline=line, width=thick)
+    for (x0, y0, x1, y1), weight in frames:
+        for out, line in ((thick, FAKE if weight > 0 else REAL), (2 * thick, (255, 255, 255))):
+            draw.rectangle((x0 - out, y0 - out, x1 - 1 + out, y1 - 1 + out), outline=line, width=thick)
     return image
 
 

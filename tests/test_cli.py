@@ -17,6 +17,7 @@ OPTIONS = {
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
+    "explain": ["PATH", "--weights", "--out", "--protocol", "--entries"],
     "export": ["DST", "--weights", "--format", "--side"],
     "data check": ["ROOT", "--out", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--threads"],
@@ -95,9 +96,9 @@ def usage_error(ran, *words):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["predcit", "a.png"], ["'predcit'", "did you mean 'predict'", "train, evaluate, predict, convert, export"]),
+        (["predcit", "a.png"], ["'predcit'", "did you mean 'predict'", "train, evaluate, predict, explain, convert, export"]),
         (["Predict", "a.png"], ["'Predict'", "did you mean 'predict'"]),
-        (["xyzzy"], ["'xyzzy'", "train, evaluate, predict, convert, export"]),
+        (["xyzzy"], ["'xyzzy'", "train, evaluate, predict, explain, convert, export"]),
         ([], ["VERB"]),
         (["--verison"], ["--verison", "--version"]),
         (["predict", "a.png", "--weights", "w", "--protcol", "native"], ["--protcol", "did you mean '--protocol'"]),

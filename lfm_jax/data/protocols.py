@@ -14,6 +14,7 @@ from PIL import Image
 from lfm_jax.errors import UserError
 
 EXAMPLES = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256, tiles256_stride128_top25"
+Box = tuple[int, int, int, int]
 _NAME = re.compile(
     r"native|(?:resize(?P<resize>[1-9]\d*))?(?:(?:^|(?<=\d)_)crop(?P<crop>[1-9]\d*)(?P<pad>_pad)?)?"
     r"|tiles(?P<tiles>[1-9]\d*)(?:_stride(?P<stride>[1-9]\d*))?(?:_top(?P<top>[1-9]\d?))?",
@@ -48,8 +49,28 @@ class Protocol:
 
     def logit(self, logits: Sequence[float] | np.ndarray) -> float:
         """Logits of an image's pieces -> its own."""
-        count = -(-len(logits) * self.top // 100)
-        return float(np.mean(np.sort(np.asarray(logits, np.float32))[-count:]))
+        return float(np.mean(np.asarray(logits, np.float32)[self.chosen(logits)]))
+
+    def chosen(self, logits: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Logits of an image's pieces -> indices of those that its own is the mean of, the lowest first."""
+        return np.argsort(np.asarray(logits, np.float32), kind="stable")[len(logits) - -(-len(logits) * self.top // 100) :]
+
+    def corners(self, width: int, height: int) -> list[tuple[int, int]]:
+        """(left, top) of each piece in the image once resized; below 0 where `pad` puts zeros before it."""
+        width, height = self.resize or width, self.resize or height
+        if self.tiles:
+            rows, columns = (_offsets(length, self.tiles, self.stride) for length in (height, width))
+            return [(left, top) for top in rows for left in columns]
+        if not self.crop:
+            return [(0, 0)]
+        left, top = (_crop_offset(max(length, self.crop * self.pad), self.crop) for length in (width, height))
+        return [(left - max(self.crop * self.pad - width, 0) // 2, top - max(self.crop * self.pad - height, 0) // 2)]
+
+    def source_box(self, box: Box, width: int, height: int) -> Box:
+        """(x0, y0, x1, y1) in the image once resized -> of all pixels of the width x height image that it is made from."""
+        x0, y0, x1, y1 = box
+        (x0, x1), (y0, y1) = _source_range(x0, x1, self.resize, width), _source_range(y0, y1, self.resize, height)
+        return x0, y0, x1, y1
 
     def words(self) -> str:
         """What is done to an image, in a sentence."""
@@ -84,8 +105,21 @@ def centre_crop(pixels: np.ndarray, side: int, *, pad: bool = False) -> np.ndarr
     if pad:
         gaps = [max(side - length, 0) for length in pixels.shape[:2]]
         pixels = np.pad(pixels, [(gap // 2, gap - gap // 2) for gap in gaps] + [(0, 0)])
-    top, left = (max(round((length - side) / 2), 0) for length in pixels.shape[:2])
+    top, left = (_crop_offset(length, side) for length in pixels.shape[:2])
     return pixels[top : top + side, left : left + side]
+
+
+def _crop_offset(length: int, side: int) -> int:
+    return max(round((length - side) / 2), 0)
+
+
+def _source_range(first: int, last: int, resized: int, length: int) -> tuple[int, int]:
+    """Pixels first..last - 1 of `length` ones resized to `resized` -> those that PIL's bilinear filter makes them from."""
+    if resized and resized != length:
+        scale = length / resized
+        reach = max(scale, 1.0)
+        first, last = int(max((first + 0.5) * scale - reach + 0.5, 0)), int((last - 0.5) * scale + reach + 0.5)
+    return min(max(first, 0), length), min(max(last, 0), length)
 
 
 def tiled(pixels: np.ndarray, side: int, stride: int) -> np.ndarray:

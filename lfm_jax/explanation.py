@@ -1,0 +1,131 @@
+"""One image's logit taken apart in the image's own pixels: the windows that made it, and how much each added.
+
+In: a Detector, an image, a protocol. Out: an Explanation: numbers that add up, and a heat map on the image as it came,
+before the protocol resized, cropped or tiled it.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lfm_jax import explain
+from lfm_jax.data import protocols
+from lfm_jax.data.protocols import Box, Protocol
+from lfm_jax.detector import Detector, Prediction, as_rgb
+from lfm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Location:
+    """A position of the map: `box` (x0, y0, x1, y1) holds every pixel of the image it is made from, x1 and y1 excluded."""
+
+    row: int
+    col: int
+    box: Box
+    evidence: float
+    tile: int = 0  # which piece, where the protocol cuts several
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One pooled value: its map, its rank there (0 is the largest), and evidence = value * weight / the number of tiles used."""
+
+    map: int
+    rank: int
+    row: int
+    col: int
+    value: float
+    weight: float
+    evidence: float
+    tile: int = 0
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """bias + the sum of all `locations` = the logit, up to rounding; above 0 speaks for fake. The strongest come first."""
+
+    prediction: Prediction
+    bias: float
+    locations: list[Location]
+    entries: list[Entry] = field(repr=False)
+    image: Image.Image = field(repr=False)
+    heat: np.ndarray = field(repr=False)  # float32 [height, width] of the image: evidence painted on the middle of its windows
+
+    def to_dict(self, *, entries: bool = False) -> dict[str, Any]:
+        """What goes into the JSON file; `entries` adds every pooled value by map and rank."""
+        found = {**asdict(self.prediction), "bias": self.bias, "locations": [asdict(each) for each in self.locations]}
+        return found | ({"entries": [asdict(each) for each in self.entries]} if entries else {})
+
+    def strongest(self, count: int) -> list[Location]:
+        """At most `count` locations, the strongest first, whose windows do not overlap."""
+        kept: list[Location] = []
+        for each in self.locations:
+            if len(kept) == count:
+                break
+            if not any(_overlap(each.box, other.box) for other in kept):
+                kept.append(each)
+        return kept
+
+    def overlay(self) -> Image.Image:
+        """The image in grey, red where it speaks for fake, blue for real, the strongest windows framed."""
+        frames = [(each.box, each.evidence) for each in self.strongest(explain.OUTLINED)]
+        return explain.paint(np.asarray(self.image), self.heat, frames)
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks."""
+        from lfm_jax.explanation_files import picture
+
+        return picture(self)
+
+
+def explain_image(detector: Detector, image: Any, *, protocol: str | None = None) -> Explanation:
+    """Path, PIL image or array uint8 [H, W, 3] -> Explanation under `protocol` (the card's where None).
+
+    Raises:
+      ImageError: the file cannot be decoded.
+      UserError: the network's pooling or head leaves no such sum, or there is no such protocol.
+      ValueError: no image, or one too small for the network (TooSmallError).
+    """
+    image, how = as_rgb(image), protocols.parse(protocol or detector.card.protocol)
+    pieces, model = how(image), detector.model
+    logits = detector.logits(pieces)
+    chosen = how.chosen(logits)
+    entries: list[Entry] = []
+    for tile in chosen.tolist():
+        found = explain.entries(detector, pieces[tile])
+        if found is None:
+            raise UserError("no evidence to show: that takes top-k pooling and a linear head, and these weights have others")
+        for (m, rank), value in np.ndenumerate(found.values):
+            weight, row, col = (float(found.weights[m, rank]), int(found.rows[m, rank]), int(found.columns[m, rank]))
+            entries.append(Entry(m, rank, row, col, float(value), weight, float(value) * weight / len(chosen), tile))
+    sums: dict[tuple[int, int, int], float] = {}
+    for entry in entries:
+        place = entry.tile, entry.row, entry.col
+        sums[place] = sums.get(place, 0.0) + entry.evidence
+    window, stride = model.backbone.window, model.backbone.stride
+    heat, locations = np.zeros(image.size[::-1], np.float32), []
+    for (tile, row, col), added in sorted(sums.items(), key=lambda item: -abs(item[1])):
+        left, top = (corner + stride * place for corner, place in zip(how.corners(*image.size)[tile], (col, row), strict=True))
+        box = how.source_box((left, top, left + window, top + window), *image.size)
+        locations.append(Location(row, col, box, added, tile))
+        before = (window - stride) // 2
+        x0, y0, x1, y1 = _scaled((left + before, top + before, left + before + stride, top + before + stride), how, *image.size)
+        heat[y0:y1, x0:x1] += added
+    prediction = detector.prediction(how.logit(logits), how.name, *image.size)
+    bias = float(np.asarray(detector.variables["params"]["head"]["bias"])[0])
+    return Explanation(prediction, bias, locations, entries, image, heat)
+
+
+def _scaled(box: Box, how: Protocol, width: int, height: int) -> Box:
+    """A box of the image once resized -> of the image, so that neighbours touch and do not overlap."""
+    if how.resize:
+        across, down = width / how.resize, height / how.resize
+        box = (round(box[0] * across), round(box[1] * down), round(box[2] * across), round(box[3] * down))
+    x0, y0, x1, y1 = (max(side, 0) for side in box)  # a negative index would count from the other end
+    return x0, y0, x1, y1
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,34 @@
+"""`lfm explain`: weights and images -> where each logit came from, as numbers and as a picture."""
+
+import argparse
+
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, make_folder, refuse, report_failures
+
+SUMMARY = "show where in an image its score came from"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search through")
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    verb.add_argument("--out", required=True, metavar="DIR", help="for NAME.json and NAME.png of each image, and a contact sheet")
+    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own, crop256 if they name none; {PROTOCOL_HELP}")
+    verb.add_argument("--entries", action="store_true", help="every pooled value by map and rank into the JSON as well")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax.data import protocols
+    from lfm_jax.detector import load
+    from lfm_jax.explanation_files import explain_files
+    from lfm_jax.progress import say
+
+    protocol = protocols.parse(args.protocol).name if args.protocol else None
+    out = make_folder(args.out)
+    detector = load(args.weights)
+    protocol = protocol or detector.card.protocol
+    for caveat in detector.card.caveats([protocol]):
+        say(f"lfm explain: {caveat}")
+    with out:
+        failed = explain_files(detector, args.paths, out.folder, protocol=protocol, entries=args.entries)
+    print(args.out)
+    return report_failures(failed)

@@ -1,0 +1,110 @@
+"""Explanations in an image's own pixels: exact sums, true boxes whatever the protocol, and files that lose nothing."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lfm_jax import models
+from lfm_jax.bench.common import random_variables
+from lfm_jax.data import protocols
+from lfm_jax.detector import Detector
+from lfm_jax.errors import UserError
+
+PROTOCOLS = ["native", "crop48", "crop96_pad", "resize64", "resize80_crop64", "tiles48", "tiles48_stride24_top40"]
+WIDTH, HEIGHT = 131, 83
+
+
+@pytest.fixture(scope="module")
+def image(noise):
+    return noise(HEIGHT, WIDTH, strength=90)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_bias_and_locations_add_up_to_the_logit_that_is_predicted(tiny_detector, image, protocol):
+    found = tiny_detector.explain(image, protocol=protocol)
+    assert found.prediction == tiny_detector(image, protocol=protocol)
+    assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(found.prediction.logit, abs=1e-3)
+    assert sum(each.evidence for each in found.entries) == pytest.approx(sum(each.evidence for each in found.locations))
+    strengths = [abs(each.evidence) for each in found.locations]
+    assert strengths == sorted(strengths, reverse=True)
+    assert (found.heat.shape, found.overlay().size) == ((HEIGHT, WIDTH), (WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_lies_outside_a_box_moves_none_of_its_maps_and_what_lies_inside_some(tiny_detector, image, protocol):
+    how, pixels = protocols.parse(protocol), np.asarray(image)
+    other = 255 - pixels
+    variables = {name: tiny_detector.variables[name] for name in ("params", "batch_stats")}
+
+    def maps_at(location, changed):
+        piece = how(Image.fromarray(changed))[location.tile]
+        return np.asarray(tiny_detector.model.apply(variables, piece[None]).maps)[0, location.row, location.col]
+
+    for location in tiny_detector.explain(image, protocol=protocol).strongest(4):
+        x0, y0, x1, y1 = location.box
+        outside, inside = other.copy(), pixels.copy()
+        outside[y0:y1, x0:x1], inside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1], other[y0:y1, x0:x1]
+        np.testing.assert_array_equal(maps_at(location, outside), maps_at(location, pixels))
+        assert not np.array_equal(maps_at(location, inside), maps_at(location, pixels))
+
+
+def test_without_resizing_a_box_is_the_networks_window(tiny_detector, image):
+    backbone = tiny_detector.model.backbone
+    for location in tiny_detector.explain(image, protocol="crop64").locations:
+        left, top = (
+            (WIDTH - 64) // 2 + 1 + backbone.stride * location.col,
+            round((HEIGHT - 64) / 2) + backbone.stride * location.row,
+        )
+        assert location.box == (left, top, left + backbone.window, top + backbone.window)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_heat_is_painted_within_the_boxes(tiny_detector, image, protocol):
+    found = tiny_detector.explain(image, protocol=protocol)
+    seen = np.zeros((HEIGHT, WIDTH), bool)
+    for location in found.locations:
+        x0, y0, x1, y1 = location.box
+        seen[y0:y1, x0:x1] = True
+    assert np.any(found.heat) and not np.any(found.heat[~seen])
+
+
+def test_weights_without_such_a_sum_are_told(tiny_detector, image):
+    model_config = tiny_detector.card.model_config()
+    model_config.pooling = {"kind": "mean", "k": 1}
+    model = models.build(model_config)
+    mixed = Detector(model, random_variables(model), tiny_detector.card)
+    with pytest.raises(UserError, match="top-k pooling and a linear head"):
+        mixed.explain(image)
+
+
+def test_a_notebook_shows_a_picture(tiny_detector, image):
+    assert tiny_detector.explain(image)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_folder_gets_a_file_pair_each_and_one_sheet_and_names_what_is_broken(lfm, noise, weights_file, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "sub").mkdir(parents=True)
+    noise(64, 64).save(folder / "a.png")
+    noise(64, 70).save(folder / "a.bmp")
+    noise(90, 64).save(folder / "sub" / "ü.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    noise(20, 20).save(folder / "small.png")
+    ran = lfm("explain", folder, "--weights", weights_file, "--out", out, "--entries")
+    assert ran.status == 3
+    assert "broken.png: not an image file" in ran.err and "small.png: 20 x 20 px is too small" in ran.err
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert names == ["a.json", "a.png", "a.png.json", "a.png.png", "contact_sheet.png", "sub/ü.json", "sub/ü.png"]
+    facts = json.loads((out / "sub" / "ü.json").read_text())
+    assert facts["logit"] == pytest.approx(facts["bias"] + sum(each["evidence"] for each in facts["locations"]), abs=1e-3)
+    assert facts["path"] == str(folder / "sub" / "ü.png") and (facts["width"], facts["height"]) == (64, 90)
+    assert len(facts["entries"]) == 16 and {"map", "rank", "value", "weight"} < facts["entries"][0].keys()
+
+
+def test_no_image_is_written_over(lfm, noise, weights_file, tmp_path):
+    noise(64, 64).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    ran = lfm("explain", tmp_path / "a.png", "--weights", weights_file, "--out", tmp_path)
+    assert ran.status == 2 and "written over the image itself" in ran.err
+    assert (tmp_path / "a.png").read_bytes() == before
