@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from lfm_jax import report as report_lib
 from lfm_jax.data import suites
 from lfm_jax.data.sources import SyntheticSource, open_folder
-from lfm_jax.evaluate import evaluate, write
+from lfm_jax.evaluate import evaluate, together, write
 from lfm_jax.published import beside
 from lfm_jax.report import gallery, notes
 from lfm_jax.tables import cell_rows, percent
@@ -203,6 +203,17 @@ def test_published_rows_stand_beside_ours_under_their_own_protocol_alone(protoco
     results = {"data": "", "data_sha256": "", "images": 24, "rows": rows, "published": beside(rows), "errors": [], "format": []}
     page = Page(report_lib.render({**results, "cards": [asdict(given_logits.card)], "versions": {}}, predictions, []))
     assert ("arXiv 2312.10461" in page.text and "measured here" in page.text) is stands
+
+
+def test_several_weights_stand_apart_and_their_mean_with_its_deviation(new_given_logits, labelled_folder, tmp_path):
+    detectors, source = [new_given_logits(), new_given_logits()], open_folder(labelled_folder)
+    detectors[1].card = replace(detectors[1].card, weights_sha256="f" * 64, threshold=0.75)
+    evaluation = together([evaluate(detector, source, ["native"], views=VIEWS) for detector in detectors])
+    write(evaluation, detectors, source, tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert {row for row, *_ in page.numbers} == set(range(len(evaluation.rows)))
+    assert page.text.count("native, mean of 2") and page.text.count("native, ffffffffffff") and "±" in page.text
+    assert "ACC at threshold" in page.text
 
 
 def test_the_page_says_what_it_was_made_of(reported):
