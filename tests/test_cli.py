@@ -7,11 +7,15 @@ import pytest
 import lfm_jax
 import lfm_jax.train
 from lfm_jax.cli import build_parser
+from lfm_jax.data import sources
 
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
-    "evaluate": ["--weights", "--data", "--protocol", "--views", "--robustness", "--out", "--batch_size", "--threads", *CLUSTER],
+    "evaluate": [
+        *("--weights", "--data", "--protocol", "--views", "--robustness", "--keep_mib", "--out", "--batch_size", "--threads"),
+        *CLUSTER,
+    ],
     "calibrate": ["--weights", "--data", "--out", "--protocol", "--view", "--objective", "--force", "--batch_size", "--threads"],
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
     "compile": ["--config", "--config.FIELD", "--topology"],
@@ -292,6 +296,16 @@ def test_evaluate_takes_views_and_the_robustness_grid(lfm, weights_file, labelle
     ran = lfm(*args, "--views", "native,all_q960")
     assert ran.status == 2
     assert "unknown view 'all_q960'" in ran.err
+
+
+def test_evaluate_decodes_an_image_once_for_all_its_cells(lfm, weights_file, labelled_folder, monkeypatch):
+    decoded, decode = [], sources.decode
+    monkeypatch.setattr(sources, "decode", lambda path: decoded.append(path) or decode(path))
+    args = ("evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol=native,crop48", "--views=native,all_q75")
+    once = lfm(*args)
+    assert len(decoded) == len(set(decoded)) == 11
+    assert lfm(*args, "--keep_mib=0").out == once.out
+    assert len(decoded) == 11 + 4 * 11
 
 
 def test_evaluate_takes_several_weights(lfm, weights_file, labelled_folder):

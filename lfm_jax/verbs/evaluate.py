@@ -13,6 +13,7 @@ from lfm_jax.verbs.arguments import (
     make_folder,
     refuse,
     report_failures,
+    whole,
 )
 
 SUMMARY = "accuracy and AP on labelled folders"
@@ -27,7 +28,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="all views of the robustness grid too"
     )
-    verb.add_argument("--out", metavar="DIR", help="for report.html, results.json, table.md, predictions.tsv, ...; resumes there")
+    kept = "MiB of decoded images to keep for the next view, default 1024"
+    verb.add_argument("--keep_mib", type=whole, default=1024, metavar="N", help=kept)
+    verb.add_argument("--out", metavar="DIR", help="for report.html, results.json, predictions.tsv, ...; resumes there")
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
@@ -38,6 +41,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.cells import Cells, data_hash
     from lfm_jax.data import protocols
     from lfm_jax.data.sources import open_tests
+    from lfm_jax.data.views import KeptSource
     from lfm_jax.detector import load
     from lfm_jax.progress import say
 
@@ -49,6 +53,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     }
     join_cluster(args)
     source, detectors = open_tests(args.data), [load(path) for path in args.weights]
+    if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
+        source = KeptSource(source, limit=args.keep_mib << 20)
     out = make_folder(args.out) if args.out else None
     if out:
         out.pull("cells")
