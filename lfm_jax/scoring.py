@@ -18,10 +18,11 @@ from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.sources import Source
 from lfm_jax.detector import Detector
 from lfm_jax.errors import TooSmallError
-from lfm_jax.progress import progress
+from lfm_jax.progress import progress, say
 
 BATCH_SIDE = 256  # `batch_size` is of images this size; larger ones come in smaller batches
 MAX_PIXELS = 1 << 24  # of one image after the protocol; the first activations take 256 bytes a pixel
+MANY_SHAPES = 8  # of batches; beyond it compiling may be what takes the time, and that is said
 BATCHES_IN_FLIGHT = 2  # so that the devices work while the host decodes
 
 
@@ -96,15 +97,19 @@ def _score_by_size(
 
     loaded = read_ahead(load, len(indices), threads=threads, ahead=max(2 * batch_size, threads))
     in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
+    shapes = set()
     for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):
             yield group
             continue
+        shapes.add(_batch_shape(group))
         in_flight.append(_start(detector, group))
         if len(in_flight) > BATCHES_IN_FLIGHT:
             yield from _finish(*in_flight.popleft(), protocol)
     for started in in_flight:
         yield from _finish(*started, protocol)
+    if len(shapes) > MANY_SHAPES:
+        say(f"{protocol.name}: {len(indices)} images in batches of {len(shapes)} shapes; each is a program, compiled once and kept")
 
 
 def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
@@ -144,9 +149,9 @@ def _load(detector: Detector, source: Source, protocol: protocols.Protocol, inde
 
 def _start(detector: Detector, group: list[Ready]) -> tuple[list[_Pending], jax.Array]:
     """Set the devices going on a group, padded to its bucket and to a power of two of rows (not read again)."""
-    shape = _bucket_shape(group[0][1])
-    images = np.zeros((1 << (len(group) - 1).bit_length(), *shape, 3), np.uint8)
-    sizes = np.full((len(images), 2), shape, np.int32)
+    rows, *sides = _batch_shape(group)
+    images = np.zeros((rows, *sides, 3), np.uint8)
+    sizes = np.full((rows, 2), sides, np.int32)
     for row, (_, pixels) in enumerate(group):
         height, width = sizes[row] = pixels.shape[:2]
         images[row, :height, :width] = pixels
@@ -159,6 +164,10 @@ def _finish(group: list[_Pending], logits: jax.Array, protocol: protocols.Protoc
         if len(pending.logits) == pending.pieces:
             pending.scored.logit = protocol.logit(pending.logits)
             yield pending.scored
+
+
+def _batch_shape(group: list[Ready]) -> tuple[int, int, int]:
+    return 1 << (len(group) - 1).bit_length(), *_bucket_shape(group[0][1])
 
 
 def _bucket_shape(pixels: np.ndarray) -> tuple[int, int]:

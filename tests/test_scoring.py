@@ -248,7 +248,7 @@ def test_an_octave_of_sides_has_eight_buckets(octave):
     assert len({bucket(side) for side in range(octave + 1, 2 * octave + 1)}) == 8
 
 
-def test_the_number_of_compiled_shapes_is_bounded(tiny_detector):
+def test_the_number_of_compiled_shapes_is_bounded_and_said(tiny_detector, capsys):
     """300 images of 300 sizes: as many shapes as there are buckets times row counts, far fewer than images."""
     detector = Numbering(tiny_detector)
     sizes = np.random.default_rng(0).integers(129, 257, (300, 2)).tolist()
@@ -257,7 +257,10 @@ def test_the_number_of_compiled_shapes_is_bounded(tiny_detector):
     shapes = set(detector.batches)
     assert len({(height, width) for _, height, width in shapes}) == 4 * 4
     assert {rows for rows, _, _ in shapes} <= {1, 2, 4, 8}
+    assert f"300 images in batches of {len(shapes)} shapes" in capsys.readouterr().err
     assert sum(rows for rows, _, _ in detector.batches) < 2 * 300
+    list(score(detector, Given(reds([(64, 64)] * 300)), "native", batch_size=8))
+    assert capsys.readouterr().err == ""
 
 
 def test_large_images_come_in_smaller_batches(given_logits):
