@@ -16,7 +16,8 @@ from lfm_jax.convert import Weights
 from lfm_jax.data.images import decode
 from lfm_jax.data.protocols import parse
 from lfm_jax.detector import load
-from lfm_jax.export import FORMATS, onnx_file
+from lfm_jax.errors import WeightsError
+from lfm_jax.export import FORMATS, export, onnx_file
 
 FILES = {
     "onnx": {"w.onnx", "w.onnx.card.json"},
@@ -141,22 +142,18 @@ SIGNED, PLAIN = {"residual.kind": "signed", "residual.scale": 2 / 3}, {"residual
 MEAN, MLP = {"pooling.kind": "mean", "pooling.k": 1}, {"head.kind": "mlp"}
 
 
-@pytest.mark.parametrize(
-    ("fields", "format"), [(SIGNED, "onnx"), (PLAIN, "onnx"), (MEAN, "stablehlo"), (MLP, "stablehlo")], ids=str
-)
-def test_other_networks_are_exported_as_float32(lfm, weights_file, tmp_path, fields, format):
-    convert.save(tmp_path / "weights", changed(convert.load(weights_file), **fields))
-    ran = lfm("export", "--weights", tmp_path / "weights", "--format", format, "--side=64", tmp_path / name_for(format))
-    assert (ran.status, ran.err) == (0, "")
+@pytest.mark.parametrize(("fields", "format"), [(SIGNED, "onnx"), (PLAIN, "onnx"), (MEAN, "stablehlo"), (MLP, "stablehlo")])
+def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, format):
+    exported = export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format, side=64)
+    assert set(exported.files) == names(tmp_path) == FILES[format]
     assert embedded_card(tmp_path / name_for(format))["model"]["compute_dtype"] == "float32"
 
 
-@pytest.mark.parametrize(("fields", "format"), [(MEAN, "onnx"), (MLP, "onnx"), (MLP, "safetensors"), (SIGNED, "torch")], ids=str)
-def test_networks_that_a_format_has_no_place_for_are_refused(lfm, weights_file, tmp_path, fields, format):
-    convert.save(tmp_path / "weights", changed(convert.load(weights_file), **fields))
-    ran = lfm("export", "--weights", tmp_path / "weights", "--format", format, tmp_path / name_for(format))
-    assert ran.status == 2
-    assert names(tmp_path) == {"weights"}
+@pytest.mark.parametrize(("fields", "format"), [(MEAN, "onnx"), (MLP, "onnx"), (MLP, "safetensors"), (SIGNED, "torch")])
+def test_networks_that_a_format_has_no_place_for_are_refused(weights_file, tmp_path, fields, format):
+    with pytest.raises(WeightsError, match=r"stablehlo|checkpoint|\.safetensors"):
+        export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format)
+    assert names(tmp_path) == set()
 
 
 @pytest.fixture(scope="module")

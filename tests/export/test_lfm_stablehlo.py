@@ -38,7 +38,7 @@ def tiny(tiny_detector, tmp_path_factory):
 
 
 def test_it_runs_without_this_package(tiny, tiny_detector, noise):
-    sizes = [(1, 64, 64), (3, 50, 83), (2, 97, 32)]
+    sizes = [(1, 64, 64), (3, 97, 50)]
     batches = [np.stack([np.asarray(noise(height, width, seed=seed)) for seed in range(count)]) for count, height, width in sizes]
     np.savez(tiny.parent / "images.npz", *batches)
     ran = subprocess.run([sys.executable, "-c", ALONE], cwd=tiny.parent, check=True, capture_output=True, text=True)

@@ -45,9 +45,9 @@ def with_own_card(tiny_detector):
 def test_it_runs_without_this_package(with_own_card, noise, tmp_path):
     weight_files.write_torch(tmp_path / "tiny.pth", with_own_card)
     paths = []
-    for seed, (height, width) in enumerate([(64, 64), (50, 83), (97, 48)]):
+    for seed, (height, width) in enumerate([(64, 64), (50, 83)]):
         paths.append(tmp_path / f"{seed}.png")
-        noise(height, width, seed=seed, strength=60 * (seed + 1)).save(paths[-1])
+        noise(height, width, seed=seed, strength=(20, 255)[seed]).save(paths[-1])
     ran = subprocess.run([sys.executable, "-c", ALONE, *paths], cwd=tmp_path, check=True, capture_output=True, text=True)
     found = json.loads(ran.stdout)
     for path, prediction in zip(paths, found, strict=True):
