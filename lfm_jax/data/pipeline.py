@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.kept import KeptImages
 from lfm_jax.data.read_ahead import read_ahead
 from lfm_jax.data.sources import Source
 from lfm_jax.data.transforms import augment, settle
@@ -38,8 +39,7 @@ class TrainPipeline:
         self.source, self.config, self.seed = source, config, seed
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
-        self._kept: dict[int, Image.Image] = {}
-        self._room = config.cache_mib << 20  # bytes left for them
+        self._kept = KeptImages(config.cache_mib << 20)
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
     def __getitem__(self, position: int) -> Batch:
@@ -86,15 +86,7 @@ class TrainPipeline:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))
 
     def _settled(self, index: int) -> Image.Image:
-        if index in self._kept:
-            return self._kept[index]
-        image = settle(self._image(index), self.config)
-        size = 4 * image.width * image.height  # PIL holds RGB in four bytes
-        # The first ones stay: each is used once an epoch, so putting new ones in their place would only lose them.
-        if size <= self._room:
-            self._room -= size
-            self._kept[index] = image
-        return image
+        return self._kept.get(index, lambda: settle(self._image(index), self.config))
 
     def _image(self, index: int) -> Image.Image:
         if not self.config.timeout_seconds:

@@ -7,7 +7,6 @@ saved as JPEG) and `all_q96` (both) beside `native`.
 """
 
 import re
-import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from PIL import Image
 
 from lfm_jax.data import transforms
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.kept import KeptImages
 from lfm_jax.data.sources import Example, Source
 from lfm_jax.errors import UserError
 
@@ -48,7 +48,6 @@ CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 }
 WHOLE = {"q": range(1, 101), "webp": range(1, 101), "low": range(1, 1 << 16)}  # whole numbers; the others: above 0, up to 100
 LARGEST = {"q": transforms.MAX_SIDE["JPEG"], "webp": transforms.MAX_SIDE["WEBP"]}  # px
-BYTES_A_PIXEL = 4  # PIL pads RGB
 _STEP = re.compile(rf"({'|'.join([*CHANGES, 'noise'])})(\d+(?:\.\d+)?)", re.ASCII)
 _LABELS = {"all": (0, 1, None), "fakes": (1,), "reals": (0,)}
 _WORDS = {
@@ -110,27 +109,15 @@ class ViewedSource:
 
 
 class KeptSource:
-    """`source` with its decoded images kept for the next view or protocol, the first ones that fit into `limit` bytes.
-
-    Every cell goes through all images in the same order: keeping the latest instead would find none of them again.
-    """
+    """`source` with its decoded images kept for the next view or protocol, as far as `limit` bytes go."""
 
     def __init__(self, source: Source, *, limit: int):
-        self._source, self._room = source, limit
-        self.name, self.examples, self.content_hash = source.name, source.examples, source.content_hash
-        self._kept: dict[int, Image.Image] = {}
-        self._lock = threading.Lock()
+        self._source, self._kept = source, KeptImages(limit)
+        self.name, self.examples = source.name, source.examples
+        self.content_hash, self.encoded = source.content_hash, source.encoded
 
     def image(self, index: int) -> Image.Image:
-        if index in self._kept:
-            return self._kept[index]
-        image = self._source.image(index)
-        size = BYTES_A_PIXEL * image.width * image.height
-        with self._lock:
-            if size <= self._room and index not in self._kept:
-                self._room -= size
-                self._kept[index] = image
-        return image
+        return self._kept.get(index, lambda: self._source.image(index))
 
 
 def parse(name: str) -> View:

@@ -83,8 +83,8 @@ def test_images_kept_from_epoch_to_epoch_change_nothing_and_keep_to_their_memory
     fields = {"resize": 256, "crop": 224, "augment": augment}
     plain, keeping = (pipeline(Drawn(6, shape=(400, 500)), **fields, cache_mib=size) for size in (0, mib))
     assert_same(read(keeping.batches(0, 6, 3)), read(plain.batches(0, 6, 3)))
-    assert 0 < sum(4 * image.width * image.height for image in keeping._kept.values()) <= mib << 20
-    assert not plain._kept
+    assert 0 < keeping._kept.bytes <= mib << 20
+    assert not plain._kept.bytes
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])

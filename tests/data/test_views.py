@@ -114,6 +114,9 @@ class Counting:
     def content_hash(self, index):
         return str(index)
 
+    def encoded(self, index):
+        return b"%d" % index
+
 
 @pytest.mark.parametrize(
     ("limit", "decoded"), [(0, [3, 3, 3, 3]), (320, [1, 1, 3, 3]), (767, [1, 1, 3, 3]), (1 << 20, [1, 1, 1, 3])]
@@ -127,4 +130,4 @@ def test_images_are_kept_up_to_the_limit_and_no_further(limit, decoded):
         with pytest.raises(ImageError, match="broken"):
             kept.image(3)
     assert source.decoded == decoded
-    assert (kept.name, kept.examples, kept.content_hash(2)) == (source.name, source.examples, "2")
+    assert (kept.name, kept.examples, kept.content_hash(2), kept.encoded(2)) == (source.name, source.examples, "2", b"2")
