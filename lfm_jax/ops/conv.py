@@ -1,9 +1,10 @@
-"""The spatial operations of SNet, with gradients that are fast on the platform that they are compiled for.
+"""The spatial operations of SNet, forward and backward as they are fast on the platform that they are compiled for.
 
 In: activations [B, H, W, C]. Both look right and down only (VALID, aligned), which is what makes an image
-padded at its right and bottom give the values of the image alone. The forward pass is XLA's own everywhere.
-On CPU its gradients of a 2 x 2 convolution (an unpacked correlation) and of `reduce_window` (a serial
-scatter) are several times slower than the matrix products and selects written here; elsewhere they are not.
+padded at its right and bottom give the values of the image alone. On CPU XLA has a convolution with a border
+around the image computed by a faster routine than one without, so wide inputs get one, cut off again; its
+gradients of a 2 x 2 convolution (an unpacked correlation) and of `reduce_window` (a serial scatter) are several
+times slower than the matrix products and selects written here. Elsewhere XLA's own are as fast as any.
 The choice is made when a program is lowered, so that one compiled ahead for another platform gets that one's.
 """
 
@@ -12,11 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+NARROW = 16  # input channels below which one product of all four views costs less than four of so few rows
+WIDE = 128  # input channels from which the faster routine outweighs cutting its border off
+
 
 @jax.custom_vjp
 def conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B, H, W, C], kernel [2, 2, C, O] -> [B, H - 1, W - 1, O]: stride 1, VALID."""
-    return _conv2x2(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=_bordered_conv2x2 if x.shape[-1] >= WIDE else _conv2x2, default=_conv2x2)
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -33,18 +37,23 @@ def max_pool2x2(x: jax.Array) -> jax.Array:
     return _max_pool2x2(x)
 
 
-def _conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout, precision=_precision(x))
+def _conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array:
+    layout, sides = ("NHWC", "HWIO", "NHWC"), ((border, border),) * 2
+    return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=layout, precision=_precision(x))
+
+
+def _bordered_conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _conv2x2(x, kernel, border=1)[:, 1:-1, 1:-1]
 
 
 def _conv2x2_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    bordered = jnp.pad(grad, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    x_grad = _conv2x2(bordered, kernel[::-1, ::-1].swapaxes(2, 3))
+    x_grad = _conv2x2(grad, kernel[::-1, ::-1].swapaxes(2, 3), border=1)
+    views = [x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]]
+    if x.shape[-1] < NARROW:
+        views = [jnp.concatenate(views, -1)]
     # Flattened first: as an einsum over b, h and w this is no plain matrix product to XLA, and 3 times slower.
-    views = (x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:])
     flat = grad.reshape(-1, grad.shape[-1])
-    products = [jnp.matmul(view.reshape(-1, x.shape[-1]).T, flat, precision=_precision(x)) for view in views]
+    products = [jnp.matmul(view.reshape(-1, view.shape[-1]).T, flat, precision=_precision(x)) for view in views]
     return x_grad, jnp.stack(products).reshape(kernel.shape)
 
 
@@ -85,7 +94,7 @@ def _precision(x: jax.Array) -> lax.Precision:
 
 
 conv2x2.defvjp(
-    lambda x, kernel: (_conv2x2(x, kernel), (x, kernel)),
+    lambda x, kernel: (conv2x2(x, kernel), (x, kernel)),
     lambda saved, grad: lax.platform_dependent(*saved, grad, cpu=_conv2x2_gradient, default=_conv2x2_stock_gradient),
 )
 max_pool2x2.defvjp(

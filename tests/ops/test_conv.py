@@ -18,9 +18,10 @@ def both(own, stock, *args):
     return zip(own(*args), stock(*args), strict=True)
 
 
+@pytest.mark.parametrize("channels", [3, 20])
 @pytest.mark.parametrize("size", [(6, 7), (2, 2), (9, 4)])
-def test_both_gradients_of_the_convolution_agree(size):
-    x, kernel, cotangent = normal(0, 2, *size, 3), normal(1, 2, 2, 3, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
+def test_both_gradients_of_the_convolution_agree(size, channels):
+    x, kernel, cotangent = normal(0, 2, *size, channels), normal(1, 2, 2, channels, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
     for own, stock in both(conv._conv2x2_gradient, conv._conv2x2_stock_gradient, x, kernel, cotangent):
         np.testing.assert_allclose(own, stock, rtol=1e-5, atol=1e-5)
     given = jax.vjp(conv2x2, x, kernel)[1](cotangent)
@@ -68,10 +69,11 @@ def test_max_pool_takes_the_largest_of_each_aligned_window():
     np.testing.assert_array_equal(max_pool2x2(x), expected)
 
 
-def test_convolution_looks_right_and_down():
-    x, kernel = normal(0, 1, 3, 3, 2), normal(1, 2, 2, 2, 4)
+@pytest.mark.parametrize("channels", [2, 128])
+def test_convolution_looks_right_and_down(channels):
+    x, kernel = normal(0, 1, 3, 3, channels), normal(1, 2, 2, channels, 4)
     expected = np.einsum("ijc,ijco->o", x[0, 1:3, 0:2], kernel)
-    np.testing.assert_allclose(conv2x2(x, kernel)[0, 1, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(conv2x2(x, kernel)[0, 1, 0], expected, rtol=1e-5, atol=1e-4)
 
 
 def test_projection_gives_float32_from_bfloat16():
