@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lfm_jax.ops.conv import max_pool2x2
-from lfm_jax.ops.norm import norm_relu_pool
+from lfm_jax.ops.block import conv_norm_relu_pool
+from lfm_jax.ops.conv import conv2x2, max_pool2x2
 
 Initializer = Callable[..., jax.Array]
 
@@ -40,8 +40,10 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array, conv_bias: jax.Array, *, pool: bool, use_running_average: bool) -> jax.Array:
-        width = (x.shape[-1],)
+    def __call__(
+        self, x: jax.Array, kernel: jax.Array, conv_bias: jax.Array, *, pool: bool, use_running_average: bool
+    ) -> jax.Array:
+        width = (kernel.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, width)
         bias = self.param("bias", nn.initializers.zeros, width)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
@@ -49,16 +51,16 @@ class BatchNorm(nn.Module):
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.int32)
         if use_running_average:
             mean, factor = running_mean.value, scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-            shifted = (x + conv_bias.astype(x.dtype)).astype(jnp.float32)
+            shifted = (conv2x2(x, kernel) + conv_bias.astype(x.dtype)).astype(jnp.float32)
             activations = nn.relu((shifted - mean) * factor + bias).astype(x.dtype)
             self.sow("intermediates", "activations", activations)
             return max_pool2x2(activations) if pool else activations
         # The batch's mean takes the convolution's bias out again: only the running mean has it, and it gets no gradient.
         # What would be computed for it is rounding noise, which Adam blows up to steps of the full learning rate,
         # other ones on every number of devices.
-        activations, mean, var = norm_relu_pool(x, scale, bias, self.epsilon, pool)
+        activations, mean, var = conv_norm_relu_pool(x, kernel, scale, bias, self.epsilon, pool)
         if not self.is_initializing():
-            samples = x.size // x.shape[-1]
+            samples = x.shape[0] * (x.shape[1] - 1) * (x.shape[2] - 1)
             unbiased = var * (samples / max(samples - 1, 1))
             running_mean.value += self.momentum * (mean + conv_bias - running_mean.value)
             running_var.value += self.momentum * (unbiased - running_var.value)

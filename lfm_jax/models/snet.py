@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from lfm_jax.models.layers import BatchNorm, torch_uniform
-from lfm_jax.ops.conv import conv2x2
 
 Side = TypeVar("Side", int, jax.Array)
 DEFAULT_WIDTHS = (64, 128, 256, 512)
@@ -29,8 +28,8 @@ class Block(nn.Module):
         fan_in = 4 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (2, 2, x.shape[-1], self.width))
         bias = self.param("bias", torch_uniform(fan_in), (self.width,))
-        x = conv2x2(x.astype(self.dtype), kernel.astype(self.dtype))
-        return BatchNorm(name="norm")(x, bias, pool=self.pool, use_running_average=not train)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        return BatchNorm(name="norm")(x, kernel, bias, pool=self.pool, use_running_average=not train)
 
 
 class SNet(nn.Module):

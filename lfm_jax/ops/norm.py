@@ -54,35 +54,51 @@ def _apply(
 ) -> jax.Array:
     factor = scale * lax.rsqrt(var + epsilon)
     if not pool:
-        return _finish(x, mean, factor, bias)
+        return finish(x, mean, factor, bias)
     return lax.platform_dependent(
-        x, mean, factor, bias, cpu=lambda x, *norm: _finish(_strongest(_windows(x), norm[1]), *norm), default=_finish_and_pool
+        x, mean, factor, bias, cpu=lambda x, *norm: finish(strongest(windows(x), norm[1]), *norm), default=_finish_and_pool
     )
 
 
-def _finish(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+def finish(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
     return jax.nn.relu((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
 
 
 def _finish_and_pool(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
-    return max_pool2x2(_finish(x, mean, factor, bias))
+    return max_pool2x2(finish(x, mean, factor, bias))
 
 
 def _gradient(
     x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, grad: jax.Array, *, epsilon: float, pool: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    inverse = lax.rsqrt(var + epsilon)
-    factor = scale * inverse
-    grad = grad.astype(jnp.float32)
-    strongest = (_strongest(_windows(x), factor) if pool else x).astype(jnp.float32)
-    grad = jnp.where((strongest - mean) * factor + bias > 0, grad, 0)
-    bias_grad = grad.sum((0, 1, 2))
-    scale_grad = (grad * ((strongest - mean) * inverse)).sum((0, 1, 2))
+    norm = (mean, lax.rsqrt(var + epsilon), scale, bias)
+    grad, scale_grad, bias_grad = through_relu(strongest(windows(x), scale) if pool else x, grad, *norm)
+    spread = to_first_strongest(x, scale, grad) if pool else grad
     count = x.size // x.shape[-1]
-    spread = _to_first_strongest(x, factor, grad) if pool else grad
+    return through_norm(x, spread, *norm[:3], scale_grad / count, bias_grad / count), scale_grad, bias_grad
+
+
+def through_relu(
+    x: jax.Array, grad: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x, grad [B, h, w, C] behind the pooling -> the gradient before ReLU, float32, and those of scale and bias [C]."""
     standard = (x.astype(jnp.float32) - mean) * inverse
-    x_grad = factor * (spread - bias_grad / count - standard * (scale_grad / count))
-    return x_grad.astype(x.dtype), scale_grad, bias_grad
+    grad = jnp.where(standard * scale + bias > 0, grad.astype(jnp.float32), 0)
+    return grad, (grad * standard).sum((0, 1, 2)), grad.sum((0, 1, 2))
+
+
+def through_norm(
+    x: jax.Array,
+    grad: jax.Array,
+    mean: jax.Array,
+    inverse: jax.Array,
+    scale: jax.Array,
+    mean_scale_grad: jax.Array,
+    mean_bias_grad: jax.Array,
+) -> jax.Array:
+    """x, grad [B, H, W, C] around BatchNorm, and its parameters' gradients a position [C] -> the gradient of x, with its dtype."""
+    standard = (x.astype(jnp.float32) - mean) * inverse
+    return (scale * inverse * (grad - mean_bias_grad - standard * mean_scale_grad)).astype(x.dtype)
 
 
 def _stock_gradient(
@@ -92,12 +108,12 @@ def _stock_gradient(
 
     def plain(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
         mean, var = _statistics(x)
-        return (_finish_and_pool if pool else _finish)(x, mean, scale * lax.rsqrt(var + epsilon), bias)
+        return (_finish_and_pool if pool else finish)(x, mean, scale * lax.rsqrt(var + epsilon), bias)
 
     return jax.vjp(plain, x, scale, bias)[1](grad)
 
 
-def _windows(x: jax.Array) -> list[jax.Array]:
+def windows(x: jax.Array) -> list[jax.Array]:
     """x [B, H, W, C] -> the four positions of its aligned 2 x 2 windows, row by row, each [B, H // 2, W // 2, C]."""
     batch, height, width, channels = x.shape
     height, width = height // 2, width // 2
@@ -105,16 +121,16 @@ def _windows(x: jax.Array) -> list[jax.Array]:
     return [windows[:, :, row, :, col] for row in (0, 1) for col in (0, 1)]
 
 
-def _strongest(windows: list[jax.Array], factor: jax.Array) -> jax.Array:
+def strongest(windows: list[jax.Array], factor: jax.Array) -> jax.Array:
     """Whatever of each window `factor` [C] makes the largest: normalising after pooling rounds as before it."""
     a, b, c, d = windows
     highest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     return jnp.where(factor < 0, jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, d)), highest)
 
 
-def _to_first_strongest(x: jax.Array, factor: jax.Array, grad: jax.Array) -> jax.Array:
+def to_first_strongest(x: jax.Array, factor: jax.Array, grad: jax.Array) -> jax.Array:
     """grad of the windows -> [B, H, W, C]: at the first strongest position of each, else 0."""
-    a, b, c, d = (jnp.where(factor < 0, -part, part) for part in _windows(x))
+    a, b, c, d = (jnp.where(factor < 0, -part, part) for part in windows(x))
     upper = jnp.maximum(a, b) >= jnp.maximum(c, d)
     place = jnp.where(upper, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
     batch, height, width, channels = grad.shape

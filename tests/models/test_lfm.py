@@ -106,9 +106,12 @@ def test_initialisation_is_pytorchs(small):
 def test_batch_norm_moves_its_averages_as_pytorch_does():
     rng = np.random.default_rng(0)
     x, conv_bias = rng.normal(2, 3, size=(4, 3, 2, 5)).astype(np.float32), rng.normal(size=5).astype(np.float32)
-    norm = BatchNorm()
-    variables = norm.init(jax.random.key(0), x, conv_bias, pool=False, use_running_average=True)
-    out, updated = norm.apply(variables, x, conv_bias, pool=False, use_running_average=False, mutable=["batch_stats"])
+    inputs = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    kernel = np.zeros((2, 2, 5, 5), np.float32)
+    kernel[0, 0] = np.eye(5)  # the convolution gives x itself
+    norm, pooling = BatchNorm(), {"pool": False}
+    variables = norm.init(jax.random.key(0), inputs, kernel, conv_bias, **pooling, use_running_average=True)
+    out, updated = norm.apply(variables, inputs, kernel, conv_bias, **pooling, use_running_average=False, mutable=["batch_stats"])
     mean, biased = x.mean((0, 1, 2)), x.var((0, 1, 2))
     np.testing.assert_allclose(out, np.maximum((x - mean) / np.sqrt(biased + 1e-5), 0), rtol=1e-4, atol=1e-5)
     stats = updated["batch_stats"]

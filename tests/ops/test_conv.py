@@ -22,7 +22,7 @@ def both(own, stock, *args):
 @pytest.mark.parametrize("size", [(6, 7), (2, 2), (9, 4)])
 def test_both_gradients_of_the_convolution_agree(size, channels):
     x, kernel, cotangent = normal(0, 2, *size, channels), normal(1, 2, 2, channels, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
-    for own, stock in both(conv._conv2x2_gradient, conv._conv2x2_stock_gradient, x, kernel, cotangent):
+    for own, stock in both(conv.fast_conv2x2_gradient, conv._conv2x2_stock_gradient, x, kernel, cotangent):
         np.testing.assert_allclose(own, stock, rtol=1e-5, atol=1e-5)
     given = jax.vjp(conv2x2, x, kernel)[1](cotangent)
     for leaf, stock in zip(given, conv._conv2x2_stock_gradient(x, kernel, cotangent), strict=True):
@@ -69,11 +69,13 @@ def test_max_pool_takes_the_largest_of_each_aligned_window():
     np.testing.assert_array_equal(max_pool2x2(x), expected)
 
 
-@pytest.mark.parametrize("channels", [2, 128])
+@pytest.mark.parametrize("channels", [2, 20, 128])
 def test_convolution_looks_right_and_down(channels):
-    x, kernel = normal(0, 1, 3, 3, channels), normal(1, 2, 2, channels, 4)
-    expected = np.einsum("ijc,ijco->o", x[0, 1:3, 0:2], kernel)
-    np.testing.assert_allclose(conv2x2(x, kernel)[0, 1, 0], expected, rtol=1e-5, atol=1e-4)
+    x, kernel = (normal(seed, *shape).astype(np.float64) for seed, shape in ((0, (1, 3, 3, channels)), (1, (2, 2, channels, 4))))
+    expected, magnitude = (np.einsum("ijc,ijco->o", f(x[0, 1:3, 0:2]), f(kernel)) for f in (np.positive, np.abs))
+    found = conv2x2(x.astype(np.float32), kernel.astype(np.float32))[0, 1, 0]
+    # Each addition of a float32 sum rounds by up to half an eps of the sum so far, at most `magnitude`, and most roundings cancel.
+    assert (np.abs(found - expected) <= np.finfo(np.float32).eps * magnitude).all()
 
 
 def test_projection_gives_float32_from_bfloat16():

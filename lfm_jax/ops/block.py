@@ -1,0 +1,91 @@
+"""A block of the network in training: convolution, BatchNorm, ReLU and 2 x 2 max-pool as one operation.
+
+In: a batch [B, H, W, C]. Out: its pooled activations and statistics. With few input channels a convolution gives
+far more values than it takes, and on CPU writing them to memory costs more than computing them. There a few images
+at a time are convolved and pooled in the cache, and convolved again for the gradient. Elsewhere the gradient names
+the same convolution as the forward pass, which XLA computes once.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lfm_jax.ops import norm
+from lfm_jax.ops.conv import WIDE, conv2x2, fast_conv2x2, fast_conv2x2_gradient
+from lfm_jax.ops.norm import Normed, norm_relu_pool
+from lfm_jax.ops.pieces import in_pieces
+
+VALUES_AT_ONCE = 1 << 22  # of a convolution's result, 16 MB in float32: about half of a last-level cache
+
+Saved = tuple[jax.Array, ...]
+
+
+def conv_norm_relu_pool(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool) -> Normed:
+    """`norm_relu_pool` of x [B, H, W, C] convolved with kernel [2, 2, C, O]; scale and bias [O]."""
+    if pool and x.shape[-1] < WIDE:
+        return _pooled(x, kernel, scale, bias, epsilon)
+    return norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, pool)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _pooled(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> Normed:
+    return _forward(x, kernel, scale, bias, epsilon)[0]
+
+
+def _forward(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[Normed, Saved]:
+    own, stock = (functools.partial(function, epsilon=epsilon) for function in (_normed, _stock_normed))
+    *normed, strongest = lax.platform_dependent(x, kernel, scale, bias, cpu=own, default=stock)
+    return tuple(normed), (x, kernel, scale, bias, *normed[1:], strongest)
+
+
+def _backward(epsilon: float, saved: Saved, grads: Normed) -> Saved:
+    own, stock = (functools.partial(function, epsilon=epsilon) for function in (_gradient, _stock_gradient))
+    return lax.platform_dependent(saved, grads[0], cpu=own, default=stock)
+
+
+_pooled.defvjp(_forward, _backward)
+
+
+def _normed(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
+    def piece(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> tuple[Saved, Saved]:
+        y = fast_conv2x2(x, kernel)
+        wide = y.astype(jnp.float32)
+        mean = wide.mean((1, 2))
+        return (norm.strongest(norm.windows(y), scale), mean, jnp.square(wide - mean[:, None, None]).mean((1, 2))), ()
+
+    (strongest, means, variances), _ = in_pieces(piece, (x,), (kernel, scale), at_once=_at_once(x, kernel))
+    mean = means.mean(0)
+    var = (variances + jnp.square(means - mean)).mean(0)
+    return norm.finish(strongest, mean, scale * lax.rsqrt(var + epsilon), bias), mean, var, strongest
+
+
+def _stock_normed(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
+    normed = norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, True)
+    return *normed, normed[0]
+
+
+def _gradient(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
+    x, kernel, scale, bias, mean, var, strongest = saved
+    inverse = lax.rsqrt(var + epsilon)
+    grad, scale_grad, bias_grad = norm.through_relu(strongest, grad, mean, inverse, scale, bias)
+
+    def piece(x: jax.Array, grad: jax.Array, kernel: jax.Array, *norms: jax.Array) -> tuple[Saved, Saved]:
+        y = fast_conv2x2(x, kernel)
+        y_grad = norm.through_norm(y, norm.to_first_strongest(y, norms[2], grad), *norms)
+        x_grad, kernel_grad = fast_conv2x2_gradient(x, kernel, y_grad)
+        return (x_grad,), (kernel_grad.astype(jnp.float32),)
+
+    count = len(x) * (x.shape[1] - 1) * (x.shape[2] - 1)
+    shared = (kernel, mean, inverse, scale, scale_grad / count, bias_grad / count)
+    (x_grad,), (kernel_grad,) = in_pieces(piece, (x, grad), shared, at_once=_at_once(x, kernel))
+    return x_grad, kernel_grad.astype(kernel.dtype), scale_grad, bias_grad
+
+
+def _stock_gradient(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
+    return jax.vjp(lambda *args: _stock_normed(*args, epsilon=epsilon)[0], *saved[:4])[1](grad)
+
+
+def _at_once(x: jax.Array, kernel: jax.Array) -> int:
+    return VALUES_AT_ONCE // (x.shape[1] * x.shape[2] * kernel.shape[-1])
