@@ -1,4 +1,4 @@
-"""Layers with PyTorch's conventions: initialisation, and BatchNorm (with ReLU and pooling) with its counter and unbiased variance.
+"""Layers with PyTorch's conventions: initialisation, and BatchNorm (with all around it), its counter and its unbiased variance.
 
 Flax's own BatchNorm keeps the biased variance in its running average and has no counter, so neither the
 released training run nor the released file could be reproduced with it.
@@ -28,11 +28,12 @@ def torch_uniform(fan_in: int) -> Initializer:
 
 
 class BatchNorm(nn.Module):
-    """x [B, H, W, C], of a convolution without its bias, and that bias [C] -> ReLU(BatchNorm(x + bias)), max-pooled if asked.
+    """x [B, H, W, C], kernel [2, 2, C, O], conv_bias [O] -> ReLU(BatchNorm(conv2x2(x, kernel) + conv_bias)), max-pooled if asked.
 
-    Statistics are over every axis but the last, and float32 whatever the dtype of `x`, which the result has. In
-    training the batch's own mean and biased variance normalise, and the running averages move by `momentum`
-    towards the mean and the *unbiased* variance, as in PyTorch. `count` is PyTorch's num_batches_tracked.
+    The convolution is in it because in training all of this is one operation (`ops.block`). Statistics are over every
+    axis but the last, and float32 whatever the dtype of `x`, which the result has. In training the batch's own mean
+    and biased variance normalise, and the running averages move by `momentum` towards the mean and the *unbiased*
+    variance, as in PyTorch. `count` is PyTorch's num_batches_tracked.
     In evaluation the activations before pooling are sown as "activations".
     """
 
