@@ -2,7 +2,7 @@
 
     lfm train --config=configs/tiny.py --workdir=runs/tiny
 
-Two CPU cores, 4 min 18 s: test AP 98.5, ACC 89.1 over eight unseen generators (seed 0).
+Two CPU cores, 1 min 37 s: test AP 98.7, ACC 92.2 over eight unseen generators (seed 0).
 """
 
 from ml_collections import ConfigDict
