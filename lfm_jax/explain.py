@@ -5,8 +5,8 @@ and a linear head this is no estimate: the logit is the head's bias plus the sum
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from lfm_jax.models.lfm import LinearHead
 from lfm_jax.ops.pooling import top_k_pool
 from lfm_jax.scoring import bucket
 
+T = TypeVar("T")
 FAKE, REAL = (202, 0, 32), (5, 113, 176)  # RGB of evidence above and below zero, told apart by the colour-blind too
 STRONGEST = 0.85  # opacity of an image's strongest position
 OUTLINED = 5  # windows
@@ -84,11 +85,13 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     before = (window - stride) // 2
     cells = added.repeat(stride, 0).repeat(stride, 1)
     behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
-    frames = [
+    ranked = (divmod(int(place), added.shape[1]) for place in np.argsort(-np.abs(added), axis=None))
+    windows = (
         ((column * stride, row * stride, column * stride + window, row * stride + window), float(added[row, column]))
-        for row, column in _strongest(added, apart=-(-window // stride))
-    ]
-    return paint(pixels, np.pad(cells, behind), frames)
+        for row, column in ranked
+        if added[row, column] != 0
+    )
+    return paint(pixels, np.pad(cells, behind), apart(windows, OUTLINED, box=lambda each: each[0]))
 
 
 def paint(pixels: np.ndarray, heat: np.ndarray, frames: Sequence[tuple[Box, float]]) -> Image.Image:
@@ -105,13 +108,16 @@ def paint(pixels: np.ndarray, heat: np.ndarray, frames: Sequence[tuple[Box, floa
     return image
 
 
-def _strongest(added: np.ndarray, *, apart: int) -> list[tuple[int, int]]:
-    """At most OUTLINED rows and columns, the strongest first, no two nearer than `apart` in both."""
-    kept: list[tuple[int, int]] = []
-    for place in np.argsort(-np.abs(added), axis=None):
-        row, column = divmod(int(place), added.shape[1])
-        if len(kept) == OUTLINED or added[row, column] == 0:
+def apart(ranked: Iterable[T], count: int, *, box: Callable[[T], Box]) -> list[T]:
+    """The first of `ranked`, at most `count`, that overlap with none kept before them."""
+    kept: list[T] = []
+    for each in ranked:
+        if len(kept) == count:
             break
-        if all(max(abs(row - r), abs(column - c)) >= apart for r, c in kept):
-            kept.append((row, column))
+        if not any(_overlap(box(each), box(other)) for other in kept):
+            kept.append(each)
     return kept
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -60,13 +60,7 @@ class Explanation:
 
     def strongest(self, count: int) -> list[Location]:
         """At most `count` locations, the strongest first, whose windows do not overlap."""
-        kept: list[Location] = []
-        for each in self.locations:
-            if len(kept) == count:
-                break
-            if not any(_overlap(each.box, other.box) for other in kept):
-                kept.append(each)
-        return kept
+        return explain.apart(self.locations, count, box=lambda each: each.box)
 
     def overlay(self) -> Image.Image:
         """The image in grey, red where it speaks for fake, blue for real, the strongest windows framed."""
@@ -77,7 +71,7 @@ class Explanation:
         """For notebooks."""
         from lfm_jax.explanation_files import picture
 
-        return picture(self)
+        return picture(self, self.overlay())
 
 
 def explain_image(detector: Detector, image: Any, *, protocol: str | None = None) -> Explanation:
@@ -125,7 +119,3 @@ def _scaled(box: Box, how: Protocol, width: int, height: int) -> Box:
         box = (round(box[0] * across), round(box[1] * down), round(box[2] * across), round(box[3] * down))
     x0, y0, x1, y1 = (max(side, 0) for side in box)  # a negative index would count from the other end
     return x0, y0, x1, y1
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -50,9 +50,10 @@ def explain_files(detector: Detector, paths: Sequence[str], out: Path, *, protoc
         Path(f"{target}.json").write_text(
             json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogateescape"
         )
-        Path(f"{target}.png").write_bytes(picture(explanation))
+        overlay = explanation.overlay()
+        Path(f"{target}.png").write_bytes(picture(explanation, overlay))
         if len(thumbnails) < MAX_IN_SHEET:
-            thumbnails.append((str(target.relative_to(out)), explanation.prediction.score, _thumbnail(explanation)))
+            thumbnails.append((str(target.relative_to(out)), explanation.prediction.score, _at_most(overlay, THUMBNAIL)))
     if len(targets) > 1 and thumbnails:
         contact_sheet(thumbnails).save(out / f"{SHEET}.png")
         if len(targets) > MAX_IN_SHEET:
@@ -60,8 +61,8 @@ def explain_files(detector: Detector, paths: Sequence[str], out: Path, *, protoc
     return failed
 
 
-def picture(explanation: Explanation) -> bytes:
-    """-> PNG: the image, its evidence with a scale, its residual as the network takes it, and the strongest windows enlarged."""
+def picture(explanation: Explanation, overlay: Image.Image) -> bytes:
+    """An explanation and its overlay -> PNG: image, evidence with a scale, NPR residual, and the strongest windows enlarged."""
     from matplotlib.cm import ScalarMappable  # here, as it takes a second to load
     from matplotlib.colors import FuncNorm, LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def picture(explanation: Explanation) -> bytes:
     figure = Figure(figsize=(13, 7.4), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.6, 1))[:, 0]
     panels = above.subplots(1, 3)
-    shown = [explanation.image, explanation.overlay(), residual(explanation.image)]
+    shown = [explanation.image, overlay, residual(explanation.image)]
     titles = ["image", "evidence: red for fake, blue for real", f"NPR residual, {RESIDUAL_GAIN} times"]
     for axes, image, title in zip(panels, shown, titles, strict=True):
         axes.imshow(_at_most(image, SHOWN))
@@ -103,7 +104,10 @@ def picture(explanation: Explanation) -> bytes:
 
 
 def residual(image: Image.Image) -> Image.Image:
-    """RGB image -> how far each pixel is from the top-left one of its 2 x 2 block, times RESIDUAL_GAIN."""
+    """RGB image -> how far each pixel is from the top-left one of its 2 x 2 block, times RESIDUAL_GAIN.
+
+    As `ops.npr.npr_residual`, in numpy: jax would compile it for every size in a folder.
+    """
     pixels = np.asarray(image).astype(np.int16)
     pixels = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
     away = np.abs(pixels - pixels[::2, ::2].repeat(2, 0).repeat(2, 1))
@@ -138,10 +142,6 @@ def _targets(paths: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
                 name += "_"
             used.add(name)
             yield file, out / name
-
-
-def _thumbnail(explanation: Explanation) -> Image.Image:
-    return _at_most(explanation.overlay(), THUMBNAIL)
 
 
 def _at_most(image: Image.Image, side: int) -> Image.Image:

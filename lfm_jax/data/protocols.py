@@ -63,8 +63,8 @@ class Protocol:
             return [(left, top) for top in rows for left in columns]
         if not self.crop:
             return [(0, 0)]
-        left, top = (_crop_offset(max(length, self.crop * self.pad), self.crop) for length in (width, height))
-        return [(left - max(self.crop * self.pad - width, 0) // 2, top - max(self.crop * self.pad - height, 0) // 2)]
+        before = [max(self.crop - length, 0) // 2 if self.pad else 0 for length in (width, height)]
+        return [(_crop_offset(width, self.crop) - before[0], _crop_offset(height, self.crop) - before[1])]
 
     def source_box(self, box: Box, width: int, height: int) -> Box:
         """(x0, y0, x1, y1) in the image once resized -> of all pixels of the width x height image that it is made from."""
