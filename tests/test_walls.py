@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import lfm_jax
+from tests.without import run_without
 
 PACKAGE = Path(lfm_jax.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -101,18 +102,10 @@ def test_a_detector_loads_neither_checkpoints_nor_loaders():
 
 def test_the_training_stack_works_without_pytorch_and_tensorflow():
     code = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "tensorflow"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
 import lfm_jax.cli, lfm_jax.evaluate, lfm_jax.predict, lfm_jax.train
 assert not {"torch", "tensorflow"} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_without(("torch", "tensorflow"), code)
 
 
 def test_an_unknown_name_says_what_there_is():

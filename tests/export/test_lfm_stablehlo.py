@@ -1,26 +1,17 @@
 """The StableHLO file and the module beside it, where this package is not: any number of images, of any size, with jax alone."""
 
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
 from lfm_jax.export import lfm_stablehlo, stablehlo_file
+from tests.without import run_without
 
 pytest.importorskip("flatbuffers", reason="jax saves programs with it")
 
 ALONE = """
-import json, sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("lfm_jax", "flax", "torch"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
 import numpy as np
 import lfm_stablehlo
 
@@ -41,8 +32,7 @@ def test_it_runs_without_this_package(tiny, tiny_detector, noise):
     sizes = [(1, 64, 64), (3, 97, 50)]
     batches = [np.stack([np.asarray(noise(height, width, seed=seed)) for seed in range(count)]) for count, height, width in sizes]
     np.savez(tiny.parent / "images.npz", *batches)
-    ran = subprocess.run([sys.executable, "-c", ALONE], cwd=tiny.parent, check=True, capture_output=True, text=True)
-    found, protocol, loaded = json.loads(ran.stdout)
+    found, protocol, loaded = json.loads(run_without(("lfm_jax", "flax", "torch"), ALONE, folder=tiny.parent))
     assert (protocol, loaded) == (tiny_detector.card.protocol, [])
     for images, logits in zip(batches, found, strict=True):
         np.testing.assert_allclose(logits, tiny_detector.logits(images), rtol=0, atol=1e-4)

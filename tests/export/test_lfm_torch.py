@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,18 +10,11 @@ from PIL import Image
 from lfm_jax.data import protocols
 from lfm_jax.detector import Detector
 from lfm_jax.export import weight_files
+from tests.without import run_without
 
 torch = pytest.importorskip("torch", reason="runs the export in PyTorch")
 
 ALONE = """
-import json, sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("lfm_jax", "jax", "flax"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
 import lfm_torch
 
 detector = lfm_torch.load("tiny.pth")
@@ -48,8 +39,7 @@ def test_it_runs_without_this_package(with_own_card, noise, tmp_path):
     for seed, (height, width) in enumerate([(64, 64), (50, 83)]):
         paths.append(tmp_path / f"{seed}.png")
         noise(height, width, seed=seed, strength=(20, 255)[seed]).save(paths[-1])
-    ran = subprocess.run([sys.executable, "-c", ALONE, *paths], cwd=tmp_path, check=True, capture_output=True, text=True)
-    found = json.loads(ran.stdout)
+    found = json.loads(run_without(("lfm_jax", "jax", "flax"), ALONE, *paths, folder=tmp_path))
     for path, prediction in zip(paths, found, strict=True):
         expected = with_own_card(path)
         assert prediction["logit"] == pytest.approx(expected.logit, abs=1e-4)
