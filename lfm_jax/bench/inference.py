@@ -3,6 +3,7 @@
 In: a model config and variables. Out: rows for the table, and what each stage of the network takes.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, r
 from lfm_jax.detector import forward
 from lfm_jax.mesh import data_mesh, replicated
 from lfm_jax.models import Lfm, inference
-from lfm_jax.ops.npr import normalize, npr_residual
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -94,36 +94,25 @@ def _checked(
 def stages(
     config: ConfigDict, variables: Mapping[str, Any], *, batch: int, dtype: str, side: int, seconds: float
 ) -> dict[str, float]:
-    """{stage: seconds a batch}, by cutting the network off after each stage: its time less that of the one before it.
+    """{stage: seconds a batch} of the folded network, by ending it after each stage: its time less that of the one before it.
 
-    A cut network ends in a mean over what it computed, so that the stage is computed and not stored. What XLA fuses
-    across a cut can make a stage come out at nothing; the sum is the whole.
+    What is compiled together can make a stage come out at nothing, or at a little less; the sum is the whole.
+    {} for a network that is evaluated as it is, without folding.
     """
     model, images = with_dtype(config, dtype), jax.device_put(random_images(batch, side))
-    names = [f"block{number}" for number in range(1, len(model.backbone.widths) + 1)]
-    variables = jax.device_put(dict(variables))
+    folded, sizes = jax.device_put((inference.fold(model, variables), np.full((batch, 2), side, np.int32)))
+    if "blocks" not in folded:
+        return {}
+    count = len(model.backbone.widths)
+    names = ["residual", *(f"block{number}" for number in range(1, count)), f"block{count}, projection", "top-k, head"]
 
-    def residual(variables: Any, images: jax.Array) -> jax.Array:
-        return npr_residual(normalize(images, model.mean, model.std), **model.residual).mean()
+    def ended(blocks: int | None) -> Callable[[int], object]:
+        cut = jax.jit(functools.partial(inference.forward, model, blocks=blocks))
+        return lambda round_: jax.block_until_ready(cut(folded, images[round_ % len(images)], sizes))
 
-    def up_to(name: str) -> Callable[[Any, jax.Array], jax.Array]:
-        def cut(variables: Any, images: jax.Array) -> jax.Array:
-            _, kept = model.apply(variables, images, capture_intermediates=lambda module, _: module.name == name)
-            return jax.tree.leaves(kept)[0].astype(jnp.float32).mean()
-
-        return cut
-
-    def whole(variables: Any, images: jax.Array) -> jax.Array:
-        output: Any = model.apply(variables, images)
-        return output.logits
-
-    cuts: dict[str, Any] = {"residual": jax.jit(residual)} | {name: jax.jit(up_to(name)) for name in names}
-    cuts["projection, top-k, head"] = jax.jit(whole)
-    timed = {
-        name: lambda round_, cut=cut: jax.block_until_ready(cut(variables, images[round_ % len(images)]))
-        for name, cut in cuts.items()
-    }
-    timings = time_in_turns(timed, seconds=seconds)
+    timings = time_in_turns(
+        {name: ended(blocks) for name, blocks in zip(names, [*range(count + 1), None], strict=True)}, seconds=seconds
+    )
     medians = [timing.median for timing in timings.values()]
     return {name: now - before for name, before, now in zip(timings, [0.0, *medians], medians, strict=False)}
 

@@ -49,12 +49,16 @@ def _fold_block(block: dict[str, Any], stats: dict[str, Any]) -> dict[str, np.nd
     return {name: array.astype(np.float32) for name, array in folded.items()}
 
 
-def forward(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """images uint8 [B, H, W, 3], their true sizes [B, 2] (height, width) -> logits float32 [B]; see `Lfm.__call__`."""
+def forward(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array, *, blocks: int | None = None) -> jax.Array:
+    """images uint8 [B, H, W, 3], their true sizes [B, 2] (height, width) -> logits float32 [B]; see `Lfm.__call__`.
+
+    With `blocks` the network ends behind so many of its blocks, the projection belonging to the last one, and each
+    image gives the mean of what is there: to time the parts of a folded network.
+    """
     if "variables" in folded:
         output: Any = model.apply(folded["variables"], images, sizes=sizes)
         return output.logits
-    some_at_once, all_at_once = (functools.partial(function, model) for function in (_in_turns, _plain))
+    some_at_once, all_at_once = (functools.partial(function, model, blocks) for function in (_in_turns, _plain))
     return lax.platform_dependent(folded, images, sizes, cpu=some_at_once, default=all_at_once)
 
 
@@ -63,29 +67,33 @@ def portable(model: Lfm, folded: Any, images: jax.Array) -> jax.Array:
     if "variables" in folded:
         output: Any = model.apply(folded["variables"], images)
         return output.logits
-    return _logits(model, folded, images, None, filtered=False)
+    return _logits(model, None, folded, images, None, filtered=False)
 
 
-def _in_turns(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+def _in_turns(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
     """Always in parts of as many images, the last one filled up: the sums of a part depend, in their last bit, on its size."""
     batch, height, width = images.shape[:3]
     count = 1 << max(PIXELS_AT_ONCE // (height * width), 1).bit_length() - 1
     filled = (jnp.pad(array, [(0, -batch % count)] + [(0, 0)] * (array.ndim - 1), mode="edge") for array in (images, sizes))
     parts = [array.reshape(-1, count, *array.shape[1:]) for array in filled]
-    part = functools.partial(_logits, model, folded, filtered=model.dtype == jnp.float32)
+    part = functools.partial(_logits, model, blocks, folded, filtered=model.dtype == jnp.float32)
     return lax.map(lambda both: part(*both), parts).reshape(-1)[:batch]
 
 
-def _plain(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
-    return _logits(model, folded, images, sizes, filtered=False)
+def _plain(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    return _logits(model, blocks, folded, images, sizes, filtered=False)
 
 
-def _logits(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array | None, *, filtered: bool) -> Any:
+def _logits(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes: jax.Array | None, *, filtered: bool) -> Any:
     x = npr_residual(normalize(images, model.mean, model.std), **model.residual).astype(model.dtype)
-    *blocks, last = folded["blocks"]
-    for block in blocks:
+    *pooled, last = folded["blocks"]
+    for block in pooled[:blocks]:
         x = _pooled_block(x, block, filtered=filtered)
+    if blocks is not None and blocks <= len(pooled):
+        return x.astype(jnp.float32).mean((1, 2, 3))
     maps = _maps(x, last, folded["project"], filtered=filtered)
+    if blocks is not None:
+        return maps.mean((1, 2, 3))
     mask = None if sizes is None else model.valid_positions(sizes, maps.shape[1:3])
     values, _ = model.pool(maps, k=model.k, mask=mask)
     logits: Any = model.head.clone(parent=None).apply({"params": folded["head"]}, values)

@@ -8,6 +8,7 @@ from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.models import inference
 from lfm_jax.models.snet import SNet
+from lfm_jax.ops.npr import normalize, npr_residual
 
 
 def built(seed=0, **changes):
@@ -90,3 +91,15 @@ def test_images_pass_one_by_one_on_cpu_only(platform, loops):
     args = inference.fold(model, variables), pixels(2, 256, 256), np.full((2, 2), 256, np.int32)
     lowered = jax.jit(inference.forward, static_argnums=0).trace(model, *args).lower(lowering_platforms=(platform,))
     assert ("stablehlo.while" in lowered.as_text()) == loops
+
+
+def test_a_network_ended_behind_a_block_gives_the_mean_of_what_is_there():
+    model, variables = built()
+    images, sizes = pixels(2, 64, 50), np.tile(np.int32([64, 50]), (2, 1))
+    output, kept = model.apply(variables, images, capture_intermediates=lambda module, _: (module.name or "").startswith("block"))
+    blocks = kept["intermediates"]["backbone"]
+    expected = [blocks[f"block{number}"]["__call__"][0] for number in (1, 2, 3)]
+    residual = npr_residual(normalize(images, model.mean, model.std), **model.residual)
+    for count, activations in enumerate([residual, *expected, output.maps]):
+        found = inference.forward(model, inference.fold(model, variables), images, sizes, blocks=count)
+        np.testing.assert_allclose(found, activations.mean((1, 2, 3)), rtol=1e-5, atol=1e-6, err_msg=str(count))
