@@ -123,10 +123,11 @@ def train(config: Any, variables: Any, dtype: str, batch: int, sizes: dict[str, 
     run.model.compute_dtype = dtype
     baseline = {}
     if torch_lfm := _torch():
-        new = lambda bfloat16: torch_lfm.trainer(_network(torch_lfm, config, variables), bfloat16=bfloat16)  # noqa: E731
-        baseline = {"PyTorch eager float32": lambda: new(False)}
+        new = lambda **how: torch_lfm.trainer(_network(torch_lfm, config, variables), **how)  # noqa: E731
+        baseline = {"PyTorch eager float32": new, "PyTorch compiled float32": lambda: new(compiled=True)}
         if dtype == "bfloat16":
-            baseline["PyTorch eager bfloat16"] = lambda: new(True)
+            baseline["PyTorch eager bfloat16"] = lambda: new(bfloat16=True)
+            baseline["PyTorch compiled bfloat16"] = lambda: new(bfloat16=True, compiled=True)
     options = {"side": sizes["train_side"], "seconds": sizes["seconds"], "baseline": baseline, "measured": _measured()}
     yield from training.rows(run, variables, **options)
 

@@ -77,7 +77,8 @@ def make(
         report.rows = _told(rows)
         report.stages = inference.stages(config, variables, batch=max(batches), dtype=dtypes[0], side=side, seconds=0.2 * seconds)
         return report
-    trainers = {"PyTorch eager float32": lambda: torch_lfm.trainer(network())} if torch_lfm else {}
+    ways = {"PyTorch eager float32": False, "PyTorch compiled float32": True} if torch_lfm else {}
+    trainers = {name: lambda compiled=compiled: torch_lfm.trainer(network(), compiled=compiled) for name, compiled in ways.items()}
     for batch in batches:
         for dtype in dtypes:
             run = _training_config(config, dtype, batch, side, data)

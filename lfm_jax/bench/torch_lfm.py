@@ -47,18 +47,19 @@ def scorers(network: TorchLfm) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     }
 
 
-def trainer(network: TorchLfm, *, bfloat16: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
+def trainer(network: TorchLfm, *, bfloat16: bool = False, compiled: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
     """uint8 images [B, H, W, 3], labels [B] -> loss of one step of Adam, which has been made when it returns."""
     device = next(network.parameters()).device
     network.train()
     for frozen in (network.downsample_conv, network.upsample_conv):
         frozen.requires_grad_(False)
     adam = torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=1e-4)
+    module: Any = torch.compile(network) if compiled else network
 
     def step(images: np.ndarray, labels: np.ndarray) -> float:
         adam.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = network(normalize(torch.from_numpy(images).to(device)))
+            logits = module(normalize(torch.from_numpy(images).to(device)))
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(labels).to(device))
         loss.backward()
         adam.step()
