@@ -9,10 +9,10 @@ Importing this touches no device; the parts are loaded when first used.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lfm_jax.detector import Detector, Prediction, load
+    from lfm_jax.detector import Detector, Failure, Prediction, load
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "Prediction", "load"]
+__all__ = ["Detector", "Failure", "Prediction", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ det("photo.png").score
 import dataclasses
 import functools
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from lfm_jax import convert, mesh, models
 from lfm_jax.card import Card, content_hash
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
+from lfm_jax.errors import UserError
 from lfm_jax.models import Lfm, inference
 
 if TYPE_CHECKING:
     from lfm_jax.explanation import Explanation
+    from lfm_jax.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,19 @@ class Prediction:
     protocol: str
     width: int
     height: int
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from lfm_jax.predictions import prediction_html
+
+        return prediction_html(self)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be scored, in its place among predictions, and why."""
+
+    error: str
 
 
 class Detector:
@@ -88,6 +104,41 @@ class Detector:
         image = as_rgb(image)
         how = protocols.parse(protocol)
         return self.prediction(how.logit(self.logits(how(image))), protocol, *image.size)
+
+    def batches(
+        self, images: Iterable[Any], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8
+    ) -> Iterator[Prediction | Failure]:
+        """Paths, PIL images or arrays [H, W, 3] uint8, however many -> as calling it with each, in their order, but faster.
+
+        They are decoded ahead by threads and scored in batches; no more are held than that takes, so `images` may be a
+        generator without end. An image that cannot be scored gives a `Failure` in its place.
+
+        Raises:
+          UserError: one path in place of many images, or no such protocol.
+          ValueError: an array of another shape or dtype.
+        """
+        from lfm_jax.predict import predict_stream  # which builds on this module
+
+        if isinstance(images, (str, os.PathLike)):
+            raise UserError(
+                f"batches({os.fspath(images)!r}): expected several images; a folder's are scored by predict_folder(...)"
+            )
+        protocol = protocols.parse(protocol or self.card.protocol).name
+        return predict_stream(self, images, protocol=protocol, batch_size=batch_size, threads=threads)
+
+    def predict_folder(
+        self, folder: str | os.PathLike[str], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8
+    ) -> "Predictions":
+        """All images below `folder`, as `lfm predict` has them -> records; `.errors` are those that could not be scored.
+
+        `pandas.DataFrame` takes what it returns; notebooks show it as a table.
+
+        Raises:
+          UserError: no such folder, no image file in it, or no such protocol.
+        """
+        from lfm_jax.predictions import predict_folder
+
+        return predict_folder(self, folder, protocol=protocol, batch_size=batch_size, threads=threads)
 
     def explain(self, image: Any, *, protocol: str | None = None) -> "Explanation":
         """As calling it, and where the logit came from: see `lfm_jax.explanation`. Notebooks show it as a picture."""

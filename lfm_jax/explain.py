@@ -1,7 +1,7 @@
 """Where an image gave its evidence: the logit taken apart into what each position of the map added to it.
 
-In: a Detector and the pixels of one image. Out: a signed map, and a picture of it on the image. With top-k pooling
-and a linear head this is no estimate: the logit is the head's bias plus the sum of the map.
+In: a Detector and the pixels of one image. Out: a signed map, and a picture of it on the image. With a pooling of
+single positions (top-k) and a linear head this is no estimate: the logit is the head's bias plus the sum of the map.
 """
 
 import functools
@@ -16,7 +16,6 @@ from lfm_jax.data.protocols import Box
 from lfm_jax.detector import Detector
 from lfm_jax.models import Lfm, Output
 from lfm_jax.models.lfm import LinearHead
-from lfm_jax.ops.pooling import top_k_pool
 from lfm_jax.scoring import bucket
 
 T = TypeVar("T")
@@ -43,13 +42,15 @@ def entries(detector: Detector, pixels: np.ndarray) -> Entries | None:
       TooSmallError: the image gives fewer positions than are pooled.
     """
     model = detector.model
-    if model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
+    if not isinstance(model.head, LinearHead):
         return None
     height, width = pixels.shape[:2]
     model.require_size(height, width)
     padded = np.zeros((1, bucket(height), bucket(width), 3), np.uint8)
     padded[0, :height, :width] = pixels
     output = _output(model, detector.variables, padded, np.array([[height, width]], np.int32))
+    if output.positions is None:
+        return None
     values = np.asarray(output.values[0], np.float64)
     weights = np.asarray(detector.variables["params"]["head"]["kernel"], np.float64).reshape(values.shape)
     return Entries(*np.divmod(np.asarray(output.positions[0]), output.maps.shape[2]), values, weights)

@@ -48,7 +48,7 @@ class Explanation:
 
     prediction: Prediction
     bias: float
-    locations: list[Location]
+    locations: list[Location] = field(repr=False)
     entries: list[Entry] = field(repr=False)
     image: Image.Image = field(repr=False)
     heat: np.ndarray = field(repr=False)  # float32 [height, width] of the image: evidence painted on the middle of its windows
@@ -90,7 +90,7 @@ def explain_image(detector: Detector, image: Any, *, protocol: str | None = None
     for tile in chosen.tolist():
         found = explain.entries(detector, pieces[tile])
         if found is None:
-            raise UserError("no evidence to show: that takes top-k pooling and a linear head, and these weights have others")
+            raise UserError("no evidence to show: that takes a pooling of single positions, as top-k is, and a linear head")
         for (m, rank), value in np.ndenumerate(found.values):
             weight, row, col = (float(found.weights[m, rank]), int(found.rows[m, rank]), int(found.columns[m, rank]))
             entries.append(Entry(m, rank, row, col, float(value), weight, float(value) * weight / len(chosen), tile))

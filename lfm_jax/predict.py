@@ -1,4 +1,4 @@
-"""Scores for files and folders without labels, in the order given, as a table, JSON lines or CSV.
+"""Scores for files and folders without labels, in the order given, as a table, JSON lines or CSV; and for images in Python.
 
 In: a Detector and paths. Out: one record a file, {"path", "logit", "score", "label", "threshold",
 "protocol", "width", "height"} or {"path", "error"}, written as it is known.
@@ -13,10 +13,10 @@ from typing import Any, TextIO
 from tabulate import tabulate
 
 from lfm_jax.data.sources import open_files
-from lfm_jax.detector import Detector
+from lfm_jax.detector import Detector, Failure, Prediction
 from lfm_jax.errors import DataError
 from lfm_jax.progress import progress
-from lfm_jax.scoring import score
+from lfm_jax.scoring import Scored, score, score_stream
 
 FORMATS = ("table", "jsonl", "csv")
 COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error")
@@ -31,11 +31,21 @@ def predict(
         raise DataError(f"no image files in {', '.join(map(str, paths))}")
     scored = score(detector, source, protocol, batch_size=batch_size, threads=threads)
     for item in progress(scored, total=len(source.examples), what="scored"):
-        path = source.examples[item.index].path
-        if item.logit is None:
-            yield {"path": path, "error": item.error}
-        else:
-            yield {"path": path, **asdict(detector.prediction(item.logit, protocol, item.width, item.height))}
+        yield {"path": source.examples[item.index].path, **asdict(_outcome(detector, item, protocol))}
+
+
+def predict_stream(
+    detector: Detector, images: Iterable[Any], *, protocol: str, batch_size: int = 32, threads: int = 8
+) -> Iterator[Prediction | Failure]:
+    """Paths, PIL images or arrays -> what became of each, in order; see `Detector.batches`."""
+    scored = score_stream(detector, images, protocol, batch_size=batch_size, threads=threads)
+    return (_outcome(detector, item, protocol) for item in scored)
+
+
+def _outcome(detector: Detector, item: Scored, protocol: str) -> Prediction | Failure:
+    if item.logit is None:
+        return Failure(item.error or "")
+    return detector.prediction(item.logit, protocol, item.width, item.height)
 
 
 def write(records: Iterable[dict[str, Any]], format: str, out: TextIO) -> tuple[int, list[dict[str, Any]]]:

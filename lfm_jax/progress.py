@@ -1,4 +1,4 @@
-"""Progress that fits where it is shown: a bar in a terminal, a plain line now and then in a log. On stderr."""
+"""Progress that fits where it is shown: a bar in a terminal, a plain line now and then in a log or a notebook. On stderr."""
 
 import sys
 import time
@@ -41,6 +41,7 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", 
 
 
 def say(line: str) -> None:
-    """One line on stderr, above the bar if there is one."""
+    """One line on stderr, above the bar if there is one. In a notebook on stdout: there stderr has the looks of an error."""
     if not _silent:
-        tqdm.write(line, file=sys.stderr)
+        in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+        tqdm.write(line, file=sys.stdout if in_notebook else sys.stderr)

@@ -1,22 +1,27 @@
-"""Logits for a whole Source: decoded ahead by threads, batched by size, every image exactly once, in order.
+"""Logits for a whole Source or a stream of images: decoded ahead by threads, batched by size, each exactly once, in order.
 
-In: a Detector, a Source, a protocol. Out: `Scored`, one per example; an image that cannot be scored
+In: a Detector, a Source or an iterable, a protocol. Out: `Scored`, one per image; one that cannot be scored
 carries its reason and leaves the others unharmed.
 """
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from lfm_jax import distributed
 from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.read_ahead import read_ahead
+from lfm_jax.data.read_ahead import read_ahead, read_stream
 from lfm_jax.data.sources import Source
-from lfm_jax.detector import Detector
+from lfm_jax.detector import Detector, as_rgb
 from lfm_jax.errors import TooSmallError
 from lfm_jax.progress import progress, say
 
@@ -24,11 +29,12 @@ BATCH_SIDE = 256  # `batch_size` is of images this size; larger ones come in sma
 MAX_PIXELS = 1 << 24  # of one image after the protocol; the first activations take 256 bytes a pixel
 MANY_SHAPES = 8  # of batches; beyond it compiling may be what takes the time, and that is said
 BATCHES_IN_FLIGHT = 2  # so that the devices work while the host decodes
+PATIENCE = 8  # batches of other images of a stream, which one of a rare size holds up before it goes in a smaller batch
 
 
 @dataclass
 class Scored:
-    """`index` into the source's examples; width and height as decoded, 0 if that failed; `logit` or `error`."""
+    """`index` into the source's examples or the stream; width and height as decoded, 0 if that failed; `logit` or `error`."""
 
     index: int
     width: int = 0
@@ -60,17 +66,34 @@ def score(
     indices: Sequence[int] | None = None,
 ) -> Iterator[Scored]:
     """Every example of `source`, or those of `indices` -> Scored, in that order."""
-    indices = range(len(source.examples)) if indices is None else indices
-    if not indices:
+    how, chosen = protocols.parse(protocol), range(len(source.examples)) if indices is None else indices
+    if not chosen:
         return
-    done: dict[int, Scored] = {}
-    following = iter(indices)
-    awaited = next(following, None)
-    for scored in _score_by_size(detector, source, protocols.parse(protocol), indices, batch_size, threads):
-        done[scored.index] = scored
-        while awaited in done:
-            yield done.pop(awaited)
-            awaited = next(following, None)
+
+    def load(place: int) -> Loaded:
+        return _load(detector, how, chosen[place], functools.partial(source.image, chosen[place]))
+
+    loaded = read_ahead(load, len(chosen), threads=threads, ahead=max(2 * batch_size, threads))
+    yield from _in_order(_score_by_size(detector, loaded, how, batch_size, patience=math.inf), chosen)
+
+
+def score_stream(
+    detector: Detector, images: Iterable[Any], protocol: str, *, batch_size: int = 32, threads: int = 8
+) -> Iterator[Scored]:
+    """Paths, PIL images or arrays uint8 [H, W, 3], however many -> Scored, in their order. At most 2 * `batch_size` + `threads`
+    of them are read ahead.
+
+    Raises:
+      ValueError: an array of another shape or dtype.
+    """
+    how = protocols.parse(protocol)
+
+    def load(numbered: tuple[int, Any]) -> Loaded:
+        index, image = numbered
+        return _load(detector, how, index, functools.partial(as_rgb, image))
+
+    loaded = read_stream(load, enumerate(images), threads=threads, ahead=max(2 * batch_size, threads))
+    yield from _in_order(_score_by_size(detector, loaded, how, batch_size, patience=PATIENCE * batch_size), itertools.count())
 
 
 def score_together(
@@ -89,16 +112,23 @@ def bucket(side: int) -> int:
     return -(-side // step) * step
 
 
-def _score_by_size(
-    detector: Detector, source: Source, protocol: protocols.Protocol, indices: Sequence[int], batch_size: int, threads: int
-) -> Iterator[Scored]:
-    def load(place: int) -> Loaded:
-        return _load(detector, source, protocol, indices[place])
+def _in_order(found: Iterable[Scored], indices: Iterable[int]) -> Iterator[Scored]:
+    done: dict[int, Scored] = {}
+    following = iter(indices)
+    awaited = next(following, None)
+    for scored in found:
+        done[scored.index] = scored
+        while awaited in done:
+            yield done.pop(awaited)
+            awaited = next(following, None)
 
-    loaded = read_ahead(load, len(indices), threads=threads, ahead=max(2 * batch_size, threads))
+
+def _score_by_size(
+    detector: Detector, loaded: Iterable[Loaded], protocol: protocols.Protocol, batch_size: int, *, patience: float
+) -> Iterator[Scored]:
     in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
     shapes = set()
-    for group in _groups(loaded, batch_size):
+    for group in _groups(loaded, batch_size, patience):
         if isinstance(group, Scored):
             yield group
             continue
@@ -109,11 +139,11 @@ def _score_by_size(
     for started in in_flight:
         yield from _finish(*started, protocol)
     if len(shapes) > MANY_SHAPES:
-        say(f"{protocol.name}: {len(indices)} images in batches of {len(shapes)} shapes; each is a program, compiled once and kept")
+        say(f"{protocol.name}: images went in batches of {len(shapes)} shapes; each is a program, compiled once and kept")
 
 
-def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
-    """Images of one bucket together, a full batch where there are enough; failures on their own, at once."""
+def _groups(loaded: Iterable[Loaded], batch_size: int, patience: float) -> Iterator[list[Ready] | Scored]:
+    """Images of one bucket together, a full batch where that comes before `patience` others; failures on their own, at once."""
     waiting: dict[tuple[int, int], list[Ready]] = collections.defaultdict(list)
     for scored, pieces in loaded:
         if pieces is None:
@@ -125,13 +155,16 @@ def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] |
             waiting[shape].append((pending, pixels))
             if len(waiting[shape]) >= min(batch_size, batch_size * BATCH_SIDE**2 // (shape[0] * shape[1])):
                 yield waiting.pop(shape)
+        longest = next(iter(waiting), None)
+        if longest and scored.index - waiting[longest][0][0].scored.index >= patience:
+            yield waiting.pop(longest)
     yield from (waiting[shape] for shape in sorted(waiting))
 
 
-def _load(detector: Detector, source: Source, protocol: protocols.Protocol, index: int) -> Loaded:
+def _load(detector: Detector, protocol: protocols.Protocol, index: int, read: Callable[[], Image.Image]) -> Loaded:
     scored = Scored(index)
     try:
-        image = source.image(index)
+        image = read()
         scored.width, scored.height = image.size
         pieces = protocol(image)
         height, width = pieces.shape[1:3]

@@ -88,10 +88,10 @@ class GivenLogits(Detector):
 
     def __init__(self, like: Detector):
         super().__init__(like.model, like.variables, like.card)
-        self.batches: list[tuple[int, int, int]] = []  # rows, height, width
+        self.seen: list[tuple[int, int, int]] = []  # rows, height, width
 
     def logits_async(self, images, *, sizes=None):
-        self.batches.append(images.shape[:3])
+        self.seen.append(images.shape[:3])
         return images[:, 0, 0, 0].astype(np.float32) - 100
 
 

@@ -210,12 +210,12 @@ def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_pa
     source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
     cells = Cells(tmp_path / "cells", data_hash(source, threads=2))
     first = evaluate(given_logits, source, ["native"], cells=cells)
-    scored = len(given_logits.batches)
+    scored = len(given_logits.seen)
     both = evaluate(given_logits, source, ["native", "crop32"], views=["native", "all_noise9"], cells=cells)
-    assert len(given_logits.batches) == 4 * scored  # one of the four cells was there
+    assert len(given_logits.seen) == 4 * scored  # one of the four cells was there
     assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "native")] == first.rows
     assert evaluate(given_logits, source, ["native"], cells=cells) == first
-    assert len(given_logits.batches) == 4 * scored
+    assert len(given_logits.seen) == 4 * scored
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "label"])
@@ -226,7 +226,7 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
         return Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
 
     evaluate(given_logits, open_folder(root), ["native"], cells=cells())
-    scored = len(given_logits.batches)
+    scored = len(given_logits.seen)
     if change == "weights":
         given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
     elif change == "pixels":
@@ -234,7 +234,7 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
     else:
         (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
     evaluate(given_logits, open_folder(root), ["native"], cells=cells())
-    assert len(given_logits.batches) == 2 * scored
+    assert len(given_logits.seen) == 2 * scored
 
 
 def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lfm_jax import explain
+from lfm_jax.bench.common import random_variables
 from lfm_jax.detector import Detector
 from lfm_jax.ops.pooling import mean_pool
 
@@ -22,8 +23,8 @@ def test_the_map_and_the_bias_add_up_to_the_logit(tiny_detector, noise, height, 
 
 
 def test_a_pooling_that_mixes_positions_has_no_evidence(tiny_detector, noise):
-    model = dataclasses.replace(tiny_detector.model, pool=mean_pool)
-    mixed = Detector(model, tiny_detector.variables, tiny_detector.card)
+    model = dataclasses.replace(tiny_detector.model, pool=mean_pool, k=1)
+    mixed = Detector(model, random_variables(model), tiny_detector.card)
     assert explain.evidence(mixed, np.asarray(noise(64, 64))) is None
 
 

@@ -75,7 +75,7 @@ def test_weights_without_such_a_sum_are_told(tiny_detector, image):
     model_config.pooling = {"kind": "mean", "k": 1}
     model = models.build(model_config)
     mixed = Detector(model, random_variables(model), tiny_detector.card)
-    with pytest.raises(UserError, match="top-k pooling and a linear head"):
+    with pytest.raises(UserError, match="as top-k is, and a linear head"):
         mixed.explain(image)
 
 

@@ -58,10 +58,10 @@ class Numbering(Detector):
 
     def __init__(self, like):
         super().__init__(like.model, like.variables, like.card)
-        self.batches = []
+        self.seen = []
 
     def logits_async(self, images, *, sizes=None):
-        self.batches.append(images.shape[:3])
+        self.seen.append(images.shape[:3])
         for image, (height, width) in zip(images, sizes.tolist(), strict=True):
             assert not image[height:].any()
             assert not image[:, width:].any()
@@ -156,7 +156,7 @@ def test_any_mix_of_images_comes_out_once_each_in_order(tiny_detector, sizes, ba
         else:
             assert item.logit == item.index
             assert (item.height, item.width) == size
-    for rows, height, width in detector.batches:
+    for rows, height, width in detector.seen:
         assert rows < 2 * batch_size
         assert height % 32 == width % 32 == 0
 
@@ -165,7 +165,7 @@ def test_any_mix_of_images_comes_out_once_each_in_order(tiny_detector, sizes, ba
 def test_a_set_without_a_usable_image_is_no_special_case(images, given_logits):
     scored = list(score(given_logits, Given(images), "native"))
     assert [item.error for item in scored] == images
-    assert given_logits.batches == []
+    assert given_logits.seen == []
 
 
 def test_images_are_given_out_before_all_are_read(given_logits):
@@ -254,11 +254,11 @@ def test_the_number_of_compiled_shapes_is_bounded_and_said(tiny_detector, capsys
     sizes = np.random.default_rng(0).integers(129, 257, (300, 2)).tolist()
     scored = list(score(detector, Given(reds(sizes)), "native", batch_size=8))
     assert [item.logit for item in scored] == list(range(300))
-    shapes = set(detector.batches)
+    shapes = set(detector.seen)
     assert len({(height, width) for _, height, width in shapes}) == 4 * 4
     assert {rows for rows, _, _ in shapes} <= {1, 2, 4, 8}
-    assert f"300 images in batches of {len(shapes)} shapes" in capsys.readouterr().err
-    assert sum(rows for rows, _, _ in detector.batches) < 2 * 300
+    assert f"images went in batches of {len(shapes)} shapes" in capsys.readouterr().err
+    assert sum(rows for rows, _, _ in detector.seen) < 2 * 300
     list(score(detector, Given(reds([(64, 64)] * 300)), "native", batch_size=8))
     assert capsys.readouterr().err == ""
 
@@ -266,7 +266,7 @@ def test_the_number_of_compiled_shapes_is_bounded_and_said(tiny_detector, capsys
 def test_large_images_come_in_smaller_batches(given_logits):
     images = [Image.new("RGB", (512, 512))] * 8 + [Image.new("RGB", (128, 128))] * 8
     list(score(given_logits, Given(images), "native", batch_size=8))
-    assert sorted(given_logits.batches) == [(2, 512, 512)] * 4 + [(8, 128, 128)]
+    assert sorted(given_logits.seen) == [(2, 512, 512)] * 4 + [(8, 128, 128)]
 
 
 def test_small_batches_bring_no_warnings_of_the_loader(given_logits, caplog):

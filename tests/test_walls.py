@@ -109,5 +109,5 @@ assert not {"torch", "tensorflow"} & set(sys.modules)
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(AttributeError, match=r"'Detectr'.*offers Detector, Prediction, load"):
+    with pytest.raises(AttributeError, match=r"'Detectr'.*offers Detector, Failure, Prediction, load"):
         _ = lfm_jax.Detectr

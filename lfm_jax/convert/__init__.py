@@ -16,7 +16,7 @@ from lfm_jax.buckets import AnyPath, Mirror, as_path
 from lfm_jax.card import Card, content_hash
 from lfm_jax.convert import files
 from lfm_jax.convert.torch_weights import Variables, from_state_dict, to_state_dict
-from lfm_jax.errors import WeightsError
+from lfm_jax.errors import ConfigError, WeightsError
 
 __all__ = ["Weights", "WeightsError", "check_fit", "check_target", "convert", "load", "save"]
 
@@ -121,8 +121,14 @@ def _card_of_bare_tensors(variables: Variables) -> Card:
 
 
 def check_fit(variables: Variables, model: ConfigDict, what: str) -> None:
-    """Raises WeightsError, listing every tensor that is missing, unexpected or mis-shaped for the model config."""
-    expected = _shapes(models.abstract_variables(models.build(model)))
+    """Raises WeightsError, listing every tensor that is missing, unexpected or mis-shaped for the model config.
+
+    And where a part that the config names is not there, such as a pooling of the user's own.
+    """
+    try:
+        expected = _shapes(models.abstract_variables(models.build(model)))
+    except ConfigError as error:
+        raise WeightsError(f"{what}: {error}") from None
     found = _shapes(variables)
     faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
     faults += [f"unexpected {name} {shape}" for name, shape in found.items() if name not in expected]

@@ -1,14 +1,17 @@
-"""A function of 0, 1, 2, ... computed ahead by threads, its values in order.
+"""A function of 0, 1, 2, ..., or of what an iterable gives, computed ahead by threads, its values in order.
 
 In: the function and how far. Out: an iterator. What is read for training, scoring and preparing comes through here.
 """
 
+import collections
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import grain
 
+S = TypeVar("S")
 T = TypeVar("T")
 MAX_PIECE = 8
 
@@ -26,3 +29,22 @@ def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int
     )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=-(-ahead // piece))
     return itertools.chain.from_iterable(pieces.to_iter_dataset(options))
+
+
+def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int) -> Iterator[T]:
+    """-> read(item) for each of `items`, which may be endless; about `ahead` of them being read or ready.
+
+    `items` itself is gone through by the caller's thread. What `read` raises is raised in its place.
+    """
+    under_way: collections.deque[Future[T]] = collections.deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                under_way.append(pool.submit(read, item))
+                if len(under_way) > ahead:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for unread in under_way:  # the caller wants no more
+                unread.cancel()

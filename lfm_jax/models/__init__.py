@@ -1,4 +1,8 @@
-"""Networks, and the one function that turns a model config into one."""
+"""Networks, and the one function that turns a model config into one.
+
+A part of your own is one more entry, `POOLINGS["mine"] = function`, and then `config.model.pooling.kind = "mine"` trains
+it. Weights keep the name alone: whoever loads them makes the same entry first.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +52,9 @@ def build(config: ConfigDict) -> Lfm:
 
 def _choose(field: str, value: str, choices: Mapping[str, Any]) -> Any:
     if value not in choices:
-        raise ConfigError(f"config.model.{field} = {value!r}: expected one of {', '.join(choices)}")
+        registry = {"backbone": "BACKBONES", "pooling.kind": "POOLINGS", "head.kind": "HEADS"}.get(field)
+        own = f"; one of your own is entered first, lfm_jax.models.{registry}[{value!r}] = ..." if registry else ""
+        raise ConfigError(f"config.model.{field} = {value!r}: expected one of {', '.join(choices)}{own}")
     return choices[value]
 
 

@@ -70,7 +70,8 @@ class MlpHead(nn.Module):
 
 
 class Lfm(nn.Module):
-    """The detector. `pool(maps, *, k, mask)` returns values [B, M, K] and positions; see `ops.pooling`.
+    """The detector. `pool(maps [B, H, W, M], *, k, mask)` returns values [B, M, K] and their positions [B, M, K], or None where it
+    mixes positions; see `ops.pooling`. Of padded images only what `mask` [B, H, W] has True may count.
 
     `residual`, `rank_dropout` and `random_k` are the keyword arguments of the functions of those names;
     `random_k` None leaves the auxiliary branch out, `rank_dropout` None the dropout.
