@@ -1,0 +1,95 @@
+"""The notebook runs as it is given out, from an empty folder, and what it shows is what it says."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "lfm_colab.ipynb"
+
+
+def read():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def run(folder, *, only=(), **environment):
+    """Run the code cells of these ids, all where none is named, in `folder` -> the cells by id."""
+    from nbclient import NotebookClient
+
+    book = read()
+    book.cells = [cell for cell in book.cells if cell.cell_type == "code" and (not only or cell["id"] in only)]
+    variables = {**os.environ, "PYTHONPATH": str(NOTEBOOK.parent.parent), "JAX_PLATFORMS": "cpu", **environment}
+    NotebookClient(book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute(env=variables)
+    return {cell["id"]: cell for cell in book.cells}
+
+
+def printed(cell):
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def shown(cell, kind):
+    return next(output.data[kind] for output in cell.outputs if kind in output.get("data", {}))
+
+
+def losses(cell):
+    return [float(loss) for loss in re.findall(r"loss (\d\.\d+)", printed(cell))]
+
+
+def test_it_is_kept_without_outputs_and_reaches_for_nothing_outside_its_folder():
+    book = read()
+    nbformat.validate(book)
+    assert NOTEBOOK.stat().st_size < 40_000
+    for cell in book.cells:
+        assert not cell.get("outputs") and not cell.get("execution_count")
+        assert not re.search(r"""["'](/|~|[A-Z]:)""", cell.source), f"a path of one machine in:\n{cell.source}"
+        assert "://" not in cell.source, f"an address in:\n{cell.source}"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """On one device, in an empty folder, with no way to any other machine."""
+    pytest.importorskip("torch", reason="its last section goes to PyTorch")
+    folder = tmp_path_factory.mktemp("notebook")
+    nowhere = {f"{name}_PROXY": "http://127.0.0.1:9" for name in ("HTTP", "HTTPS", "ALL")}
+    return run(folder, XLA_FLAGS="", PIP_NO_INDEX="1", **nowhere), folder
+
+
+@pytest.mark.slow
+def test_it_runs_from_top_to_bottom_and_every_cell_shows_what_it_is_there_for(ran):
+    cells, folder = ran
+    assert cells["install"].outputs == [] and "on [CpuDevice(id=0)]" in printed(cells["start"])
+    assert shown(cells["data"], "image/png")
+    assert re.search(r"step \d+ +train +loss", printed(cells["train"]))
+    assert "| mean" in shown(cells["evaluate"], "text/markdown")
+    assert "never a proof" in shown(cells["score"], "text/html")
+    assert shown(cells["explain"], "image/png")
+    assert "16_cut_off.jpg" in shown(cells["folder"], "text/html")
+    assert all(name in shown(cells["pandas"], "text/html") for name in ("truth", "count", "mean"))
+    assert re.match(r"200 frames, \d+ called fake", printed(cells["stream"]))
+    assert shown(cells["own"], "image/png")
+    assert "McNemar" in shown(cells["compare"], "text/markdown")
+    assert "lfm_torch.py" in printed(cells["export"])
+    assert sorted(path.name for path in folder.iterdir()) == ["runs"]
+
+
+@pytest.mark.slow
+def test_both_detectors_learn_and_both_languages_agree(ran):
+    cells, folder = ran
+    for name in ("topk", "extremes"):
+        rows = json.loads((folder / "runs" / name / "test" / "results.json").read_text())["rows"]
+        assert next(row["ap"] for row in rows if row["level"] == "suite") > 0.85
+    in_torch, here = (float(logit) for logit in re.findall(r"'logit': (-?[\d.]+)", printed(cells["torch"])))
+    assert in_torch == pytest.approx(here, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_on_eight_devices_the_batch_is_split_and_the_losses_are_the_same(ran, tmp_path):
+    eight = run(tmp_path, only=("start", "data", "devices"), XLA_FLAGS="--xla_force_host_platform_device_count=8")["devices"]
+    alone = ran[0]["devices"]
+    assert "TFRT_CPU_0 has 16 of the 16 images" in printed(alone)
+    assert [f"TFRT_CPU_{device} has 2 of the 16 images" in printed(eight) for device in range(8)] == [True] * 8
+    assert len(losses(alone)) == 5
+    assert losses(eight) == pytest.approx(losses(alone), abs=2e-5)
