@@ -52,7 +52,7 @@ def base() -> ConfigDict:
     config.checkpoint = checkpoint()
     config.eval = ConfigDict()
     config.eval.every_steps = 1000  # validation, and with it the choice of the best checkpoint
-    config.eval.batch_size = 32
+    config.eval.batch_size = 32  # images of 256 px at once; larger ones in smaller batches
     config.eval.protocol = "resize256_crop224"  # of validation and of the closing test
     config.eval.predict_protocol = "crop256"  # goes into the weights' card: what predict uses unless told otherwise
     config.eval.test = True  # score the test split when training ends, with the best weights and with the last
@@ -64,7 +64,7 @@ def base() -> ConfigDict:
 def checkpoint() -> ConfigDict:
     """When to save what to resume from. A run told to stop (SIGTERM) saves as well."""
     config = ConfigDict()
-    config.every_steps = 1000
+    config.every_steps = 1000  # from one to the next
     config.every_minutes = 0.0  # also when so long has gone by, looked at where a metrics line is due; 0 never
     config.keep = 2  # the newest; the val-best is kept apart
     return config
@@ -73,7 +73,7 @@ def checkpoint() -> ConfigDict:
 def model() -> ConfigDict:
     """The network. Defaults are LFM's (SPEC section 1), regularisers those of the paper (section 2)."""
     config = ConfigDict()
-    config.backbone = "snet"
+    config.backbone = "snet"  # what sees the residual
     config.widths = (64, 128, 256, 512)  # of the backbone's blocks
     config.maps = 64  # evidence maps after the 1 x 1 projection
     config.residual = ConfigDict({"kind": "abs", "scale": 1.0})  # NPR: signed, 2/3; none: plain pixels
@@ -84,7 +84,7 @@ def model() -> ConfigDict:
     # release: off (aux_weight 0), and ascending where it is used.
     config.random_k = ConfigDict({"aux_weight": 0.02, "order": "descending"})
     config.mean = (0.485, 0.456, 0.406)  # ImageNet's, on RGB in [0, 1]
-    config.std = (0.229, 0.224, 0.225)
+    config.std = (0.229, 0.224, 0.225)  # as the mean
     config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and logits stay float32
     config.remat = False  # compute the blocks' activations again in the backward pass: slower, less memory
     return config
@@ -115,18 +115,18 @@ def optim() -> ConfigDict:
     """Adam and its schedule; defaults are the released recipe (SPEC section 3)."""
     config = ConfigDict()
     config.name = "adam"  # or adamw
-    config.lr = 1e-4
+    config.lr = 1e-4  # at its highest
     config.lr_scaling = "none"  # or linear, sqrt: lr times (batch_size / base_batch_size), or its root
     config.base_batch_size = 32  # that `lr` was found with
-    config.b1, config.b2, config.eps = 0.9, 0.999, 1e-8
+    config.b1, config.b2, config.eps = 0.9, 0.999, 1e-8  # Adam's
     config.weight_decay = 0.0  # adamw only
     config.schedule = "staircase"  # or constant, cosine
-    config.warmup_steps = 0
+    config.warmup_steps = 0  # of a rise from 0 in a line
     config.staircase = ConfigDict()
-    config.staircase.factor = 0.9
-    config.staircase.every_epochs = 10.0
+    config.staircase.factor = 0.9  # by which each step multiplies
+    config.staircase.every_epochs = 10.0  # a step
     config.staircase.offset_epochs = 0.0  # release: 1, the loop fires after epochs 11, 21, ...
-    config.staircase.floor = 1e-6
+    config.staircase.floor = 1e-6  # the learning rate goes no lower
     return config
 
 

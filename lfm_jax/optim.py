@@ -56,7 +56,7 @@ def staircase(
 ) -> optax.Schedule:
     """lr * factor ** n, never below `floor`, where n whole stretches of `every_epochs` lie behind `offset_epochs`.
 
-    # release: NPR's loop fires after epochs 11, 21, ...: every 10 with an offset of 1.
+    release: NPR's loop fires after epochs 11, 21, ...: every 10 with an offset of 1.
     """
     every, offset = every_epochs * steps_per_epoch, offset_epochs * steps_per_epoch
 

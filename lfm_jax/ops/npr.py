@@ -17,9 +17,9 @@ ResidualKind = Literal["abs", "signed", "none"]
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """images [B, H, W, C] in 0..255, any real dtype -> float32 [B, H, W, C], (images / 255 - mean) / std.
 
-    # release: uint8 is rounded exactly as PyTorch rounds it, by a table made on the host. XLA would turn the
-    # divisions into products with reciprocals; the last bit that this costs is 1e-5 of a residual, and moves
-    # logits by 2e-4.
+    release: uint8 is rounded exactly as PyTorch rounds it, by a table made on the host. XLA would turn the
+    divisions into products with reciprocals; the last bit that this costs is 1e-5 of a residual, and moves
+    logits by 2e-4.
     """
     if images.dtype == jnp.uint8:
         levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)

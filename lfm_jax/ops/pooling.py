@@ -72,8 +72,8 @@ def mean_pool(maps: jax.Array, *, k: int = 1, mask: jax.Array | None = None) -> 
 def rank_dropout_rates(k: int, *, p_min: float, p_max: float, drop_most: Literal["largest", "smallest"] = "largest") -> jax.Array:
     """-> drop probability per rank [K], linear between p_min and p_max; rank 0 is the largest value.
 
-    # release: the released line evaluates linspace(p_min, p_min), a constant; pass p_max = p_min for it.
-    # paper: which end is dropped most is not certain, hence `drop_most`.
+    release: the released line evaluates linspace(p_min, p_min), a constant; pass p_max = p_min for it.
+    paper: which end is dropped most is not certain, hence `drop_most`.
     """
     if not 0.0 <= p_min <= p_max < 1.0:
         raise ValueError(f"rank dropout needs 0 <= p_min <= p_max < 1, got p_min={p_min}, p_max={p_max}")

@@ -1,0 +1,51 @@
+"""Pages of the site that are written elsewhere: the READMEs as they are, and the configuration from its own comments.
+
+In: what mkdocs hands to its hooks. Out: the pages, with links between files of the repository turned into links between pages.
+"""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from docs import config_table  # noqa: E402
+
+ELSEWHERE = {
+    "index.md": "README.md",
+    "pods.md": "launch/README.md",
+    "benchmarks.md": "benchmarks/README.md",
+    "changelog.md": "CHANGELOG.md",
+}
+PAGE_OF = {source: page for page, source in ELSEWHERE.items()} | {"lfm_jax/config.py": "configs.md"}
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Adds the pages that have no file of their own in docs/."""
+    for name, source in ELSEWHERE.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_text()))
+    files.append(File.generated(config, "configs.md", content=config_table.page()))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Links as they stand in the repository -> links of the site. A file that is no page is named without a link."""
+    folder = posixpath.dirname(ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
+
+    def relinked(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        path, mark, anchor = target.partition("#")
+        if not path or "://" in target:
+            return match[0]
+        source = posixpath.normpath(posixpath.join(folder, path))
+        place = PAGE_OF.get(source) or (source.removeprefix("docs/") if source.startswith("docs/") else "")
+        return f"[{text}]({place}{mark}{anchor})" if place else text
+
+    return LINK.sub(relinked, markdown)
