@@ -34,13 +34,16 @@ files in `configs/`.
 
 def page() -> str:
     """Markdown: a table of fields for each group of the config, then every preset as it is."""
-    parts, group, notes = [INTRODUCTION], None, reasons(config.base)
-    for field, value in config.flatten(config.base().to_dict()).items():
-        if group != (group := field.split(".")[0] if "." in field else ""):
-            parts.append(f"\n## `{'.'.join(filter(None, ('config', group)))}`\n\n| field | default | |\n|---|---|---|")
+    defaults, notes = config.flatten(config.base().to_dict()), reasons(config.base)
+    tables: dict[str, list[str]] = {}
+    for field in sorted(defaults, key=list(notes).index):
         again = " \u21bb" if field.startswith(config.MAY_CHANGE) else ""
-        default = "unset" if value is None else f"`{json.dumps(value)}`"
-        parts.append(f"| `{field}`{again} | {default} | {notes.get(field, '').replace('|', chr(92) + '|')} |")
+        default = "unset" if defaults[field] is None else f"`{json.dumps(defaults[field])}`"
+        group = f"config.{field.split('.')[0]}" if "." in field else "config"
+        tables.setdefault(group, []).append(f"| `{field}`{again} | {default} | {notes[field].replace('|', chr(92) + '|')} |")
+    parts = [INTRODUCTION]
+    for group, rows in tables.items():
+        parts += [f"\n## `{group}`\n\n| field | default | |\n|---|---|---|", *rows]
     parts.append("\n## Presets")
     parts += [f"\n### `configs/{file.name}`\n\n```python\n{file.read_text().strip()}\n```" for file in sorted(PRESETS.glob("*.py"))]
     return "\n".join(parts) + "\n"

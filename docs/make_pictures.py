@@ -127,9 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", help="what the main job has trained, e.g. runs/tiny")
     detector = lfm_jax.load(parser.parse_args().weights)
-    maps = {
-        name: detector.model.apply(detector.variables, draw(index)[None]).maps for name, index in (("real", REAL), ("fake", FAKE))
-    }
+    images = {"real": draw(REAL), "fake": draw(FAKE)}
+    maps = {name: detector.model.apply(detector.variables, image[None]).maps for name, image in images.items()}
     weights = np.asarray(detector.variables["params"]["head"]["kernel"]).reshape(-1, 16)
     PICTURES.mkdir(exist_ok=True)
     with matplotlib.rc_context(STYLE):

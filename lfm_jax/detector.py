@@ -1,7 +1,9 @@
 """The detector in Python: weights in, logits out, for arrays, PIL images and files.
 
-det = lfm_jax.load("lfm_bs_model.pth")
-det("photo.png").score
+    det = lfm_jax.load("lfm_bs_model.pth")
+    det("photo.png").score
+
+A batch is split over the devices of this process.
 """
 
 import dataclasses
