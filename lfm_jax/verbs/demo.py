@@ -1,0 +1,47 @@
+"""`lfm demo`: weights -> a page that scores images in the browser, served here or written for any static host."""
+
+import argparse
+
+from lfm_jax.verbs.arguments import WEIGHTS_HELP, make_folder, refuse
+
+SUMMARY = "serve a page that scores images in the browser"
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    verb.add_argument("--port", type=_port, default=8000, metavar="N", help="default 8000; 0 takes a free one")
+    verb.add_argument("--host", default="127.0.0.1", metavar="H", help="default 127.0.0.1, which only this machine reaches")
+    verb.add_argument("--out", metavar="DIR", help="write the page there, for any static host, and serve nothing")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax import convert, demo
+    from lfm_jax.progress import say
+
+    given = convert.load(args.weights)
+    weights = demo.for_page(given)
+    if weights is not given:
+        say(f"lfm demo: the page scores under {weights.card.protocol}, not under the weights' own {given.card.protocol}")
+    for caveat in weights.card.caveats([weights.card.protocol]):
+        say(f"lfm demo: {caveat}")
+    files = demo.page(weights)
+    if args.out:
+        with make_folder(args.out) as out:
+            for name, content in files.items():
+                (out.folder / name).write_bytes(content)
+        print(f"{args.out}: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB, for any static host")
+        return 0
+    with demo.serve(files, args.host, args.port) as server:
+        print(f"http://{args.host}:{server.server_port}/   (Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 0 to 65535")
+    return int(text)

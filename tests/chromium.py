@@ -1,0 +1,106 @@
+"""Headless Chromium, driven through its DevTools protocol over a pipe: what a page does to somebody who uses it.
+
+In: methods and parameters of the protocol. Out: their results, and the events that came meanwhile.
+"""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 60  # s
+
+
+class Chromium:
+    """One page in a profile of its own. `events` holds (method, params) of all that was reported."""
+
+    def __init__(self, profile: Path):
+        commands, answers = os.pipe(), os.pipe()
+        options = [
+            *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--remote-debugging-pipe"),
+            *(f"--user-data-dir={profile}", "about:blank"),
+        ]
+        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # the numbers that Chromium expects them at
+        self._process = subprocess.Popen(
+            ["bash", "-c", pipes, "bash", program() or NAMES[0], *options],
+            pass_fds=(commands[0], answers[1]),
+            stderr=subprocess.DEVNULL,
+        )
+        for end in (commands[0], answers[1]):
+            os.close(end)
+        self._commands, self._answers = commands[1], answers[0]
+        self._buffer, self._number = b"", 0
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self._session: str | None = None
+        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
+        self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
+            self.call(f"{domain}.enable")
+
+    def __enter__(self) -> "Chromium":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.terminate()
+        self._process.wait()
+        for end in (self._commands, self._answers):
+            os.close(end)
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Method of the protocol -> its result. Raises RuntimeError with what Chromium has against it."""
+        self._number += 1
+        number = self._number
+        session = {"sessionId": self._session} if self._session and not method.startswith("Browser.") else {}
+        os.write(self._commands, json.dumps({"id": number, "method": method, "params": params, **session}).encode() + b"\0")
+        while (message := self._next()).get("id") != number:
+            self.events.append((message["method"], message["params"]))
+        if "error" in message:
+            raise RuntimeError(f"{method}: {message['error']}")
+        return message["result"]
+
+    def run(self, script: str) -> Any:
+        """JavaScript expression -> its value, awaited."""
+        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
+        if "exceptionDetails" in found:
+            raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", str(found)))
+        return found["result"].get("value")
+
+    def wait(self, condition: str) -> Any:
+        """Until a JavaScript expression is true -> its value."""
+        end = time.monotonic() + PATIENCE
+        while not (value := self.run(condition)):
+            assert time.monotonic() < end, f"{condition} did not come true in {PATIENCE} s"
+            time.sleep(0.05)
+        return value
+
+    def heard(self, method: str, **params: Any) -> None:
+        """Until an event came with these parameters, if it has not come yet."""
+        while not any(name == method and params.items() <= found.items() for name, found in self.events):
+            message = self._next()
+            self.events.append((message["method"], message["params"]))
+
+    def choose(self, selector: str, files: list[Path]) -> None:
+        """Give files to a file picker."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, files)))
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            assert select.select([self._answers], [], [], PATIENCE)[0], f"Chromium said nothing for {PATIENCE} s"
+            read = os.read(self._answers, 1 << 20)
+            assert read, "Chromium has ended"
+            self._buffer += read
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return json.loads(message)
+
+
+def program() -> str | None:
+    """Chromium's path, None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)

@@ -1,0 +1,52 @@
+// The weights' card, as `lfm export` writes it beside the model, and what it makes of a logit. The same sums as lfm_jax/card.py.
+
+export interface Card {
+  protocol: string;
+  preprocessing: { crop: number };
+  threshold: number;
+  temperature: number;
+  calibration: { protocol?: string; oracle?: boolean };
+  training: { data?: string; steps?: number };
+  licence: string;
+  weights_sha256: string;
+  model: { pooling: { k: number } };
+  network: { smallest_side: number; window: number; stride: number };
+}
+
+/** Logit -> score in [0, 1] that the image is fake. */
+export function score(card: Card, logit: number): number {
+  return 1 / (1 + Math.exp(-logit / card.temperature));
+}
+
+/** Whether the score is above the threshold, compared as logits: confident scores round to the same number. */
+export function isFake(card: Card, logit: number): boolean {
+  return logit / card.temperature > Math.log(card.threshold / (1 - card.threshold));
+}
+
+/** How many positions the map has along a side of so many pixels. */
+export function mapSide(card: Card, side: number): number {
+  const { window, stride } = card.network;
+  return Math.max(Math.floor((side - (side % 2) - window) / stride) + 1, 0);
+}
+
+/** Where scores come from and how far they go, a line each. */
+export function provenance(card: Card): string[] {
+  const { calibration, training } = card;
+  const fitted = calibration.protocol;
+  const lines = [
+    `Weights ${card.weights_sha256.slice(0, 12)}, ${training.data ? `trained on ${training.data}` : "which do not say what they were trained on"}.`,
+    `Protocol ${card.protocol}: the central ${card.preprocessing.crop} × ${card.preprocessing.crop} pixels, nothing resized.`,
+    fitted
+      ? `Threshold ${rounded(card.threshold)} and temperature ${rounded(card.temperature)} were fitted on validation images.`
+      : `Threshold ${rounded(card.threshold)}, not calibrated: the score is no probability.`,
+  ];
+  if (fitted && fitted !== card.protocol) lines.push(`They were fitted under the protocol ${fitted}, not ${card.protocol}.`);
+  if (calibration.oracle) lines.push("The threshold is an oracle's: it was fitted on test images.");
+  if (card.licence) lines.push(`Licence of the weights: ${card.licence}.`);
+  return lines;
+}
+
+/** 0.5, 0.0312 */
+export function rounded(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}

@@ -1,0 +1,24 @@
+// Records as `lfm predict --format=csv` writes them.
+
+export interface Record {
+  path: string;
+  logit?: number;
+  score?: number;
+  label?: "fake" | "real";
+  threshold?: number;
+  protocol?: string;
+  width?: number;
+  height?: number;
+  error?: string;
+}
+
+const COLUMNS = ["path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error"] as const;
+
+export function csv(records: Record[]): string {
+  const rows = records.map((record) => COLUMNS.map((column) => quoted(String(record[column] ?? ""))).join(","));
+  return [COLUMNS.join(","), ...rows, ""].join("\n");
+}
+
+function quoted(cell: string): string {
+  return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
+}

@@ -1,0 +1,75 @@
+// Evidence drawn on the pixels it came from: the same picture as `overlay` in lfm_jax/explain.py.
+
+import type { Card } from "./card";
+import type { Scored } from "./worker";
+
+export const FAKE = [202, 0, 32];
+export const REAL = [5, 113, 176];
+export const STRONGEST = 0.85; // opacity of an image's strongest position
+const OUTLINED = 5; // windows
+
+export interface Window {
+  x: number; // its top left pixel in the crop
+  y: number;
+  side: number;
+  evidence: number;
+}
+
+/** The windows with the most evidence, the strongest first; none overlaps with one before it. */
+export function strongest({ evidence, columns }: Scored, card: Card): Window[] {
+  const { stride, window: side } = card.network;
+  const kept: Window[] = [];
+  const ranked = [...evidence.keys()].filter((place) => evidence[place]).sort((a, b) => Math.abs(evidence[b]!) - Math.abs(evidence[a]!));
+  for (const place of ranked) {
+    const found = { x: (place % columns) * stride, y: Math.floor(place / columns) * stride, side, evidence: evidence[place]! };
+    if (kept.every((other) => Math.abs(other.x - found.x) >= side || Math.abs(other.y - found.y) >= side)) kept.push(found);
+    if (kept.length == OUTLINED) break;
+  }
+  return kept;
+}
+
+/** The crop as it is. */
+export function draw(canvas: HTMLCanvasElement, { rgb, width, height }: Scored): CanvasRenderingContext2D {
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d")!;
+  const image = context.createImageData(width, height);
+  for (let pixel = 0; pixel < width * height; pixel++) {
+    image.data.set([rgb[3 * pixel]!, rgb[3 * pixel + 1]!, rgb[3 * pixel + 2]!, 255], 4 * pixel);
+  }
+  context.putImageData(image, 0, 0);
+  return context;
+}
+
+/** The crop in grey, red where it speaks for fake, blue for real, and frames around `windows`. */
+export function drawEvidence(canvas: HTMLCanvasElement, scored: Scored, windows: Window[], card: Card): void {
+  const { rgb, width, height, evidence, columns } = scored;
+  const { stride, window: side } = card.network;
+  const [rows, before, largest] = [evidence.length / columns, Math.floor((side - stride) / 2), largestOf(evidence)];
+  const context = draw(canvas, scored);
+  const image = context.getImageData(0, 0, width, height);
+  for (let pixel = 0; pixel < width * height; pixel++) {
+    const grey = (rgb[3 * pixel]! * 19595 + rgb[3 * pixel + 1]! * 38470 + rgb[3 * pixel + 2]! * 7471 + 0x8000) >> 16; // PIL's
+    // A position is painted on the middle of the window that it sees.
+    const column = Math.floor(((pixel % width) - before) / stride);
+    const row = Math.floor((Math.floor(pixel / width) - before) / stride);
+    const inside = row >= 0 && row < rows && column >= 0 && column < columns;
+    const value = inside ? evidence[row * columns + column]! : 0;
+    const opacity = STRONGEST * Math.sqrt(Math.abs(value) / largest);
+    const colour = value > 0 ? FAKE : REAL;
+    colour.forEach((level, channel) => (image.data[4 * pixel + channel] = Math.round(grey * (1 - opacity) + level * opacity)));
+  }
+  context.putImageData(image, 0, 0);
+  const thick = Math.max(1, Math.floor(Math.max(width, height) / 128));
+  context.lineWidth = thick;
+  for (const { x, y, evidence: weight } of windows) {
+    for (const [out, colour] of [[thick, `rgb(${weight > 0 ? FAKE : REAL})`], [2 * thick, "white"]] as const) {
+      context.strokeStyle = colour;
+      context.strokeRect(x - out + thick / 2, y - out + thick / 2, side + 2 * out - thick, side + 2 * out - thick);
+    }
+  }
+}
+
+/** The strongest evidence of an image, either way: what its picture and scale are drawn to. */
+export function largestOf(evidence: Float32Array): number {
+  return evidence.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
+}

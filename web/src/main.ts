@@ -1,0 +1,110 @@
+// The page: takes images from the file picker, from a drop and from the clipboard, one after the other through the worker.
+
+import { isFake, provenance, score, type Card } from "./card";
+import { csv, type Record } from "./csv";
+import { resultItem } from "./result";
+import type { Answer, Scored, Setup } from "./worker";
+
+declare const WORKER: string; // the bundled worker, see build.mjs
+const PICTURED = 200; // images; of more, only the words are shown: canvases fill the memory
+
+const [drop, input, status, progress, download, found, results] = ["drop", "files", "status", "progress", "csv", "found", "results"].map(
+  (id) => document.getElementById(id)!,
+) as [HTMLElement, HTMLInputElement, HTMLElement, HTMLProgressElement, HTMLButtonElement, HTMLElement, HTMLElement];
+const records: Record[] = [];
+let given = 0;
+
+/** What lies beside the page. */
+async function fetchSetup(): Promise<Setup> {
+  const [model, runtime, card] = await Promise.all(["model.onnx", "onnxruntime.wasm", "model.onnx.card.json"].map(async (name) => {
+    const answer = await fetch(name);
+    if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
+    return answer;
+  }));
+  return { model: await model!.arrayBuffer(), runtime: await runtime!.arrayBuffer(), card: await card!.json() };
+}
+
+/** From here on nothing can be sent or fetched, to and from this page's own host too. Policies add up: none can be taken back. */
+function forbidConnections(): void {
+  const policy = document.createElement("meta");
+  policy.httpEquiv = "Content-Security-Policy";
+  policy.content = "default-src 'none'; script-src 'wasm-unsafe-eval'; worker-src blob:";
+  document.head.append(policy);
+}
+
+/** The worker as a function from what it is sent to its answer, one at a time. Made from a blob, it is under the page's policy. */
+function startWorker(): (message: Setup | Blob) => Promise<Answer> {
+  const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" })), { type: "module" });
+  return (message) => new Promise((resolve) => {
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => resolve(data);
+    worker.onerror = ({ message }) => resolve({ error: message || "the detector has stopped" });
+    worker.postMessage(message);
+  });
+}
+
+async function start(): Promise<(file: File) => Promise<void>> {
+  const setup = await fetchSetup();
+  forbidConnections();
+  const ask = startWorker();
+  const answer = await ask(setup);
+  if ("error" in answer) throw new Error(answer.error);
+  document.getElementById("provenance")!.append(...provenance(setup.card).map((textContent) => Object.assign(document.createElement("li"), { textContent })));
+  status.textContent = "Ready.";
+  return async (file) => show(file, await ask(file), setup.card);
+}
+
+function show(file: File, answer: Answer, card: Card): void {
+  const scored = "scored" in answer ? answer.scored : undefined;
+  const record: Record = scored ? toRecord(file, scored, card) : { path: file.name, error: (answer as { error: string }).error };
+  results.append(resultItem(record, card, records.length < PICTURED ? scored : undefined));
+  records.push(record);
+  found.hidden = false;
+}
+
+function toRecord(file: File, { logit, imageWidth: width, imageHeight: height }: Scored, card: Card): Record {
+  const label = isFake(card, logit) ? "fake" : "real";
+  return { path: file.name, logit, score: score(card, logit), label, threshold: card.threshold, protocol: card.protocol, width, height };
+}
+
+const scorer = start();
+scorer.catch((error) => (status.textContent = `The detector could not be loaded. ${error.message ?? error}`));
+let queue: Promise<unknown> = scorer;
+
+function add(files: Iterable<File>): void {
+  for (const file of files) {
+    given++;
+    queue = queue.then(async () => {
+      const scoreAndShow = await scorer;
+      tell();
+      await scoreAndShow(file);
+      tell();
+    });
+  }
+}
+
+function tell(): void {
+  const failed = records.filter((record) => record.error !== undefined).length;
+  const done = records.length == given;
+  const words = done ? `${given - failed} scored${failed ? `, ${failed} not` : ""}.` : "Scoring…";
+  if (status.textContent != words) status.textContent = words; // a screen reader speaks every change
+  Object.assign(progress, { hidden: done, max: given, value: records.length });
+  download.hidden = !records.length;
+}
+
+input.addEventListener("change", () => {
+  add(input.files!);
+  input.value = ""; // so that the same file can be chosen again
+});
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"] as const) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind == "dragenter" || kind == "dragover");
+    if (kind == "drop") add(event.dataTransfer!.files);
+  });
+}
+document.addEventListener("paste", (event) => add(event.clipboardData!.files));
+download.addEventListener("click", () => {
+  const address = URL.createObjectURL(new Blob([csv(records)], { type: "text/csv" }));
+  Object.assign(document.createElement("a"), { href: address, download: "scores.csv" }).click();
+  URL.revokeObjectURL(address);
+});

@@ -1,0 +1,94 @@
+// Image file -> the pixels that are scored: the centre crop, as lfm_jax decodes and crops it with PIL. For a worker.
+//
+// That is: colour profiles and EXIF orientation ignored, alpha dropped without a trace, frame 0 of animations.
+
+export interface Crop {
+  rgb: Uint8Array; // [height, width, 3]
+  width: number;
+  height: number;
+  left: number; // of the crop in the image
+  top: number;
+  imageWidth: number;
+  imageHeight: number;
+}
+
+/** An image that cannot be scored; the message is the reason, without the name. */
+export class ImageError extends Error {}
+
+const AS_STORED: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+// EXIF's entry for the orientation, tag 0x0112, one SHORT, in both byte orders.
+const ORIENTATION = /\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0|\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]/g;
+
+/** The central `side` x `side` pixels; a shorter side is kept whole. */
+export async function centreCrop(file: Blob, side: number): Promise<Crop> {
+  if (!file.size) throw new ImageError("empty file (0 bytes)");
+  let image: ImageBitmap;
+  try {
+    image = await createImageBitmap(new Blob([upright(await file.arrayBuffer())]), AS_STORED);
+  } catch {
+    throw new ImageError("damaged, or no image that this browser reads: PNG, JPEG, WebP, BMP and GIF are");
+  }
+  const { width: imageWidth, height: imageHeight } = image;
+  const [width, height] = [Math.min(imageWidth, side), Math.min(imageHeight, side)];
+  const [left, top] = [offset(imageWidth, side), offset(imageHeight, side)];
+  const crop = await createImageBitmap(image, left, top, width, height, AS_STORED);
+  image.close();
+  return { rgb: withoutAlpha(read(crop)), width, height, left, top, imageWidth, imageHeight };
+}
+
+/** Whether this browser hands out pixels as they are. Some change them a little against fingerprinting: scores would be noise. */
+export async function pixelsAreExact(): Promise<boolean> {
+  const known = new ImageData(32, 32);
+  known.data.forEach((_, place) => (known.data[place] = place % 4 == 3 ? 255 : (place * 37) % 251));
+  const seen = read(await createImageBitmap(known));
+  return known.data.every((value, place) => value === seen[place]);
+}
+
+/** First pixel of the crop along a side: half of what is left over, rounded half to even, as Python and torchvision do. */
+function offset(length: number, side: number): number {
+  const rest = Math.max(length - side, 0);
+  return rest % 4 === 3 ? (rest + 1) / 2 : Math.floor(rest / 2);
+}
+
+/** The file with its orientation set to upright: browsers turn an image before anyone can ask for its pixels. */
+function upright(file: ArrayBuffer): ArrayBuffer {
+  const bytes = new Uint8Array(file);
+  for (const found of new TextDecoder("latin1").decode(bytes).matchAll(ORIENTATION)) {
+    bytes[found.index + (found[0].startsWith("\x12") ? 8 : 9)] = 1;
+  }
+  return file;
+}
+
+// A 2D canvas multiplies colours by alpha and back, which loses them; a texture does not.
+const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
+gl?.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+
+/** Bitmap -> RGBA [height, width, 4], colours as stored whatever alpha is. */
+function read(bitmap: ImageBitmap): Uint8Array | Uint8ClampedArray {
+  const { width, height } = bitmap;
+  if (!gl) {
+    const canvas = new OffscreenCanvas(width, height).getContext("2d")!;
+    canvas.drawImage(bitmap, 0, 0);
+    const { data } = canvas.getImageData(0, 0, width, height);
+    if (data.some((value, place) => place % 4 == 3 && value < 255)) {
+      throw new ImageError("has transparent parts, which this browser reads exactly only with WebGL, and that is off");
+    }
+    return data;
+  }
+  const pixels = new Uint8Array(width * height * 4);
+  const texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D, texture);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+  gl.deleteTexture(texture);
+  return pixels;
+}
+
+function withoutAlpha(rgba: ArrayLike<number>): Uint8Array {
+  const rgb = new Uint8Array((rgba.length / 4) * 3);
+  for (let from = 0, to = 0; from < rgba.length; from += 4) {
+    for (let channel = 0; channel < 3; channel++) rgb[to++] = rgba[from + channel]!;
+  }
+  return rgb;
+}

@@ -1,0 +1,96 @@
+// One image's result as a part of the page: verdict, numbers, the crop and its evidence.
+
+import { rounded, type Card } from "./card";
+import type { Record } from "./csv";
+import { draw, drawEvidence, FAKE, largestOf, REAL, strongest, STRONGEST, type Window } from "./evidence";
+import type { Scored } from "./worker";
+
+const VERDICTS = {
+  fake: "More like the generated images it was trained on",
+  real: "More like the real images it was trained on",
+};
+
+/** The record as a list item; without `scored` there are no pictures. */
+export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIElement {
+  const name = element("h3", { textContent: record.path });
+  if (record.error !== undefined) {
+    return element("li", { className: "failed" }, name, element("p", { textContent: `Not scored: ${record.error}.` }));
+  }
+  const verdict = element("p", { className: `verdict ${record.label}`, textContent: VERDICTS[record.label!] });
+  const numbers = element("dl", {}, ...Object.entries({
+    Score: inWords(record.score!),
+    Threshold: rounded(record.threshold!),
+    Logit: signed(record.logit!),
+    Protocol: record.protocol!,
+    Size: `${record.width} × ${record.height}`,
+  }).map(([term, value]) => element("div", {}, element("dt", { textContent: term }), element("dd", { textContent: value }))));
+  const words = element("div", { className: "words" }, name, verdict, meter(record.score!, card.threshold), numbers);
+  return element("li", {}, words, ...(scored ? pictures(scored, card, words) : []));
+}
+
+/** The score and the threshold on a line from 0 to 1; what it shows stands beside it in numbers. */
+function meter(score: number, threshold: number): HTMLElement {
+  const [dot, tick] = [element("i", { className: "dot" }), element("i", { className: "tick" })];
+  dot.style.left = `${100 * score}%`;
+  tick.style.left = `${100 * threshold}%`;
+  const line = element("div", { className: "meter" }, tick, dot);
+  line.ariaHidden = "true";
+  return line;
+}
+
+/** The crop and its evidence side by side, and into `words` the windows that are framed. */
+function pictures(scored: Scored, card: Card, words: HTMLElement): HTMLElement[] {
+  const windows = strongest(scored, card);
+  const [crop, heat] = [element("canvas", { role: "img", ariaLabel: "The part that was scored" }), element("canvas", { role: "img" })];
+  heat.ariaLabel = `Where the score came from. ${windows.map((each) => inSentence(each, scored)).join("; ")}`;
+  draw(crop, scored);
+  drawEvidence(heat, scored, windows, card);
+  words.append(windowTable(windows, scored));
+  return [
+    element("div", { className: "pictures" },
+      element("figure", {}, crop, element("figcaption", { textContent: "Scored part" })),
+      element("figure", {}, heat, element("figcaption", {}, scale(largestOf(scored.evidence))))),
+  ];
+}
+
+function windowTable(windows: Window[], crop: Scored): HTMLElement {
+  const rows = windows.map(({ x, y, evidence }) => element("tr", {},
+    element("td", { textContent: String(crop.left + x) }),
+    element("td", { textContent: String(crop.top + y) }),
+    element("td", {}, element("data", { value: String(evidence), textContent: signed(evidence) })),
+    element("td", { textContent: evidence > 0 ? "generated" : "real" })));
+  const heads = ["x", "y", "Evidence", "Speaks for"].map((textContent) => element("th", { scope: "col", textContent }));
+  return element("details", {}, element("summary", { textContent: "Framed windows" }),
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
+}
+
+function inSentence({ x, y, evidence }: Window, crop: Scored): string {
+  return `${signed(evidence)} at ${crop.left + x}, ${crop.top + y}`;
+}
+
+/** What the colours mean, with opacity as in the picture: by the square root. */
+function scale(largest: number): HTMLElement {
+  const stops = Array.from({ length: 17 }, (_, place) => (place - 8) / 8)
+    .map((share) => `rgb(${share > 0 ? FAKE : REAL} / ${STRONGEST * Math.sqrt(Math.abs(share))})`.replaceAll(",", " "));
+  const ramp = element("i", { className: "ramp" });
+  ramp.style.backgroundImage = `linear-gradient(to right, ${stops})`;
+  return element("span", { className: "scale" }, element("b", { textContent: signed(-largest) }), ramp, element("b", { textContent: signed(largest) }));
+}
+
+function inWords(score: number): string {
+  if (score > 0.999) return "above 0.999";
+  return score < 0.001 ? "below 0.001" : score.toFixed(3);
+}
+
+/** +4.64, −15.8 */
+function signed(value: number): string {
+  return (value < 0 ? "−" : "+") + Math.abs(value).toFixed(Math.abs(value) < 10 ? 2 : 1);
+}
+
+function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name, properties: Partial<HTMLElementTagNameMap[Name]>, ...children: Node[]
+): HTMLElementTagNameMap[Name] {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
