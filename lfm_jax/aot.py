@@ -111,9 +111,10 @@ def _compile_train(config: ConfigDict, on: Mesh) -> Program:
     tx, _ = optim.build(config.optim, steps=1 << 20, steps_per_epoch=1.0, batch_size=config.batch_size)
     parts = config.accumulate
     rows = (config.batch_size,) if parts == 1 else (parts, config.batch_size // parts)
+    views = (2,) if config.consistency else ()
     split = mesh.split_batch(on, axis=len(rows) - 1)
     batch = {
-        "image": jax.ShapeDtypeStruct((*rows, side, side, 3), jnp.uint8, sharding=split),
+        "image": jax.ShapeDtypeStruct((*rows, *views, side, side, 3), jnp.uint8, sharding=split),
         "label": jax.ShapeDtypeStruct(rows, jnp.float32, sharding=split),
         "index": jax.ShapeDtypeStruct(rows, jnp.int32, sharding=split),
     }

@@ -1,6 +1,6 @@
 """Checkpoints: the last ones to resume from, the val-best one to use; each explains itself. The only orbax user.
 
-    WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config
+    WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config; and what is trained, where the weights are its moving average
     WORKDIR/checkpoints/best/STEP    the same without the optimizer, with its validation metrics
 
 In: TrainState, card, config. Out: the same, on any devices. Saves are asynchronous and appear by rename, in a
@@ -10,7 +10,7 @@ bucket by a marker written last, so that a killed run leaves only whole ones.
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from lfm_jax import mesh
 from lfm_jax.buckets import AnyPath
 from lfm_jax.card import Card
-from lfm_jax.errors import CheckpointError, WeightsError, first_line
+from lfm_jax.errors import CheckpointError, ConfigError, WeightsError, first_line
 from lfm_jax.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Checkpoints:
         if step in self._last.all_steps() and step not in self._damaged:
             return
         self.wait()  # for the best one's save: of two at once the processes would mix up orbax's barriers, named by the step alone
-        arrays = {"weights": _weights(state), "optimizer": state.opt_state}
+        arrays = _arrays(state)
         with _writing(self._last):
             if step in self._damaged:
                 self._last.delete(step)
@@ -74,7 +74,7 @@ class Checkpoints:
     def save_best(self, step: int, state: TrainState, card: Card, metrics: Mapping[str, Any]) -> None:
         """Replace the val-best weights."""
         self.wait()  # as in save_last
-        arrays = {"weights": _weights(state)}
+        arrays = {"weights": state.variables}
         with _writing(self._best):
             self._best.save(step, args=_composite(arrays, card=asdict(card), metrics=dict(metrics)))
 
@@ -89,30 +89,28 @@ class Checkpoints:
         self.wait()
         return _read(self._best.directory / str(self._best.latest_step()))
 
-    def restore_last(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Newest whole checkpoint as arrays like `like` (shapes, shardings; nothing of its own needs to exist), and its config.
+    def restore_last(self, like: TrainState, check_config: Callable[[dict[str, Any]], None]) -> TrainState | None:
+        """Newest whole checkpoint as arrays like `like` (shapes, shardings; nothing of its own needs to exist).
 
-        A damaged one is passed over with a warning that names it. None: nothing to resume from.
+        A damaged one is passed over with a warning that names it. None: nothing to resume from. `check_config` raises
+        ConfigError for a config whose state would not be like `like`.
         """
         for step in sorted(self._last.all_steps(), reverse=True):
             try:
-                config = _restore_json(self._last, step, "config")
-                restored = self._last.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        weights=ocp.args.StandardRestore(_abstract(_weights(like))),
-                        optimizer=ocp.args.StandardRestore(_abstract(like.opt_state)),
-                    ),
-                )
+                check_config(_restore_json(self._last, step, "config"))
+                wanted = {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in _arrays(like).items()}
+                restored = self._last.restore(step, args=ocp.args.Composite(**wanted))
+            except ConfigError:
+                raise
             except Exception as error:  # as in _read
                 damaged = self._last.directory / str(step)
                 self._damaged.add(step)
                 log.warning("checkpoint %s cannot be restored, passed over: %s", damaged, first_line(error))
                 continue
-            weights = restored["weights"]
-            return TrainState(
-                mesh.place(np.int32(step), like.step.sharding), weights["params"], weights["batch_stats"], restored["optimizer"]
-            ), config
+            average = None if like.average is None else restored["weights"]
+            trained = restored["weights" if average is None else "trained"]
+            placed_step = mesh.place(np.int32(step), like.step.sharding)
+            return TrainState(placed_step, **trained, opt_state=restored["optimizer"], average=average)
         return None
 
 
@@ -187,7 +185,7 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def _manager(folder: AnyPath, keep: int) -> ocp.CheckpointManager:
-    arrays = {name: ocp.StandardCheckpointHandler() for name in ("weights", "optimizer")}
+    arrays = {name: ocp.StandardCheckpointHandler() for name in ("weights", "optimizer", "trained")}
     json = {name: ocp.JsonCheckpointHandler() for name in ("card", "config", "metrics")}
     options = ocp.CheckpointManagerOptions(max_to_keep=keep)
     return ocp.CheckpointManager(folder, item_handlers=arrays | json, options=options)
@@ -202,8 +200,10 @@ def _restore_json(manager: ocp.CheckpointManager, step: int, name: str) -> dict[
     return manager.restore(step, args=ocp.args.Composite(**{name: ocp.args.JsonRestore()}))[name]
 
 
-def _weights(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.batch_stats}
+def _arrays(state: TrainState) -> dict[str, Any]:
+    """What to resume from, by the name it is saved under."""
+    arrays = {"weights": state.variables, "optimizer": state.opt_state}
+    return arrays if state.average is None else {**arrays, "trained": state.trained}
 
 
 def _abstract(tree: Any) -> Any:

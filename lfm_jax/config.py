@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lfm_jax.data import augmentations
+from lfm_jax.data import augmentations, synthetic
 from lfm_jax.errors import ConfigError, UserError
 
 # Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
@@ -48,6 +48,9 @@ def base() -> ConfigDict:
     config.model = model()
     config.data = data()
     config.optim = optim()
+    config.label_smoothing = 0.0  # targets s / 2 and 1 - s / 2 in place of 0 and 1; 0 off
+    config.consistency = 0.0  # weight of the disagreement between two random views of each image; doubles a step's cost; 0 off
+    config.average_decay = 0.0  # of a moving average of weights and BatchNorm statistics, which is what is evaluated; 0 off
     config.freeze_bn_after_steps = -1  # from here BatchNorm uses its running averages, rank dropout off; -1 never
     config.checkpoint = checkpoint()
     config.eval = ConfigDict()
@@ -107,7 +110,7 @@ def data() -> ConfigDict:
     config.cache_mib = 0  # of memory a process for images kept from epoch to epoch, resized: 256 KiB each at 256 px; 0 keeps none
     config.timeout_seconds = 0.0  # a training file slower than this counts as broken, and the run is exact no more; 0 waits
     config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run
-    config.synthetic = ConfigDict({"side": 128, "train": 2048, "val": 256, "test": 512})  # px, images a split
+    config.synthetic = ConfigDict({"side": synthetic.SIDE, **synthetic.SIZES})  # px, images a split
     return config
 
 
@@ -142,6 +145,11 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(f"config.{field} = {get(config, field)}: expected at least 1")
     if config.checkpoint.every_minutes < 0:
         raise ConfigError(f"config.checkpoint.every_minutes = {config.checkpoint.every_minutes}: expected 0 (never) or more")
+    for field in ("label_smoothing", "average_decay"):
+        if not 0 <= config[field] < 1:
+            raise ConfigError(f"config.{field} = {config[field]}: expected 0 (off) or more, below 1")
+    if not config.consistency >= 0:
+        raise ConfigError(f"config.consistency = {config.consistency}: expected 0 (one view of each image) or more")
     augmentations.check(config.data.augment)
     if config.data.cache_mib < 0:
         raise ConfigError(f"config.data.cache_mib = {config.data.cache_mib}: expected 0 (keep no images) or more")

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     RANDOM_K = 2
     AUGMENT = 3
     SHUFFLE = 4
+    SECOND_VIEW = 5
 
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:

@@ -4,11 +4,12 @@ In: a checked config. Out: a `Run`, constant while it trains, and the `TrainStat
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from clu import parameter_overview
 from jax.sharding import Mesh
@@ -46,8 +47,11 @@ class Run:
 
     def card(self, step: int) -> Card:
         """The card of this run's weights after `step` updates."""
-        training = {"data": self.pipeline.source.name, "seed": self.config.seed, "steps": step, "init_from": self.config.init_from}
-        return Card(self.config.model.to_dict(), self.config.eval.predict_protocol, training=training)
+        config = self.config
+        training = {"data": self.pipeline.source.name, "seed": config.seed, "steps": step, "init_from": config.init_from}
+        if config.average_decay:
+            training["average_decay"] = config.average_decay
+        return Card(config.model.to_dict(), config.eval.predict_protocol, training=training)
 
 
 def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
@@ -80,7 +84,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
         model=model,
         tx=tx,
         schedule=schedule,
-        pipeline=TrainPipeline(train_set, config.data, seed=config.seed),
+        pipeline=TrainPipeline(train_set, config.data, seed=config.seed, views=1 + bool(config.consistency)),
         val_set=val_set,
         test_set=test_set,
         steps=steps,
@@ -97,10 +101,8 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     """
     config = run.config
     abstract = abstract_state(config, run.model, run.tx, run.devices)
-    restored = checkpoints.restore_last(abstract)
-    if restored:
-        state, saved_config = restored
-        config_lib.check_same_run(saved_config, config)
+    state = checkpoints.restore_last(abstract, functools.partial(config_lib.check_same_run, config=config))
+    if state:
         say(f"resuming at step {int(state.step)}")
         return state
     shardings = mesh.shardings(abstract)
@@ -108,9 +110,8 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
         weights = convert.load(config.init_from)
         convert.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
         say(f"starting from {config.init_from}")
-        params, batch_stats = (mesh.place(weights.variables[name], getattr(shardings, name)) for name in ("params", "batch_stats"))
-        opt_state = jax.jit(run.tx.init, out_shardings=shardings.opt_state)(params)
-        return TrainState(mesh.place(np.int32(0), shardings.step), params, batch_stats, opt_state)
+        trained = mesh.place(weights.variables, shardings.trained)
+        return jax.jit(functools.partial(first_state, config, run.tx), out_shardings=shardings)(trained)
     # Run once, so what counts is compiling it: on a CPU 1.9 s in place of 4.9, and it draws the same bits.
     quickly = {"xla_backend_optimization_level": 1} if run.devices.devices.flat[0].platform == "cpu" else None
     fresh = functools.partial(fresh_state, config, run.model, run.tx)
@@ -121,9 +122,14 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
 
 def fresh_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation) -> TrainState:
     """State before the first step, from the seed."""
-    variables = models.init(model, step_key(config.seed, Stream.INIT))
+    return first_state(config, tx, models.init(model, step_key(config.seed, Stream.INIT)))
+
+
+def first_state(config: ConfigDict, tx: optax.GradientTransformation, variables: Mapping[str, Any]) -> TrainState:
+    """State at step 0 with these variables."""
     params = variables["params"]
-    return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
+    average = jax.tree.map(jnp.copy, dict(variables)) if config.average_decay else None  # each is donated, so not one array twice
+    return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params), average)
 
 
 def abstract_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh) -> TrainState:

@@ -9,9 +9,23 @@ import jax
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """`step` int32 [], number of updates made. Nothing of the data loader and no keys: both follow from it."""
+    """`step` int32 [], number of updates made. Nothing of the data loader and no keys: both follow from it.
+
+    `average` is the moving average of params and batch_stats, a tree like `trained`; None where none is kept.
+    """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any = None
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The variables that the optimizer moves."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables that are validated, tested and exported: the average where one is kept."""
+        return self.trained if self.average is None else self.average

@@ -5,6 +5,7 @@ and optax alone: no loader, no checkpoints.
 """
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from lfm_jax import mesh
-from lfm_jax.losses import lfm_loss
+from lfm_jax.losses import disagreement, lfm_loss
 from lfm_jax.models import Lfm
 from lfm_jax.rng import Stream, step_key
 from lfm_jax.state import TrainState
@@ -27,48 +28,96 @@ def train_step(
     tx: optax.GradientTransformation,
     seed: int,
     aux_weight: float,
+    label_smoothing: float = 0.0,
+    consistency: float = 0.0,
+    average_decay: float = 0.0,
     frozen: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on a global batch {"image" uint8 [B, H, W, 3], "label" [B]} -> new state, scalars loss, acc, grad_norm.
 
     With an axis in front, [A, B / A, ...], the parts pass one after another and their gradients are averaged;
-    BatchNorm sees one part at a time. `frozen` runs the network in evaluation mode: BatchNorm by its running
-    averages, no rank dropout. Draws depend on (seed, state.step, part, place in the part) alone.
+    BatchNorm sees one part at a time. Images [B, 2, H, W, 3] are two views of each: 2 B images to the network, and
+    `consistency` times their disagreement (reported, too) is added to the loss. `frozen` runs the network in evaluation
+    mode: BatchNorm by its running averages, no rank dropout. Draws depend on (seed, state.step, part, place in the part) alone.
     """
     keys = {
         "rank_dropout": step_key(seed, Stream.RANK_DROPOUT, state.step),
         "random_k": step_key(seed, Stream.RANDOM_K, state.step),
     }
 
-    def loss_fn(params: Any, batch_stats: Any, part: dict[str, jax.Array], keys: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        output, updated = model.apply(variables, part["image"], train=not frozen, keys=keys, mutable=["batch_stats"])
-        acc = jnp.mean((output.logits > 0) == (part["label"] > 0.5))
-        return lfm_loss(output, part["label"], aux_weight=aux_weight), (acc, updated["batch_stats"])
-
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    terms = {"aux_weight": aux_weight, "label_smoothing": label_smoothing, "consistency": consistency}
+    gradient = jax.grad(functools.partial(part_loss, model=model, train=not frozen, **terms), has_aux=True)
     if batch["label"].ndim == 1:
-        (loss, (acc, batch_stats)), grads = gradient(state.params, state.batch_stats, batch, keys)
+        grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, keys)
     else:
 
         def one_part(batch_stats: Any, numbered: tuple[jax.Array, dict[str, jax.Array]]) -> tuple[Any, Any]:
             number, part = numbered
             own_keys = {name: jax.random.fold_in(key, number) for name, key in keys.items()}
-            (loss, (acc, batch_stats)), grads = gradient(state.params, batch_stats, part, own_keys)
-            return batch_stats, (loss, acc, grads)
+            grads, (metrics, batch_stats) = gradient(state.params, batch_stats, part, own_keys)
+            return batch_stats, (grads, metrics)
 
         numbers = jnp.arange(len(batch["label"]))
         batch_stats, passed = jax.lax.scan(one_part, state.batch_stats, (numbers, batch))
-        loss, acc, grads = jax.tree.map(lambda values: values.mean(0), passed)
+        grads, metrics = jax.tree.map(lambda values: values.mean(0), passed)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {"loss": loss, "acc": acc, "grad_norm": optax.tree.norm(grads)}
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    moved = TrainState(state.step + 1, params, batch_stats, opt_state)
+    if state.average is not None:
+        moved = replace(moved, average=averaged(state.average, moved.trained, state.step, decay=average_decay))
+    return moved, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def part_loss(
+    params: Any,
+    batch_stats: Any,
+    part: dict[str, jax.Array],
+    keys: dict[str, jax.Array],
+    *,
+    model: Lfm,
+    train: bool,
+    aux_weight: float,
+    label_smoothing: float,
+    consistency: float,
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
+    """Loss of a part of the batch -> scalar, (metrics, BatchNorm statistics after it); the arguments are `train_step`'s."""
+    images, labels = part["image"], part["label"]
+    if two_views := images.ndim == 5:  # next to each other in the batch, so that both lie on one device
+        images, labels = images.reshape(-1, *images.shape[2:]), labels.repeat(2)
+    variables = {"params": params, "batch_stats": batch_stats}
+    output, updated = model.apply(variables, images, train=train, keys=keys, mutable=["batch_stats"])
+    loss = lfm_loss(output, labels, aux_weight=aux_weight, label_smoothing=label_smoothing)
+    metrics = {"acc": jnp.mean((output.logits > 0) == (labels > 0.5))}
+    if two_views:
+        metrics["disagreement"] = disagreement(output.logits.reshape(-1, 2))
+        loss += consistency * metrics["disagreement"]
+    return loss, ({"loss": loss, **metrics}, updated["batch_stats"])
+
+
+def averaged(average: Any, trained: Any, step: jax.Array, *, decay: float) -> Any:
+    """Moving average after update `step` (from 0): the share of the past grows from 1/10 to `decay`, so that the start fades.
+
+    BatchNorm's statistics are averaged as the weights are; its counters stay those of the run.
+    """
+    past = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+
+    def moved(old: jax.Array, new: jax.Array) -> jax.Array:
+        return new + past * (old - new) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(moved, average, trained)
 
 
 def compiled_step(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, state: TrainState) -> Any:
     """jit of `train_step`: the state donated, and laid out as `state` (arrays or shapes) is; metrics on every device."""
-    options = {"model": model, "tx": tx, "seed": config.seed, "aux_weight": config.model.random_k.aux_weight}
+    options = {
+        "model": model,
+        "tx": tx,
+        "seed": config.seed,
+        "aux_weight": config.model.random_k.aux_weight,
+        "label_smoothing": config.label_smoothing,
+        "consistency": config.consistency,
+        "average_decay": config.average_decay,
+    }
     return jax.jit(
         functools.partial(train_step, **options),
         donate_argnames="state",

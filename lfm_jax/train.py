@@ -150,8 +150,7 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
 
 
 def _detector(run: Run, state: TrainState, step: int) -> Detector:
-    variables = mesh.to_host({"params": state.params, "batch_stats": state.batch_stats})
-    return Detector(run.model, variables, run.card(step))
+    return Detector(run.model, mesh.to_host(state.variables), run.card(step))
 
 
 def _merit(metrics: Mapping[str, Any]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lfm_jax.cells import Cells, data_hash
+from lfm_jax.data import synthetic
 from lfm_jax.data.sources import open_folder
 from lfm_jax.evaluate import PREDICTION_COLUMNS, evaluate, together, write
 from lfm_jax.metrics import sigmoid
@@ -368,3 +369,16 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
     write(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert len(paths_written(tmp_path / "out")) == 3
     assert strict_json((tmp_path / "out/results.json").read_text())["rows"]
+
+
+def test_the_built_in_benchmark_is_scored_under_views_as_a_folder_is(lfm, weights_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SIZES", {"test": 16})
+    ran = lfm(
+        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=native,all_q75", "--out", tmp_path
+    )
+    assert ran.status == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = [row for row in results["rows"] if row["level"] == "generator"]
+    assert {row["view"] for row in rows} == {"native", "all_q75"}
+    assert {row["generator"] for row in rows} == set(synthetic.GENERATORS["test"])
+    assert all(row["n_real"] == row["n_fake"] == 1 for row in rows)

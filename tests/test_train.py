@@ -145,6 +145,10 @@ def test_a_workdir_of_another_config_is_refused_naming_the_fields(whole_run, dat
     assert "config.batch_size: 8 there, 4 now" in str(caught.value)
     assert "config.optim.lr: 0.01 there, 0.5 now" in str(caught.value)
     assert "log_every_steps" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"config\.average_decay: 0\.0 there, 0\.9 now"):
+        train_and_evaluate(small_config(data_root, average_decay=0.9), whole_run[0])
+    with pytest.raises(ConfigError, match=r"config\.model\.maps: 4 there, 5 now"):
+        train_and_evaluate(small_config(data_root, **{"model.maps": 5}), whole_run[0])
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_and_named(data_root, tmp_path, caplog):
@@ -209,6 +213,9 @@ def test_weights_that_do_not_fit_the_model_name_the_tensor(whole_run, data_root,
         ({"accumulate": 3}, r"config\.batch_size = 8 does not divide over 1 devices x config\.accumulate = 3: 6 would"),
         ({"optim.lr_scaling": "cubic"}, r"config\.optim\.lr_scaling = 'cubic'"),
         ({"checkpoint.every_minutes": -1.0}, r"config\.checkpoint\.every_minutes = -1"),
+        ({"label_smoothing": 1.0}, r"config\.label_smoothing = 1"),
+        ({"average_decay": 1.5}, r"config\.average_decay = 1\.5"),
+        ({"consistency": -0.1}, r"config\.consistency = -0\.1"),
     ],
 )
 def test_a_config_that_cannot_run_says_which_field(data_root, tmp_path, changes, message):

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from lfm_jax import mesh, models, optim
 from lfm_jax.bench import machine, work
 from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured
-from lfm_jax.state import TrainState
+from lfm_jax.run import first_state
 from lfm_jax.steps import compiled_step
 
 Trainer = Callable[[np.ndarray, np.ndarray], float]
@@ -26,13 +26,13 @@ def ours(config: ConfigDict, variables: Mapping[str, Any], side: int) -> tuple[T
     devices = mesh.data_mesh()
     model = models.build(config.model)
     tx, _ = optim.build(config.optim, steps=1 << 20, steps_per_epoch=1e3, batch_size=config.batch_size)
-    params = variables["params"]
-    fresh = TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
+    fresh = first_state(config, tx, variables)
     state = jax.tree.map(jnp.copy, jax.device_put(fresh, mesh.replicated(devices)))  # donated: the caller's stay
     split = mesh.split_batch(devices)
 
     def batch(images: np.ndarray, labels: np.ndarray) -> dict[str, jax.Array]:
-        return jax.device_put({"image": images, "label": labels}, split)
+        views = images[:, None].repeat(2, 1) if config.consistency else images
+        return jax.device_put({"image": views, "label": labels}, split)
 
     step = compiled_step(config, model, tx, state)
     like = batch(np.zeros((config.batch_size, side, side, 3), np.uint8), np.zeros(config.batch_size, np.float32))
@@ -50,6 +50,7 @@ def without_regularisers(config: ConfigDict) -> ConfigDict:
     """The step that PyTorch's baseline makes."""
     plain = config.copy_and_resolve_references()
     plain.model.rank_dropout.p_max = plain.model.random_k.aux_weight = 0.0
+    plain.label_smoothing = plain.consistency = plain.average_decay = 0.0
     return plain
 
 

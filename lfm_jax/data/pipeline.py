@@ -28,15 +28,15 @@ Batch = dict[str, Any]
 
 
 class TrainPipeline:
-    """Indexable by global position; `batches` reads ahead.
+    """Indexable by global position; `batches` reads ahead. With `views` 2, images are two views of each, [b, 2, h, w, 3].
 
     A file that is broken, or slower than `timeout_seconds`, is replaced by the next one in the epoch's order and
     named in `broken`. A slow one is not tried again. Whether a file is slow depends on the day: batches are a
     function of (seed, position) alone as long as none is.
     """
 
-    def __init__(self, source: Source, config: ConfigDict, *, seed: int):
-        self.source, self.config, self.seed = source, config, seed
+    def __init__(self, source: Source, config: ConfigDict, *, seed: int, views: int = 1):
+        self.source, self.config, self.seed, self.views = source, config, seed, views
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
@@ -50,12 +50,13 @@ class TrainPipeline:
         """
         size = len(self.source.examples)
         epoch, offset = divmod(position, size)
-        rng = host_rng(self.seed, Stream.AUGMENT, position)
+        streams = (Stream.AUGMENT, Stream.SECOND_VIEW)[: self.views]
+        draws = [host_rng(self.seed, stream, position) for stream in streams]
         for attempt in range(size):
             index = int(self._order(epoch)[(offset + attempt) % size])
             example = self.source.examples[index]
             try:
-                pixels = np.asarray(augment(self._settled(index), self.config, rng))
+                pixels = self._augmented(self._settled(index), draws)
             except ImageError as reason:
                 self._note_broken(example.path, str(reason))
                 continue
@@ -81,6 +82,11 @@ class TrainPipeline:
         examples = read_ahead(example, (last - first) * local, threads=self.config.threads, ahead=ahead)
         while batch := list(itertools.islice(examples, local)):
             yield _stack(batch)
+
+    def _augmented(self, image: Image.Image, draws: Sequence[np.random.Generator]) -> np.ndarray:
+        views = [{"image": np.asarray(augment(image, self.config, rng))} for rng in draws]
+        pixels: np.ndarray = _stack(views)["image"] if len(views) > 1 else views[0]["image"]
+        return pixels
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))
@@ -137,6 +143,6 @@ def _stack(examples: Sequence[Batch]) -> Batch:
     """Raises DataError, naming the fields, for images that do not make one array."""
     shapes = {example["image"].shape for example in examples}
     if len(shapes) > 1:
-        sizes = ", ".join(sorted(f"{width} x {height}" for height, width, _ in shapes))
+        sizes = ", ".join(sorted(f"{width} x {height}" for *_, height, width, _ in shapes))
         raise DataError(f"images of several sizes ({sizes}) in one batch: set config.data.crop or config.data.resize")
     return {key: np.stack([example[key] for example in examples]) for key in examples[0]}

@@ -21,6 +21,7 @@ from lfm_jax.errors import DataError
 if TYPE_CHECKING:
     from lfm_jax.data.records import JoinedSource
 
+BUILT_IN = "builtin"  # in place of a folder to be scored: generators that no training split has, the same images everywhere
 LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
 
 
@@ -188,9 +189,15 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
 
 
 def open_tests(root: str | os.PathLike[str]) -> Source:
-    """Labelled images to be scored: the test splits of prepared data where `root` holds such, else a folder. Raises DataError."""
+    """Labelled images to be scored: BUILT_IN, the test splits of prepared data where `root` holds such, else a folder.
+
+    Raises:
+      DataError: nothing to read there.
+    """
     from lfm_jax.data import records
 
+    if root == BUILT_IN:
+        return SyntheticSource("test", size=synthetic.SIZES["test"], side=synthetic.SIDE, seed=0)
     return records.open_all(root, "test") if records.find_prepared(root) else open_folder(root)
 
 

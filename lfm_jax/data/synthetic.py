@@ -16,6 +16,8 @@ import numpy as np
 
 Draw = Callable[..., np.ndarray]
 
+SIDE = 128  # px, of the benchmark's images; the defaults of config.data.synthetic
+SIZES: Mapping[str, int] = MappingProxyType({"train": 2048, "val": 256, "test": 512})  # images a split
 MIN_SIDE = 48  # px; a smaller image gives the detector fewer than 16 positions to pool
 
 # Generator -> its x2 up-sampling stages in order, the last one closest to the pixels. Each generator has

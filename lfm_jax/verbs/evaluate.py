@@ -22,7 +22,9 @@ SUMMARY = "accuracy and AP on labelled folders"
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     several = f"{WEIGHTS_HELP}; given again for other seeds: their mean and deviation too"
     verb.add_argument("--weights", required=True, metavar="W", action="append", help=several)
-    verb.add_argument("--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, or prepared")
+    verb.add_argument(
+        "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, or prepared, or builtin"
+    )
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
     verb.add_argument("--views", default="native", metavar="V[,V...]", help="default native; fakes_q96, all_q96, all_blur2, ...")
     verb.add_argument(

@@ -165,6 +165,15 @@ def test_an_example_is_augmented_otherwise_in_the_next_epoch():
     assert len({examples[epoch]["image"].tobytes() for epoch in range(20)}) > 5
 
 
+def test_the_first_of_two_views_is_the_only_one_of_one_and_the_second_is_drawn_anew():
+    one = read(pipeline().batches(0, 3, 8))
+    two = read(TrainPipeline(Drawn(), pipeline().config, seed=0, views=2).batches(0, 3, 8))
+    assert_same(two | {"image": two["image"][:, 0]}, one)
+    first, second = np.moveaxis(two["image"], 1, 0)
+    assert np.array_equal(second[:, 0, 0, 2], two["index"])  # of the same image
+    assert (first != second).any((1, 2, 3)).mean() > 0.5
+
+
 def test_without_crop_and_flip_the_image_comes_as_it_is():
     images = read(pipeline(crop=0, flip=False).batches(0, 3, 10))
     for image, index in zip(images["image"], images["index"], strict=True):

@@ -7,7 +7,7 @@ import pytest
 
 from lfm_jax import config
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.sources import has_test, open_files, open_folder, open_split
+from lfm_jax.data.sources import has_test, open_files, open_folder, open_split, open_tests
 from lfm_jax.errors import DataError
 
 
@@ -271,3 +271,12 @@ def test_synthetic_splits_have_the_size_and_side_asked_for_and_both_labels():
     again = open_split(data, "val", seed=0)
     np.testing.assert_array_equal(np.asarray(sources["val"].image(3)), np.asarray(again.image(3)))
     assert not np.array_equal(np.asarray(sources["val"].image(3)), np.asarray(open_split(data, "val", seed=1).image(3)))
+
+
+def test_the_built_in_benchmark_is_the_test_split_of_a_config_that_changes_nothing():
+    data = config.data()
+    data.source = "synthetic"
+    benchmark, split = open_tests("builtin"), open_split(data, "test", seed=0)
+    assert benchmark.examples == split.examples
+    assert len({example.generator for example in benchmark.examples}) == 8
+    assert benchmark.content_hash(5) == split.content_hash(5)
