@@ -45,7 +45,7 @@ def train_step(
         "random_k": step_key(seed, Stream.RANDOM_K, state.step),
     }
 
-    terms = {"aux_weight": aux_weight, "label_smoothing": label_smoothing, "consistency": consistency}
+    terms: dict[str, Any] = {"aux_weight": aux_weight, "label_smoothing": label_smoothing, "consistency": consistency}
     gradient = jax.grad(functools.partial(part_loss, model=model, train=not frozen, **terms), has_aux=True)
     if batch["label"].ndim == 1:
         grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, keys)
