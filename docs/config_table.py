@@ -85,6 +85,6 @@ def _below(field: str, value: ast.expr, reason: str, names: dict[str, Any]) -> d
     if not isinstance(value, ast.Call):
         return {}
     if value.args and isinstance(value.args[0], ast.Dict):
-        return {f"{field}.{ast.literal_eval(key)}": reason for key in value.args[0].keys if key}
+        return {f"{field}.{key}": reason for key in eval(ast.unparse(value.args[0]), names)}
     called = eval(ast.unparse(value.func), names)
     return reasons(called, f"{field}.") if inspect.isfunction(called) and called.__module__.startswith("lfm_jax.") else {}
