@@ -62,7 +62,7 @@ def test_it_runs_from_top_to_bottom_and_every_cell_shows_what_it_is_there_for(ra
     cells, folder = ran
     assert cells["install"].outputs == [] and "on [CpuDevice(id=0)]" in printed(cells["start"])
     assert shown(cells["data"], "image/png")
-    assert re.search(r"step \d+ +train +loss", printed(cells["train"]))
+    assert re.search(r"step 500 +train .*loss", printed(cells["train"]))
     assert "| mean" in shown(cells["evaluate"], "text/markdown")
     assert "never a proof" in shown(cells["score"], "text/html")
     assert shown(cells["explain"], "image/png")
@@ -89,7 +89,7 @@ def test_both_detectors_learn_and_both_languages_agree(ran):
 def test_on_eight_devices_the_batch_is_split_and_the_losses_are_the_same(ran, tmp_path):
     eight = run(tmp_path, only=("start", "data", "devices"), XLA_FLAGS="--xla_force_host_platform_device_count=8")["devices"]
     alone = ran[0]["devices"]
-    assert "TFRT_CPU_0 has 16 of the 16 images" in printed(alone)
-    assert [f"TFRT_CPU_{device} has 2 of the 16 images" in printed(eight) for device in range(8)] == [True] * 8
+    assert printed(alone).count("has 16 of the 16 images") == 1
+    assert [f"cpu:{device} has 2 of the 16 images" in printed(eight) for device in range(8)] == [True] * 8
     assert len(losses(alone)) == 5
     assert losses(eight) == pytest.approx(losses(alone), abs=2e-5)
