@@ -5,18 +5,15 @@ In: what mkdocs hands to its hooks. Out: the pages, with links between files of 
 
 import posixpath
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+import config_table  # mkdocs looks in the folder of its hooks
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from docs import config_table  # noqa: E402
-
 ELSEWHERE = {
     "index.md": "README.md",
     "pods.md": "launch/README.md",
