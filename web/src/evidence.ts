@@ -33,8 +33,9 @@ export function draw(canvas: HTMLCanvasElement, { rgb, width, height }: Scored):
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d")!;
   const image = context.createImageData(width, height);
+  image.data.fill(255);
   for (let pixel = 0; pixel < width * height; pixel++) {
-    image.data.set([rgb[3 * pixel]!, rgb[3 * pixel + 1]!, rgb[3 * pixel + 2]!, 255], 4 * pixel);
+    for (let channel = 0; channel < 3; channel++) image.data[4 * pixel + channel] = rgb[3 * pixel + channel]!;
   }
   context.putImageData(image, 0, 0);
   return context;
@@ -56,7 +57,9 @@ export function drawEvidence(canvas: HTMLCanvasElement, scored: Scored, windows:
     const value = inside ? evidence[row * columns + column]! : 0;
     const opacity = STRONGEST * Math.sqrt(Math.abs(value) / largest);
     const colour = value > 0 ? FAKE : REAL;
-    colour.forEach((level, channel) => (image.data[4 * pixel + channel] = Math.round(grey * (1 - opacity) + level * opacity)));
+    for (let channel = 0; channel < 3; channel++) {
+      image.data[4 * pixel + channel] = Math.round(grey * (1 - opacity) + colour[channel]! * opacity);
+    }
   }
   context.putImageData(image, 0, 0);
   const thick = Math.max(1, Math.floor(Math.max(width, height) / 128));
