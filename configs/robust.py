@@ -7,7 +7,7 @@
 
 ROOT holds {train,val,test}/GROUP/{0_real,1_fake}/. Both classes pass the same random scaling, JPEG and WebP, one image in
 six none of it, as 128 px crops at the images' own resolution. Scored on tiles of the crop's side: the 16 strongest of
-196 positions are other values than the 16 strongest of 900.
+196 positions are other values than the 16 strongest of 900. Not yet run to its end by this project, so no score stands here.
 """
 
 from ml_collections import ConfigDict
