@@ -79,8 +79,11 @@ def model() -> ConfigDict:
     config.backbone = "snet"  # what sees the residual
     config.widths = (64, 128, 256, 512)  # of the backbone's blocks
     config.maps = 64  # evidence maps after the 1 x 1 projection
-    config.residual = ConfigDict({"kind": "abs", "scale": 1.0})  # NPR: signed, 2/3; none: plain pixels
-    config.pooling = ConfigDict({"kind": "topk", "k": 16})  # topk (k = 1: max pooling) or mean (k = 1)
+    # NPR: signed, 2/3; none: plain pixels. factor: side of a block in px; anchor: its pixel (row, column) that is taken away.
+    config.residual = ConfigDict({"kind": "abs", "scale": 1.0, "factor": 2, "anchor": (0, 0)})
+    # topk; or random: k drawn positions. max, mean, attention: one value a map, k unused. k_share, of topk and random: this
+    # share of an image's positions, averaged down to k groups of ranks, so that k fits images of any size; 0: k positions.
+    config.pooling = ConfigDict({"kind": "topk", "k": 16, "k_share": 0.0})
     config.head = ConfigDict({"kind": "linear", "hidden": 64})  # linear, or mlp with `hidden` units
     # release: the released line comes out as a constant 0.1, p_max = p_min. p_max = 0 turns it off.
     config.rank_dropout = ConfigDict({"p_min": 0.1, "p_max": 0.3, "drop_most": "largest"})

@@ -1,7 +1,7 @@
 """Where an image gave its evidence: the logit taken apart into what each position of the map added to it.
 
-In: a Detector and the pixels of one image. Out: a signed map, and a picture of it on the image. With a pooling of
-single positions (top-k) and a linear head this is no estimate: the logit is the head's bias plus the sum of the map.
+In: a Detector and the pixels of one image. Out: a signed map, and a picture of it on the image. With a linear head and
+a pooling that sums or averages single positions this is no estimate: the logit is the head's bias plus the sum of the map.
 """
 
 import functools
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from lfm_jax.data.protocols import Box
 from lfm_jax.detector import Detector
-from lfm_jax.models import Lfm, Output
-from lfm_jax.models.lfm import LinearHead
+from lfm_jax.models import Lfm
+from lfm_jax.models.lfm import AttentionPool, LinearHead
 from lfm_jax.scoring import bucket
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ OUTLINED = 5  # windows
 
 
 class Entries(NamedTuple):
-    """What was pooled, by map and rank, each [M, K]: its place on the map, its value and its weight in the head."""
+    """What was pooled, by map and rank, each [M, N]: its place on the map, its value and its weight in the logit."""
 
     rows: np.ndarray
     columns: np.ndarray
@@ -36,24 +36,41 @@ class Entries(NamedTuple):
 def entries(detector: Detector, pixels: np.ndarray) -> Entries | None:
     """pixels uint8 [H, W, 3] -> Entries; the logit is the head's bias plus the sum of values * weights.
 
-    None where there is no such sum: a pooling that mixes positions, or a head that is not linear.
+    N is the number of positions that a map pools, of whatever kind. None where there is no such sum: see `no_sum`.
 
     Raises:
       TooSmallError: the image gives fewer positions than are pooled.
     """
     model = detector.model
-    if not isinstance(model.head, LinearHead):
+    if no_sum(model):
         return None
     height, width = pixels.shape[:2]
     model.require_size(height, width)
     padded = np.zeros((1, bucket(height), bucket(width), 3), np.uint8)
     padded[0, :height, :width] = pixels
-    output = _output(model, detector.variables, padded, np.array([[height, width]], np.int32))
-    if output.positions is None:
+    logits, maps, weights = _maps_and_weights(model, detector.variables, padded, np.array([[height, width]], np.int32))
+    sides = model.map_side(height), model.map_side(width)
+    values, weights = (
+        np.asarray(array[0, : sides[0], : sides[1]], np.float64).reshape(-1, model.maps).T for array in (maps, weights)
+    )
+    bias = float(detector.variables["params"]["head"]["bias"][0])
+    if not np.isclose(
+        (values * weights).sum() + bias, float(logits[0]), rtol=1e-4, atol=1e-3
+    ):  # a user's own pooling may mix
         return None
-    values = np.asarray(output.values[0], np.float64)
-    weights = np.asarray(detector.variables["params"]["head"]["kernel"], np.float64).reshape(values.shape)
-    return Entries(*np.divmod(np.asarray(output.positions[0]), output.maps.shape[2]), values, weights)
+    pooled = (weights != 0).sum(1).max()
+    ranked = np.argsort(-values, axis=1, kind="stable")[:, :pooled]
+    values, weights = (np.take_along_axis(array, ranked, 1) for array in (values, weights))
+    return Entries(*np.divmod(ranked, sides[1]), values, weights)
+
+
+def no_sum(model: Lfm) -> str:
+    """Why a logit of this network is no sum over single positions, "" where it may be one."""
+    if isinstance(model.pool, AttentionPool):
+        return "model.pooling.kind: it neither selects positions nor averages them"
+    if not isinstance(model.head, LinearHead):
+        return "model.head.kind: the head is not linear"
+    return ""
 
 
 def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
@@ -64,16 +81,23 @@ def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
     found = entries(detector, pixels)
     if found is None:
         return None
-    added = np.zeros([detector.model.backbone.map_side(side) for side in pixels.shape[:2]])
+    added = np.zeros([detector.model.map_side(side) for side in pixels.shape[:2]])
     np.add.at(added, (found.rows, found.columns), found.weights * found.values)
     return added.astype(np.float32)
 
 
 # Padded to the buckets of scoring, so that a folder of many sizes compiles few programs.
 @functools.partial(jax.jit, static_argnums=0)
-def _output(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> Output:
+def _maps_and_weights(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """images [1, H, W, 3] -> logits [1], maps and the weight of each of their values in the logit, both [1, H', W', M]."""
     output: Any = model.apply(variables, images, sizes=sizes)
-    return output
+    mask = model.valid_positions(sizes, output.maps.shape[1:3])
+
+    def logit(maps: jax.Array) -> jax.Array:
+        logits: Any = model.apply(variables, maps, mask, method="read_out")
+        return logits.sum()
+
+    return output.logits, output.maps, jax.grad(logit)(output.maps)  # exact where the pooling selects and averages
 
 
 def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.Image:
@@ -87,11 +111,7 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     cells = added.repeat(stride, 0).repeat(stride, 1)
     behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
     ranked = (divmod(int(place), added.shape[1]) for place in np.argsort(-np.abs(added), axis=None))
-    windows = (
-        ((column * stride, row * stride, column * stride + window, row * stride + window), float(added[row, column]))
-        for row, column in ranked
-        if added[row, column] != 0
-    )
+    windows = ((detector.model.seen(row, column), float(added[row, column])) for row, column in ranked if added[row, column] != 0)
     return paint(pixels, np.pad(cells, behind), apart(windows, OUTLINED, box=lambda each: each[0]))
 
 

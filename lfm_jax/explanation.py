@@ -90,7 +90,8 @@ def explain_image(detector: Detector, image: Any, *, protocol: str | None = None
     for tile in chosen.tolist():
         found = explain.entries(detector, pieces[tile])
         if found is None:
-            raise UserError("no evidence to show: that takes a pooling of single positions, as top-k is, and a linear head")
+            why = explain.no_sum(model) or "model.pooling.kind: it mixes them"
+            raise UserError(f"no evidence to show: the logit of these weights is no sum over positions ({why})")
         for (m, rank), value in np.ndenumerate(found.values):
             weight, row, col = (float(found.weights[m, rank]), int(found.rows[m, rank]), int(found.columns[m, rank]))
             entries.append(Entry(m, rank, row, col, float(value), weight, float(value) * weight / len(chosen), tile))
@@ -101,11 +102,12 @@ def explain_image(detector: Detector, image: Any, *, protocol: str | None = None
     window, stride = model.backbone.window, model.backbone.stride
     heat, locations = np.zeros(image.size[::-1], np.float32), []
     for (tile, row, col), added in sorted(sums.items(), key=lambda item: -abs(item[1])):
-        left, top = (corner + stride * place for corner, place in zip(how.corners(*image.size)[tile], (col, row), strict=True))
-        box = how.source_box((left, top, left + window, top + window), *image.size)
+        left, top = how.corners(*image.size)[tile]
+        x0, y0, x1, y1 = model.seen(row, col)
+        box = how.source_box((left + x0, top + y0, left + x1, top + y1), *image.size)
         locations.append(Location(row, col, box, added, tile))
-        before = (window - stride) // 2
-        x0, y0, x1, y1 = _scaled((left + before, top + before, left + before + stride, top + before + stride), how, *image.size)
+        left, top = left + stride * col + (window - stride) // 2, top + stride * row + (window - stride) // 2
+        x0, y0, x1, y1 = _scaled((left, top, left + stride, top + stride), how, *image.size)
         heat[y0:y1, x0:x1] += added
     prediction = detector.prediction(how.logit(logits), how.name, *image.size)
     bias = float(np.asarray(detector.variables["params"]["head"]["bias"])[0])

@@ -1,14 +1,20 @@
 """Evidence maps: they add up to the logit, whatever the size."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from lfm_jax import explain
+from lfm_jax import explain, models
 from lfm_jax.bench.common import random_variables
 from lfm_jax.detector import Detector
-from lfm_jax.ops.pooling import mean_pool
+from lfm_jax.errors import UserError
+
+
+def with_model(detector, changes):
+    """A detector with random weights whose model config differs in these fields."""
+    config = detector.card.model_config()
+    config.update_from_flattened_dict(changes)
+    model = models.build(config)
+    return Detector(model, random_variables(model), detector.card)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 83), (96, 70)])
@@ -22,10 +28,37 @@ def test_the_map_and_the_bias_add_up_to_the_logit(tiny_detector, noise, height, 
     assert explain.overlay(tiny_detector, pixels, added).size == (width, height)
 
 
-def test_a_pooling_that_mixes_positions_has_no_evidence(tiny_detector, noise):
-    model = dataclasses.replace(tiny_detector.model, pool=mean_pool, k=1)
-    mixed = Detector(model, random_variables(model), tiny_detector.card)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pooling.kind": "mean"},
+        {"pooling.kind": "max", "residual.factor": 4, "residual.anchor": (0, 3)},
+        {"pooling.kind": "random"},
+        {"pooling.k_share": 0.2},
+    ],
+    ids=str,
+)
+def test_other_poolings_of_single_positions_add_up_too(tiny_detector, noise, changes):
+    other = with_model(tiny_detector, changes)
+    pixels = np.asarray(noise(50, 83))
+    added = explain.evidence(other, pixels)
+    assert added.shape == (other.model.map_side(50), other.model.map_side(83))
+    bias = float(other.variables["params"]["head"]["bias"][0])
+    assert added.sum() + bias == pytest.approx(other.logits(pixels[None])[0], abs=1e-3)
+    found = explain.entries(other, pixels)
+    pooled = {"mean": added.size, "max": 1, "random": added.size}.get(changes.get("pooling.kind"), round(0.2 * added.size))
+    assert found.values.shape == (other.model.maps, pooled)
+    assert (np.diff(found.values) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"), [({"pooling.kind": "attention"}, "model.pooling.kind"), ({"head.kind": "mlp"}, "model.head.kind")]
+)
+def test_what_is_no_sum_of_positions_has_no_evidence_and_says_why(tiny_detector, noise, changes, field):
+    mixed = with_model(tiny_detector, changes)
     assert explain.evidence(mixed, np.asarray(noise(64, 64))) is None
+    with pytest.raises(UserError, match=f"no sum over positions .{field}"):
+        mixed.explain(noise(64, 64))
 
 
 def test_no_pixel_outside_a_window_moves_its_position(tiny_detector, noise):

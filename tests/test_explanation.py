@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lfm_jax import models
-from lfm_jax.bench.common import random_variables
 from lfm_jax.data import protocols
-from lfm_jax.detector import Detector
-from lfm_jax.errors import UserError
 
 PROTOCOLS = ["native", "crop48", "crop96_pad", "resize64", "resize80_crop64", "tiles48", "tiles48_stride24_top40"]
 WIDTH, HEIGHT = 131, 83
@@ -68,15 +64,6 @@ def test_the_heat_is_painted_within_the_boxes(tiny_detector, image, protocol):
         x0, y0, x1, y1 = location.box
         seen[y0:y1, x0:x1] = True
     assert np.any(found.heat) and not np.any(found.heat[~seen])
-
-
-def test_weights_without_such_a_sum_are_told(tiny_detector, image):
-    model_config = tiny_detector.card.model_config()
-    model_config.pooling = {"kind": "mean", "k": 1}
-    model = models.build(model_config)
-    mixed = Detector(model, random_variables(model), tiny_detector.card)
-    with pytest.raises(UserError, match="as top-k is, and a linear head"):
-        mixed.explain(image)
 
 
 def test_a_notebook_shows_a_picture(tiny_detector, image):

@@ -21,7 +21,11 @@ from lfm_jax.errors import ConfigError, WeightsError
 __all__ = ["Weights", "WeightsError", "check_fit", "check_target", "convert", "load", "save"]
 
 # What the released network computes: a .pth carries names only, so other choices must not pass for it.
-RELEASED_NETWORK = {"backbone": "snet", "residual.kind": "abs", "residual.scale": 1.0, "pooling.kind": "topk"}
+RELEASED_NETWORK = {
+    "backbone": "snet",
+    **{"residual.kind": "abs", "residual.scale": 1.0, "residual.factor": 2, "residual.anchor": (0, 0)},
+    **{"pooling.kind": "topk", "pooling.k_share": 0.0},
+}
 
 
 class Weights(NamedTuple):
@@ -76,7 +80,7 @@ def check_target(path: str | os.PathLike[str], card: Card) -> None:
     if path.suffix in files.TORCH_SUFFIXES:
         _require_released_network(card)
     elif path.suffix == ".safetensors":
-        _require_linear_head(card)
+        _require_rows_for_all(card)
     elif path.suffix:
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     else:
@@ -146,18 +150,27 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _require_linear_head(card: Card) -> None:
-    kind = card.model_config().head.kind
-    if kind != "linear":
-        raise WeightsError(f"model.head.kind = {kind!r} has no place in the PyTorch key table; keep it as a checkpoint")
+def _require_rows_for_all(card: Card) -> None:
+    """Every tensor has a row in the table, and the frozen kernels are those of this residual."""
+    config = card.model_config()
+    fits = {
+        "head.kind": config.head.kind == "linear",
+        "pooling.kind": config.pooling.kind != "attention",
+        "residual.factor": config.residual.factor == 2,
+        "residual.anchor": tuple(config.residual.anchor) == (0, 0),
+    }
+    for field, fit in fits.items():
+        if not fit:
+            value = config_lib.get(config, field)
+            raise WeightsError(f"model.{field} = {value!r} has no place in the PyTorch key table; keep it as a checkpoint")
 
 
 def _require_released_network(card: Card) -> None:
-    _require_linear_head(card)
+    _require_rows_for_all(card)
     config = card.model_config()
     for field, value in RELEASED_NETWORK.items():
         found = config_lib.get(config, field)
-        if found != value:
+        if (tuple(found) if isinstance(value, tuple) else found) != value:
             raise WeightsError(
                 f"model.{field} = {found!r}, but a .pth is read as the released network, {value!r}: "
                 "its logits would differ in silence. Use .safetensors, which carries the model config"

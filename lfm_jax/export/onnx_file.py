@@ -57,10 +57,13 @@ def build(detector: Detector, side: int) -> "onnx.ModelProto":
     model, folded = detector.model, inference.fold(detector.model, detector.variables)
     if "blocks" not in folded or model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
         raise WeightsError("--format=onnx is for SNet with top-k pooling and a linear head; --format=stablehlo takes any network")
+    if model.k_share or model.draw:
+        field = "pooling.k_share" if model.k_share else "pooling.kind"
+        raise WeightsError(f"--format=onnx pools k positions, model.{field} another number: --format=stablehlo --side=PX takes it")
     graph = _Graph()
     _head(graph, model, folded["head"], _maps(graph, model, folded))
     sides = [side, side] if side else ["height", "width"]
-    cells = [model.backbone.map_side(side)] * 2 if side else ["rows", "columns"]
+    cells = [model.map_side(side)] * 2 if side else ["rows", "columns"]
     inputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", *sides, 3])]
     outputs = [
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch"]),
@@ -116,13 +119,14 @@ def _maps(graph: _Graph, model: Lfm, folded: dict[str, Any]) -> str:
 
 
 def _normalized(graph: _Graph, model: Lfm) -> str:
-    """`images` -> [N, 3, H, W], normalised, without an odd last row or column.
+    """`images` -> [N, 3, H, W], normalised, without the last rows and columns that fill no block of the residual.
 
     By the table of `ops.npr.normalize`: no runtime has a division to round in its own way.
     """
-    size, two = graph.node("Shape", ["images"], "size", start=1, end=3), graph.integers("two", 2)
-    even = graph.node("Mul", [graph.node("Div", [size, two], "half_size"), two], "even_size")
-    images = graph.node("Slice", ["images", graph.integers("origin", 0, 0), even, graph.integers("sides", 1, 2)], "even_images")
+    size = graph.node("Shape", ["images"], "size", start=1, end=3)
+    factor = graph.integers("factor", model.residual.get("factor", 2))
+    whole = graph.node("Mul", [graph.node("Div", [size, factor], "blocks"), factor], "whole_size")
+    images = graph.node("Slice", ["images", graph.integers("origin", 0, 0), whole, graph.integers("sides", 1, 2)], "whole_images")
     planes = graph.node("Transpose", [images], "planes", perm=[0, 3, 1, 2])
     levels = jnp.arange(256, dtype=jnp.uint8)[None, :, None, None].repeat(3, axis=3)
     table = graph.constant("table", np.asarray(normalize(levels, model.mean, model.std))[0, :, 0].T.reshape(-1))
@@ -134,13 +138,14 @@ def _normalized(graph: _Graph, model: Lfm) -> str:
 def _residual(graph: _Graph, model: Lfm, x: str) -> str:
     """[N, 3, H, W] -> its NPR residual; see `ops.npr.npr_residual`."""
     kind, scale = model.residual.get("kind", "abs"), model.residual.get("scale", 1.0)
+    factor, anchor = model.residual.get("factor", 2), model.residual.get("anchor", (0, 0))
     if kind != "none":
-        starts, ends = graph.integers("starts", 0, 0), graph.integers("ends", *[np.iinfo(np.int64).max] * 2)
-        axes, steps = graph.integers("rows_and_columns", 2, 3), graph.integers("every_other", 2, 2)
+        starts, ends = graph.integers("starts", *anchor), graph.integers("ends", *[np.iinfo(np.int64).max] * 2)
+        axes, steps = graph.integers("rows_and_columns", 2, 3), graph.integers("a_block", factor, factor)
         anchors = graph.node("Slice", [x, starts, ends, axes, steps], "anchors")
         nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         spread = graph.node(
-            "Resize", [anchors, "", graph.constant("twice", np.array([1, 1, 2, 2], np.float32))], "spread", **nearest
+            "Resize", [anchors, "", graph.constant("enlarged", np.array([1, 1, factor, factor], np.float32))], "spread", **nearest
         )
         x = graph.node("Sub", [x, spread], "signed_residual")
     if kind == "abs":

@@ -13,6 +13,7 @@ import numpy as np
 from jax import export
 
 from lfm_jax.detector import Detector
+from lfm_jax.errors import UserError
 from lfm_jax.export import lfm_stablehlo
 from lfm_jax.export.cards import card_json
 from lfm_jax.export.parity import Scorer
@@ -32,8 +33,14 @@ def write(path: Path, detector: Detector, side: int) -> None:
 
 
 def trace(detector: Detector, side: int) -> export.Exported:
-    """images uint8 [n, h, w, 3] -> logits float32 [n], weights inside. Sides are `side`, or any from the smallest square's on."""
+    """images uint8 [n, h, w, 3] -> logits float32 [n], weights inside. Sides are `side`, or any from the smallest square's on.
+
+    Raises UserError: any side, of a network that pools a share of the positions.
+    """
     model, least = detector.model, detector.model.smallest_side
+    if not side and (model.k_share or model.draw):
+        field = "k_share" if model.k_share else "kind"
+        raise UserError(f"model.pooling.{field}: how many positions are pooled follows from the size: give --side=PX")
     folded = inference.fold(model, detector.variables)
     sides, constraints = ("h, w", [f"h >= {least}", f"w >= {least}"]) if not side else (f"{side}, {side}", [])
     shape = export.symbolic_shape(f"n, {sides}, 3", constraints=constraints)

@@ -5,8 +5,9 @@ it. Weights keep the name alone: whoever loads them makes the same entry first.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
@@ -14,15 +15,23 @@ from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError
 from lfm_jax.models import inference
-from lfm_jax.models.lfm import Lfm, LinearHead, MlpHead, Output, Pool
+from lfm_jax.models.lfm import AttentionPool, Lfm, LinearHead, MlpHead, Output, Pool
 from lfm_jax.models.snet import SNet
+from lfm_jax.ops.npr import ResidualKind
 from lfm_jax.ops.pooling import mean_pool, top_k_pool
 
 __all__ = ["Lfm", "Output", "SNet", "abstract_variables", "build", "inference", "init"]
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BACKBONES = {"snet": SNet}
-POOLINGS: dict[str, Pool] = {"topk": top_k_pool, "mean": mean_pool}
+POOLINGS: dict[str, Pool | type[nn.Module]] = {
+    "topk": top_k_pool,
+    "max": top_k_pool,  # of k = 1
+    "mean": mean_pool,
+    "attention": AttentionPool,
+    "random": top_k_pool,  # of all, in groups, where positions are not drawn
+}
+OF_ONE = ("max", "mean", "attention")  # poolings with one value a map; the others have `k`
 HEADS = {"linear": lambda config: LinearHead(), "mlp": lambda config: MlpHead(config.hidden)}
 
 
@@ -34,20 +43,50 @@ def build(config: ConfigDict) -> Lfm:
     """
     dtype = _choose("compute_dtype", config.compute_dtype, DTYPES)
     backbone = _choose("backbone", config.backbone, BACKBONES)
-    rank, random_k = config.rank_dropout, config.random_k
+    rank, random_k, pooling = config.rank_dropout, config.random_k, config.pooling
+    pool = _choose("pooling.kind", pooling.kind, POOLINGS)
+    _check_pooling(pooling)
+    _check_residual(config.residual)
+    draw = pooling.kind == "random"  # its auxiliary branch would be the same once more
     return Lfm(
         backbone=backbone(tuple(config.widths), dtype, config.remat),
-        pool=_choose("pooling.kind", config.pooling.kind, POOLINGS),
+        pool=pool() if isinstance(pool, type) else pool,
         head=_choose("head.kind", config.head.kind, HEADS)(config.head),
         maps=config.maps,
-        k=config.pooling.k,
+        k=1 if pooling.kind in OF_ONE else pooling.k,
+        k_share=pooling.k_share,
+        draw=draw,
         mean=tuple(config.mean),
         std=tuple(config.std),
-        residual=FrozenDict(config.residual),
+        residual=FrozenDict({**config.residual, "anchor": tuple(config.residual.anchor)}),
         rank_dropout=FrozenDict(rank) if rank.p_max else None,
-        random_k=FrozenDict(order=random_k.order) if random_k.aux_weight else None,
+        random_k=FrozenDict(order=random_k.order) if random_k.aux_weight and not draw else None,
         dtype=dtype,
     )
+
+
+def _check_pooling(pooling: ConfigDict) -> None:
+    if pooling.k < 1:
+        raise ConfigError(f"config.model.pooling.k = {pooling.k}: expected at least 1")
+    if not 0 <= pooling.k_share <= 1:
+        raise ConfigError(f"config.model.pooling.k_share = {pooling.k_share}: expected a share in 0..1, 0 for exactly k")
+    if pooling.k_share and pooling.kind in OF_ONE:
+        raise ConfigError(
+            f"config.model.pooling.k_share = {pooling.k_share}: 0 for kind {pooling.kind!r}, which gives one value a map"
+        )
+
+
+def _check_residual(residual: ConfigDict) -> None:
+    kinds = get_args(ResidualKind)
+    if residual.kind not in kinds:
+        raise ConfigError(f"config.model.residual.kind = {residual.kind!r}: expected one of {', '.join(kinds)}")
+    if residual.factor < 2 or residual.factor % 2:
+        raise ConfigError(f"config.model.residual.factor = {residual.factor}: expected an even number, 2 or more")
+    if len(residual.anchor) != 2 or not all(0 <= place < residual.factor for place in residual.anchor):
+        raise ConfigError(
+            f"config.model.residual.anchor = {tuple(residual.anchor)}: expected (row, column) in a block of "
+            f"{residual.factor} x {residual.factor} px, each 0 to {residual.factor - 1}"
+        )
 
 
 def _choose(field: str, value: str, choices: Mapping[str, Any]) -> Any:
@@ -60,7 +99,7 @@ def _choose(field: str, value: str, choices: Mapping[str, Any]) -> Any:
 
 def init(model: Lfm, key: jax.Array) -> dict[str, Any]:
     """-> {"params", "batch_stats"}, PyTorch-style. The side only has to be large enough; no weight depends on it."""
-    side = next(n for n in range(8, 4096, 8) if model.positions(n, n) >= model.k)
+    side = next(n for n in range(8, 4096, 8) if model.positions(n, n) >= model.fewest)
     return dict(model.init(key, jnp.zeros((1, side, side, 3), jnp.uint8)))
 
 

@@ -35,7 +35,7 @@ def fold(model: Lfm, variables: Any) -> dict[str, Any]:
     params, stats = (jax.tree.map(np.asarray, variables[part]) for part in ("params", "batch_stats"))
     names = [f"block{number}" for number in range(1, len(model.backbone.widths) + 1)]
     blocks = [_fold_block(params["backbone"][name], stats["backbone"][name]["norm"]) for name in names]
-    return {"blocks": blocks, "project": params["project"], "head": params["head"]}
+    return {"blocks": blocks, "project": params["project"]} | {name: params[name] for name in ("head", "pool") if name in params}
 
 
 def _fold_block(block: dict[str, Any], stats: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -95,8 +95,8 @@ def _logits(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, size
     if blocks is not None:
         return maps.mean((1, 2, 3))
     mask = None if sizes is None else model.valid_positions(sizes, maps.shape[1:3])
-    values, _ = model.pool(maps, k=model.k, mask=mask)
-    logits: Any = model.head.clone(parent=None).apply({"params": folded["head"]}, values)
+    read_out = {"params": {name: folded[name] for name in ("head", "pool") if name in folded}}
+    logits: Any = model.apply(read_out, maps, mask, method="read_out")
     return logits
 
 

@@ -2,6 +2,7 @@
 
 In: images [B, H, W, C]. Out: residuals [B, H - H % 2, W - W % 2, C]. An up-sampling decoder ties
 neighbouring pixels together, and this difference shows it (NPR, CVPR 2024; LFM feeds its magnitude).
+Larger blocks and other pixels of theirs are for ablations.
 """
 
 from collections.abc import Sequence
@@ -28,32 +29,42 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     return (images.astype(jnp.float32) / 255.0 - jnp.float32(mean)) / jnp.float32(std)
 
 
-def crop_to_even(images: jax.Array) -> jax.Array:
-    """images [B, H, W, C] -> [B, H - H % 2, W - W % 2, C]: an odd last row or column is dropped.
+def crop_to_blocks(images: jax.Array, factor: int = 2) -> jax.Array:
+    """images [B, H, W, C] -> [B, H - H % factor, W - W % factor, C]: last rows and columns that fill no block are dropped.
 
     The released code crashes on odd sizes; dropping is the rule of NPR's README.
     """
     height, width = images.shape[1:3]
-    return images[:, : height // 2 * 2, : width // 2 * 2]  # so written, a size not yet known is seen to be even
+    return images[:, : height // factor * factor, : width // factor * factor]  # so written, a size not yet known is seen to fit
 
 
-def npr_residual(images: jax.Array, *, kind: ResidualKind = "abs", scale: float = 1.0) -> jax.Array:
-    """images [B, H, W, C] -> scale * residual [B, H - H % 2, W - W % 2, C].
+def npr_residual(
+    images: jax.Array,
+    *,
+    kind: ResidualKind = "abs",
+    scale: float = 1.0,
+    factor: int = 2,
+    anchor: tuple[int, int] = (0, 0),
+) -> jax.Array:
+    """images [B, H, W, C] -> scale * residual [B, H - H % factor, W - W % factor, C].
 
-    The residual is x - up(down(x)): down keeps the top-left pixel of each aligned 2 x 2 block, up repeats
-    it, so a quarter of the values are exactly 0. `kind` "abs" is LFM's, "signed" with scale 2/3 is NPR's,
-    "none" passes the (even-cropped) image through for ablations.
+    The residual is x - up(down(x)): down keeps the pixel at `anchor` (row, column) of each aligned block of
+    factor x factor, up repeats it, so one value in factor^2 is exactly 0. `kind` "abs" is LFM's, "signed" with
+    scale 2/3 is NPR's, "none" passes the image, cropped alike, through for ablations.
 
     Raises:
-      ValueError: `images` is not 4-D, is smaller than 2 x 2, or `kind` is unknown.
+      ValueError: `images` is not 4-D or smaller than a block, `anchor` is outside it, or `kind` is unknown.
     """
-    if images.ndim != 4 or images.shape[1] < 2 or images.shape[2] < 2:
-        raise ValueError(f"npr_residual takes images [B, H, W, C] of at least 2 x 2 px, got {images.shape}")
-    images = crop_to_even(images)
+    if images.ndim != 4 or images.shape[1] < factor or images.shape[2] < factor:
+        raise ValueError(f"npr_residual takes images [B, H, W, C] of at least {factor} x {factor} px, got {images.shape}")
+    if not all(0 <= place < factor for place in anchor):
+        raise ValueError(f"anchor {anchor} is no pixel of a {factor} x {factor} block")
+    images = crop_to_blocks(images, factor)
     if kind == "none":
         return images * scale
-    anchors = images[:, ::2, ::2]
-    residual = images - jnp.repeat(jnp.repeat(anchors, 2, axis=1), 2, axis=2)
+    row, column = anchor
+    anchors = images[:, row::factor, column::factor]
+    residual = images - jnp.repeat(jnp.repeat(anchors, factor, axis=1), factor, axis=2)
     if kind == "abs":
         return jnp.abs(residual) * scale
     if kind == "signed":

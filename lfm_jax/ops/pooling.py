@@ -1,4 +1,4 @@
-"""Local focus: Top-K pooling and its two regularisers, Rank-Based Linear Dropout and Random-K Sampling.
+"""Local focus: Top-K pooling and its two regularisers, Rank-Based Linear Dropout and Random-K Sampling; others to ablate it.
 
 In: maps [B, H, W, M], one evidence map per channel, and (for the stochastic ones) an explicit key.
 Out: K values per map [B, M, K], and for the poolings the flat positions row * W + col they came from.
@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lfm_jax.ops.top_k import top_k
 
@@ -67,6 +68,41 @@ def mean_pool(maps: jax.Array, *, k: int = 1, mask: jax.Array | None = None) -> 
         raise ValueError(f"mean pooling gives one value per map: set k to 1, got {k}")
     rows = _rows(maps, k, mask)
     return rows.mean(-1, where=~jnp.isneginf(rows), keepdims=True), None
+
+
+def attention_pool(maps: jax.Array, score: jax.Array, *, k: int = 1, mask: jax.Array | None = None) -> tuple[jax.Array, None]:
+    """maps [B, H, W, M], score [M] -> values [B, M, 1]: the mean over the (valid) positions, weighted by softmax(maps @ score).
+
+    All maps of an image share the weights. It has no positions; `k` as in `mean_pool`.
+    """
+    if k != 1:
+        raise ValueError(f"attention pooling gives one value per map: set k to 1, got {k}")
+    rows = _rows(maps, k, mask)
+    valid = ~jnp.isneginf(rows[:, 0])
+    scores = jnp.matmul(maps, score, precision=jax.lax.Precision.HIGHEST).reshape(valid.shape)
+    weights = jax.nn.softmax(jnp.where(valid, scores, -jnp.inf), axis=-1)
+    return jnp.where(valid[:, None], rows * weights[:, None], 0).sum(-1, keepdims=True), None
+
+
+def share_of(positions: int | np.ndarray | jax.Array, share: float) -> np.ndarray | jax.Array:
+    """How many are that share of so many positions: rounded, one at least. Arrays are counted as a single number is."""
+    counted = jnp.asarray(positions) if isinstance(positions, jax.Array) else np.asarray(positions)
+    # One float32 product: the same on the host and on every device, whatever a compiler would make of a sum beside it.
+    return (counted.astype(np.float32) * np.float32(share)).round().astype(np.int32).clip(1)
+
+
+def rank_groups(values: jax.Array, counts: np.ndarray | jax.Array, *, k: int) -> jax.Array:
+    """values [B, M, N] in order, counts [B] (or [1], for all) of them that count -> [B, M, K]: their means in K groups of ranks.
+
+    The groups are equal parts of counts[b] ranks; a rank across a border belongs to both by its parts. So any number of
+    values meets the same K weights of a head: K values are themselves, fewer are repeated.
+    """
+    ranks, groups, counts = jnp.arange(values.shape[-1])[:, None], jnp.arange(k), jnp.asarray(counts)[:, None, None]
+    # In units of 1 / K of a rank, in which all borders are whole numbers.
+    common = jnp.minimum((ranks + 1) * k, (groups + 1) * counts) - jnp.maximum(ranks * k, groups * counts)
+    shares = common.clip(0) / counts.astype(jnp.float32)
+    counted = jnp.where((ranks < counts)[:, None, :, 0], values, 0)
+    return jnp.matmul(counted, shares, precision=jax.lax.Precision.HIGHEST)
 
 
 def rank_dropout_rates(k: int, *, p_min: float, p_max: float, drop_most: Literal["largest", "smallest"] = "largest") -> jax.Array:

@@ -16,7 +16,7 @@ from lfm_jax.convert import Weights
 from lfm_jax.data.images import decode
 from lfm_jax.data.protocols import parse
 from lfm_jax.detector import load
-from lfm_jax.errors import WeightsError
+from lfm_jax.errors import UserError
 from lfm_jax.export import FORMATS, export, onnx_file
 
 FILES = {
@@ -139,19 +139,37 @@ def test_a_missing_library_is_named_with_how_to_get_it(lfm, weights_file, tmp_pa
 
 
 SIGNED, PLAIN = {"residual.kind": "signed", "residual.scale": 2 / 3}, {"residual.kind": "none", "compute_dtype": "bfloat16"}
-MEAN, MLP = {"pooling.kind": "mean", "pooling.k": 1}, {"head.kind": "mlp"}
+MEAN, MLP = {"pooling.kind": "mean", "residual.factor": 8}, {"head.kind": "mlp"}
+MAX = {"pooling.kind": "max", "residual.factor": 4, "residual.anchor": (1, 3)}
+SHARE, ATTENTION, RANDOM = {"pooling.k_share": 0.2}, {"pooling.kind": "attention"}, {"pooling.kind": "random"}
 
 
-@pytest.mark.parametrize(("fields", "format"), [(SIGNED, "onnx"), (PLAIN, "onnx"), (MEAN, "stablehlo"), (MLP, "stablehlo")])
+@pytest.mark.parametrize(
+    ("fields", "format"),
+    [(SIGNED, "onnx"), (PLAIN, "onnx"), (SHARE, "stablehlo"), (MLP | ATTENTION, "stablehlo"), (RANDOM, "safetensors")],
+)
 def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, format):
-    exported = export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format, side=64)
+    side = 64 * FORMATS[format].takes_side
+    exported = export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format, side=side)
     assert set(exported.files) == names(tmp_path) == FILES[format]
     assert embedded_card(tmp_path / name_for(format))["model"]["compute_dtype"] == "float32"
 
 
-@pytest.mark.parametrize(("fields", "format"), [(MEAN, "onnx"), (MLP, "onnx"), (MLP, "safetensors"), (SIGNED, "torch")])
+@pytest.mark.parametrize(("fields", "format"), [(MAX, "onnx"), (MEAN, "stablehlo")])
+def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tmp_path, fields, format):
+    assert export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format).parity.images > 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "format"),
+    [
+        *((MEAN, "onnx"), (MLP, "onnx"), (SHARE, "onnx"), (RANDOM, "onnx"), (SHARE, "stablehlo"), (RANDOM, "stablehlo")),
+        *((MLP, "safetensors"), (ATTENTION, "safetensors"), (MAX, "safetensors")),
+        *((SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
+    ],
+)
 def test_networks_that_a_format_has_no_place_for_are_refused(weights_file, tmp_path, fields, format):
-    with pytest.raises(WeightsError, match=r"stablehlo|checkpoint|\.safetensors"):
+    with pytest.raises(UserError, match=r"stablehlo|checkpoint|\.safetensors|--side"):
         export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format)
     assert names(tmp_path) == set()
 

@@ -63,14 +63,18 @@ def test_padding_changes_no_logit():
     [
         {"residual.kind": "signed", "residual.scale": 2 / 3},
         {"residual.kind": "none"},
-        {"pooling.kind": "mean", "pooling.k": 1},
-        {"head.kind": "mlp"},
+        {"residual.factor": 4, "residual.anchor": (1, 3)},
+        {"pooling.kind": "mean"},
+        {"pooling.kind": "max"},
+        {"pooling.kind": "attention"},
+        {"pooling.kind": "random"},
+        {"pooling.k_share": 0.3, "head.kind": "mlp"},
         {"widths": (4, 8, 8)},
     ],
     ids=str,
 )
 def test_the_folded_network_gives_the_plain_logits_for_other_parts(changes):
-    folded, plain = both(*built(**changes), pixels(2, 64, 64), np.full((2, 2), 64, np.int32))
+    folded, plain = both(*built(**changes), pixels(2, 64, 64), np.array([[64, 64], [52, 59]], np.int32))
     np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-5)
 
 

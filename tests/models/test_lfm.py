@@ -163,7 +163,13 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     ("changes", "field"),
     [
         ({"backbone": "vgg"}, "config.model.backbone = 'vgg'"),
-        ({"pooling.kind": "attention"}, "config.model.pooling.kind = 'attention'"),
+        ({"pooling.kind": "median"}, "config.model.pooling.kind = 'median': expected one of topk, max, mean, attention, random"),
+        ({"pooling.k": 0}, "config.model.pooling.k = 0: expected at least 1"),
+        ({"pooling.k_share": 1.5}, "config.model.pooling.k_share = 1.5"),
+        ({"pooling.kind": "mean", "pooling.k_share": 0.1}, "config.model.pooling.k_share = 0.1: 0 for kind 'mean'"),
+        ({"residual.kind": "square"}, "config.model.residual.kind = 'square': expected one of abs, signed, none"),
+        ({"residual.factor": 3}, "config.model.residual.factor = 3: expected an even number"),
+        ({"residual.anchor": (0, 2)}, r"config.model.residual.anchor = \(0, 2\): expected .* 2 x 2 px, each 0 to 1"),
         ({"head.kind": "deep"}, "config.model.head.kind = 'deep'"),
         ({"compute_dtype": "float64"}, "config.model.compute_dtype = 'float64'"),
     ],
@@ -173,10 +179,109 @@ def test_an_unknown_part_is_named(changes, field):
         models.build(small_config(**changes))
 
 
+SHALLOW = {"widths": (4, 8)}  # compiles in half the time; windows of 5 px, 2 px apart
+
+
 @pytest.mark.parametrize(
-    "changes", [{"pooling.kind": "mean", "pooling.k": 1}, {"pooling.k": 1}, {"head.kind": "mlp"}, {"residual.kind": "signed"}]
+    "changes",
+    [
+        {"pooling.kind": "max"},
+        {"pooling.kind": "mean", "residual.factor": 8},
+        {"pooling.kind": "attention", "head.kind": "mlp"},
+        {"pooling.kind": "random", "residual.kind": "signed", "residual.factor": 4, "residual.anchor": (3, 1)},
+        {"pooling.k_share": 0.2, "residual.kind": "none"},
+    ],
+    ids=str,
 )
-def test_parts_are_a_matter_of_config(changes):
-    model = models.build(small_config(**changes))
+def test_any_part_gives_a_padded_image_its_own_logit(changes):
+    model = models.build(small_config(**SHALLOW, **changes))
+    variables = jax.jit(lambda: models.init(model, jax.random.key(0)))()
+    logits = jax.jit(lambda images, sizes=None: model.apply(variables, images, sizes=sizes).logits)
+    alone, canvas = images(1, 29, 39), images(2, 48, 48, seed=1)
+    canvas[0, :29, :39] = alone
+    padded = logits(canvas, np.array([[29, 39], [48, 48]], np.int32))
+    np.testing.assert_allclose(padded, np.concatenate([logits(alone), logits(canvas[1:])]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pooling.kind": "attention", "random_k.order": "ascending", "rank_dropout.drop_most": "smallest"},
+        {"pooling.kind": "random"},
+        {"pooling.k_share": 0.2},
+    ],
+    ids=str,
+)
+def test_every_weight_of_another_pooling_learns(changes):
+    model = models.build(small_config(**SHALLOW, **changes))
+    variables = jax.jit(lambda: models.init(model, jax.random.key(0)))()
+    keys = {"rank_dropout": jax.random.key(1), "random_k": jax.random.key(2)}
+
+    def loss(params):
+        output, _ = model.apply({**variables, "params": params}, images(2, 24, 24), train=True, keys=keys, mutable=["batch_stats"])
+        return output.logits.sum() + (0 if output.aux_logits is None else output.aux_logits.sum())
+
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert all(np.any(leaf) for part in ("project", "head", "pool") for leaf in jax.tree.leaves(gradients.get(part, {})))
+
+
+def test_a_share_of_the_positions_that_is_k_gives_the_logit_of_k():
+    """64 px give 6 x 6 positions, of which 4 are a ninth; the share stays where the size does not."""
+    plain, shared = (models.build(small_config(**changes)) for changes in ({}, {"pooling.k_share": 1 / 9}))
+    variables = models.init(plain, jax.random.key(0))
+    small, large = images(2, 64, 64), np.tile(images(1, 64, 64), (1, 4, 4, 1))
+    np.testing.assert_array_equal(shared.apply(variables, small).logits, plain.apply(variables, small).logits)
+    mean = np.sort(np.asarray(shared.apply(variables, large).maps).reshape(-1, 6), axis=0)[::-1]
+    groups = [group.mean(0) for group in np.array_split(mean[: round(len(mean) / 9)], 4)]
+    np.testing.assert_allclose(shared.apply(variables, large).values[0], np.transpose(groups), rtol=2e-2, atol=1e-3)
+
+
+def test_random_pooling_draws_in_training_and_takes_all_positions_in_evaluation():
+    model = models.build(small_config(**{"pooling.kind": "random", "rank_dropout.p_max": 0.0}))
     variables = models.init(model, jax.random.key(0))
-    assert model.apply(variables, images(2, 64, 64)).logits.shape == (2,)
+    batch = images(1, 64, 64)
+
+    def trained(seed):
+        return model.apply(variables, batch, train=True, keys={"random_k": jax.random.key(seed)}, mutable=["batch_stats"])[0]
+
+    assert trained(0).aux_logits is None
+    assert not np.array_equal(trained(0).positions, trained(1).positions)
+    with pytest.raises(ValueError, match="random_k_pool is random"):
+        model.apply(variables, batch, train=True, mutable=["batch_stats"])
+    output = model.apply(variables, batch)
+    ordered = np.sort(np.asarray(output.maps).reshape(36, 6), axis=0)[::-1]
+    np.testing.assert_allclose(output.values[0], ordered.reshape(4, 9, 6).mean(1).T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_side_that_fills_no_block_is_cut_off(factor):
+    model = models.build(small_config(**SHALLOW, **{"residual.factor": factor}))
+    variables = models.init(model, jax.random.key(0))
+    whole = model.apply(variables, images(1, 35, 47)[:, : 35 // factor * factor, : 47 // factor * factor])
+    cut = model.apply(variables, images(1, 35, 47))
+    assert cut.maps.shape[1:3] == (model.map_side(35), model.map_side(47))
+    np.testing.assert_array_equal(cut.logits, whole.logits)
+
+
+@pytest.mark.parametrize(
+    ("residual", "place", "box"),
+    [
+        ({}, (2, 1), (8, 16, 31, 39)),
+        ({"residual.anchor": (1, 1)}, (2, 1), (8, 16, 32, 40)),
+        ({"residual.factor": 8, "residual.anchor": (7, 0)}, (2, 1), (8, 16, 31, 40)),
+        ({"residual.factor": 16, "residual.anchor": (0, 15)}, (2, 1), (8, 16, 32, 39)),
+        ({"residual.factor": 16, "residual.anchor": (0, 0)}, (3, 1), (0, 16, 31, 47)),
+        ({"residual.kind": "none", "residual.factor": 16}, (3, 1), (8, 24, 31, 47)),
+    ],
+    ids=str,
+)
+def test_no_pixel_outside_what_a_position_sees_moves_it(residual, place, box):
+    model = models.build(small_config(**residual))
+    assert model.seen(*place) == box
+    x0, y0, x1, y1 = box
+    variables = jax.jit(lambda: models.init(model, jax.random.key(0)))()
+    kept, changed = images(1, 64, 64), images(1, 64, 64, seed=1)
+    changed[:, y0:y1, x0:x1] = kept[:, y0:y1, x0:x1]
+    maps = jax.jit(lambda images: model.apply(variables, images).maps)(np.concatenate([kept, changed]))
+    np.testing.assert_array_equal(maps[0][place], maps[1][place])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lfm_jax.ops.npr import crop_to_even, normalize, npr_residual
+from lfm_jax.ops.npr import crop_to_blocks, normalize, npr_residual
 
 # Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
 IMAGES = hnp.arrays(
@@ -28,6 +28,20 @@ def test_each_value_is_the_pixel_less_the_top_left_of_its_block(images):
         for col in range(residual.shape[2]):
             expected = images[:, row, col] - images[:, row // 2 * 2, col // 2 * 2]
             np.testing.assert_array_equal(residual[:, row, col], expected)
+
+
+@pytest.mark.parametrize(("factor", "anchor"), [(2, (1, 0)), (4, (0, 3)), (8, (5, 5))])
+def test_other_blocks_and_pixels_of_theirs_can_be_taken_away(factor, anchor):
+    images = np.random.default_rng(0).normal(size=(2, 17, 20, 3)).astype(np.float32)
+    residual = np.asarray(npr_residual(images, kind="signed", factor=factor, anchor=anchor))
+    rows, cols = (np.arange(side // factor * factor) for side in (17, 20))
+    of_block = [places // factor * factor + place for places, place in zip((rows, cols), anchor, strict=True)]
+    np.testing.assert_array_equal(residual, images[:, rows][:, :, cols] - images[:, of_block[0]][:, :, of_block[1]])
+
+
+def test_an_anchor_outside_its_block_is_refused():
+    with pytest.raises(ValueError, match=r"\(0, 2\) is no pixel of a 2 x 2 block"):
+        npr_residual(jnp.zeros((1, 4, 4, 3)), anchor=(0, 2))
 
 
 @given(IMAGES)
@@ -53,7 +67,7 @@ def test_npr_is_the_signed_residual_times_two_thirds():
 def test_none_passes_the_pixels_on():
     images = np.random.default_rng(0).normal(size=(1, 5, 6, 3)).astype(np.float32)
     np.testing.assert_array_equal(npr_residual(images, kind="none"), images[:, :4])
-    np.testing.assert_array_equal(crop_to_even(images), images[:, :4])
+    np.testing.assert_array_equal(crop_to_blocks(images), images[:, :4])
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 3), (1, 1, 8, 3)])

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lfm_jax.ops.pooling import mean_pool, random_k_pool, rank_dropout, rank_dropout_rates, top_k_pool
+from lfm_jax.ops.pooling import (
+    attention_pool,
+    mean_pool,
+    random_k_pool,
+    rank_dropout,
+    rank_dropout_rates,
+    rank_groups,
+    share_of,
+    top_k_pool,
+)
 
 FALSE_ALARM = 1e-6
 
@@ -200,3 +209,39 @@ def test_mean_pool_averages_the_valid_positions():
     assert positions is None
     with pytest.raises(ValueError, match="set k to 1, got 16"):
         mean_pool(maps, k=16)
+
+
+def test_attention_pool_weights_the_valid_positions_by_their_scores():
+    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    score = np.random.default_rng(1).normal(size=5).astype(np.float32)
+    mask = np.zeros((2, 3, 4), bool)
+    mask[:, :2, :3] = True
+    values, positions = attention_pool(maps, score, mask=mask)
+    rows = maps[:, :2, :3].reshape(2, 6, 5)
+    weights = np.exp(rows @ score)
+    expected = (rows * (weights / weights.sum(1, keepdims=True))[..., None]).sum(1)
+    np.testing.assert_allclose(values[..., 0], expected, rtol=1e-5)
+    assert positions is None
+    with pytest.raises(ValueError, match="set k to 1, got 16"):
+        attention_pool(maps, score, k=16)
+
+
+def test_ranks_are_averaged_in_equal_groups_of_what_counts():
+    values = -np.arange(12, dtype=np.float32).reshape(1, 1, 12).repeat(4, 0)
+    values[2:, :, 6:] = -np.inf  # as the padding of an image comes out of top-k
+    groups = np.asarray(rank_groups(values, np.array([12, 4, 6, 2]), k=4))[:, 0]
+    np.testing.assert_array_equal(groups[0], [-1, -4, -7, -10])
+    np.testing.assert_array_equal(groups[1], [0, -1, -2, -3])
+    np.testing.assert_allclose(groups[2], [-1 / 3, -5 / 3, -10 / 3, -14 / 3], rtol=1e-6)
+    np.testing.assert_array_equal(groups[3], [0, 0, -1, -1])
+
+
+def test_a_share_is_counted_alike_on_the_host_and_in_a_program_and_never_falls():
+    for share in (16 / 900, 0.0178, 0.25, 1 / 3, 1.0):
+        positions = np.arange(1, 20000)
+        counted = share_of(positions, share)
+        np.testing.assert_array_equal(jax.jit(lambda n, share=share: share_of(n, share))(positions), counted)
+        assert (np.diff(counted) >= 0).all()
+        assert (counted <= positions).all()
+        assert counted[0] == 1
+    assert share_of(900, 16 / 900) == 16
