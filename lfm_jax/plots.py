@@ -11,6 +11,7 @@ MAX_ROWS = 8  # generators in one picture
 PER_LABEL = 4
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 MAX_GROUPS = 40  # in one picture of formats
+FAINT = {"color": "#2b6cb0", "alpha": 0.3}  # runs behind the mean of theirs
 LABEL_COLOURS = {"real": "#2b6cb0", "fake": "#dd6b20"}
 CONTAINER_COLOURS = ("#e6dcc3", "#cfe3cf", "#d9d2e9", "#f2cfcf", "#cfe2ec", "#ead9cf", "#e0e0e0")
 
@@ -158,3 +159,37 @@ def _average_precisions(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlim(0, 1.01)
     axes.set_title("AP of format alone", fontsize=10)
     axes.figure.legend(loc="outside lower right", ncols=7, fontsize=9, frameon=False)
+
+
+def variants(runs: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], base: str, protocol: str, path: Path) -> None:
+    """A sweep's runs and variants (`sweep_results`) -> PNG: ACC and AP of each variant, mean and deviation over its seeds.
+
+    Behind them, faint, every run with its 95 % interval; a line at the mean of `base`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.6 + 0.5 * len(rows)), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, 2, sharey=True), (("acc", "ACC"), ("ap", "AP")), strict=True):
+        for place, row in enumerate(rows):
+            own = [run for run in runs if run["variant"] == row["variant"]]
+            for step, run in enumerate(own):
+                height = place + 0.5 * ((step + 1) / (len(own) + 1) - 0.5)
+                ends = run["interval"][name] or (run[name],) * 2
+                axes.plot([100 * end for end in ends], [height] * 2, **FAINT)
+                axes.plot([100 * run[name]], [height], "o", markersize=4, **FAINT)
+            colour = "#222222" if row["variant"] == base else LABEL_COLOURS["real"]
+            spread = 100 * (row["deviation"][name] or 0)
+            axes.errorbar([100 * row[name]], [place], xerr=spread, fmt="o", color=colour, markersize=7, linewidth=2.2, capsize=4)
+            if row["variant"] == base:
+                axes.axvline(100 * row[name], color=colour, linewidth=0.8, linestyle=":", zorder=0)
+        axes.set_title(title, fontsize=11)
+        axes.grid(axis="x", color="#eeeeee")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.set_yticks(range(len(rows)), [row["variant"] for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+    figure.suptitle(
+        f"{protocol}, %. Dot and bar: mean and deviation over seeds; faint: each run with its 95 % interval", fontsize=10
+    )
+    figure.savefig(path, dpi=110)

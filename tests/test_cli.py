@@ -12,6 +12,7 @@ from lfm_jax.data import sources
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
+    "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
     "evaluate": [
         *("--weights", "--data", "--protocol", "--views", "--robustness", "--keep_mib", "--out", "--batch_size", "--threads"),
         *CLUSTER,

@@ -19,11 +19,13 @@ from lfm_jax.verbs import (
     explain,
     export,
     predict,
+    sweep,
     train,
 )
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
+    "sweep": sweep,
     "evaluate": evaluate,
     "predict": predict,
     "explain": explain,

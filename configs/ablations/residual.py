@@ -1,0 +1,22 @@
+"""What the network is fed: the residual's kind, the side of its blocks, and which pixel of a block is taken away.
+
+    lfm sweep --config=configs/ablations/residual.py --out=runs/residual
+
+Other data and networks: configs/ablations/small.py.
+"""
+
+from small import get_config as get_config
+
+from lfm_jax.sweep import Sweep
+
+
+def get_sweep() -> Sweep:
+    kinds = {
+        "abs": {},
+        "signed": {"model.residual.kind": "signed"},
+        "npr": {"model.residual.kind": "signed", "model.residual.scale": 2 / 3},
+        "pixels": {"model.residual.kind": "none"},
+    }
+    factors = {f"factor{factor}": {"model.residual.factor": factor} for factor in (4, 8)}
+    anchors = {f"anchor{row}{column}": {"model.residual.anchor": (row, column)} for row, column in ((0, 1), (1, 0), (1, 1))}
+    return Sweep(kinds | factors | anchors)
