@@ -35,7 +35,7 @@ def write(path: Path, detector: Detector, side: int) -> None:
 def trace(detector: Detector, side: int) -> export.Exported:
     """images uint8 [n, h, w, 3] -> logits float32 [n], weights inside. Sides are `side`, or any from the smallest square's on.
 
-    Raises UserError: any side, of a network that pools a share of the positions.
+    Raises UserError: any side, of a network that pools a share of the positions, or whose map sizes jax cannot work out.
     """
     model, least = detector.model, detector.model.smallest_side
     if not side and (model.k_share or model.draw):
@@ -45,7 +45,10 @@ def trace(detector: Detector, side: int) -> export.Exported:
     sides, constraints = ("h, w", [f"h >= {least}", f"w >= {least}"]) if not side else (f"{side}, {side}", [])
     shape = export.symbolic_shape(f"n, {sides}, 3", constraints=constraints)
     program = jax.jit(functools.partial(inference.portable, model, folded))
-    return export.export(program, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, np.uint8))
+    try:
+        return export.export(program, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, np.uint8))
+    except jax.errors.InconclusiveDimensionOperation:
+        raise UserError("the map sizes of this network cannot be worked out for all sides at once: give --side=PX") from None
 
 
 def scorer(path: Path) -> Scorer:

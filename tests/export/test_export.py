@@ -155,15 +155,15 @@ def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, 
     assert embedded_card(tmp_path / name_for(format))["model"]["compute_dtype"] == "float32"
 
 
-@pytest.mark.parametrize(("fields", "format"), [(MAX, "onnx"), (MEAN, "stablehlo")])
-def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tmp_path, fields, format):
-    assert export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format).parity.images > 4
+def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tmp_path):
+    assert export(changed(convert.load(weights_file), **MAX), tmp_path / "w.onnx", format="onnx").parity.images > 4
 
 
 @pytest.mark.parametrize(
     ("fields", "format"),
     [
-        *((MEAN, "onnx"), (MLP, "onnx"), (SHARE, "onnx"), (RANDOM, "onnx"), (SHARE, "stablehlo"), (RANDOM, "stablehlo")),
+        *((MEAN, "onnx"), (MLP, "onnx"), (SHARE, "onnx"), (RANDOM, "onnx")),
+        *((SHARE, "stablehlo"), (RANDOM, "stablehlo"), (MEAN, "stablehlo")),
         *((MLP, "safetensors"), (ATTENTION, "safetensors"), (MAX, "safetensors")),
         *((SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
     ],
