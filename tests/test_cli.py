@@ -12,13 +12,13 @@ from lfm_jax.data import sources
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
-    "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
     "evaluate": [
         *("--weights", "--data", "--protocol", "--views", "--robustness", "--keep_mib", "--out", "--batch_size", "--threads"),
         *CLUSTER,
     ],
     "calibrate": ["--weights", "--data", "--out", "--protocol", "--view", "--objective", "--force", "--batch_size", "--threads"],
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
+    "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
     "compile": ["--config", "--config.FIELD", "--topology"],
     "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],

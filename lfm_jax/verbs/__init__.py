@@ -25,7 +25,6 @@ from lfm_jax.verbs import (
 
 VERBS: dict[str, ModuleType] = {
     "train": train,
-    "sweep": sweep,
     "evaluate": evaluate,
     "predict": predict,
     "explain": explain,
@@ -34,6 +33,7 @@ VERBS: dict[str, ModuleType] = {
     "demo": demo,
     "calibrate": calibrate,
     "compare": compare,
+    "sweep": sweep,
     "compile": compile,
     "data check": data_check,
     "data prepare": data_prepare,

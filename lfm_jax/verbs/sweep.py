@@ -6,7 +6,7 @@ from pathlib import Path
 from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import SOME_FAILED, add_config_arguments, load_config, whole
 
-SUMMARY = "train variants of a config with several seeds, in one table"
+SUMMARY = "train variants of a config with seeds into one table"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
