@@ -59,7 +59,7 @@ def test_help_names_every_verb_with_a_summary(lfm):
     assert (ran.status, ran.err) == (0, "")
     for verb in OPTIONS:
         assert re.search(rf"^ +{verb}\s+\w+", ran.out, re.MULTILINE)
-    assert len(ran.out.splitlines()) <= 26
+    assert len(ran.out.splitlines()) <= len(OPTIONS) + 11  # a line a verb, one that wraps, and ten around them
 
 
 @pytest.mark.parametrize("verb", OPTIONS)

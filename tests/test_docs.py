@@ -37,7 +37,7 @@ def command_lines(page):
     mentions = re.findall(r"`(lfm [^`]+)`", FENCED.sub("", text))
     for line, whole in [*((line, True) for line in lines), *((mention, False) for mention in mentions)]:
         if re.match(r"lfm [a-z]", line):
-            line = line.replace(" ... ", " ")
+            line = re.sub(r"\$\w+", "0", line.replace(" ... ", " "))  # what the shell puts in
             needed = shlex.split(re.sub(r"\[.*?\]", "", line), comments=True)[1:]
             yield shlex.split(re.sub(r"[][]", "", line), comments=True)[1:], needed if whole else None
 
