@@ -54,12 +54,10 @@ def entries(detector: Detector, pixels: np.ndarray) -> Entries | None:
         np.asarray(array[0, : sides[0], : sides[1]], np.float64).reshape(-1, model.maps).T for array in (maps, weights)
     )
     bias = float(detector.variables["params"]["head"]["bias"][0])
-    if not np.isclose(
-        (values * weights).sum() + bias, float(logits[0]), rtol=1e-4, atol=1e-3
-    ):  # a user's own pooling may mix
-        return None
+    if not np.isclose(bias + (values * weights).sum(), float(logits[0]), rtol=1e-4, atol=1e-3):
+        return None  # a pooling of the user's own that mixes positions
     pooled = (weights != 0).sum(1).max()
-    ranked = np.argsort(-values, axis=1, kind="stable")[:, :pooled]
+    ranked = np.argsort(np.where(weights != 0, -values, np.inf), axis=1, kind="stable")[:, :pooled]
     values, weights = (np.take_along_axis(array, ranked, 1) for array in (values, weights))
     return Entries(*np.divmod(ranked, sides[1]), values, weights)
 
