@@ -63,7 +63,8 @@ def test_training_and_input(kind, lfm, weights_file):
     assert ran.status == 0, ran.err
     rows = {row["what"]: row for row in json.loads(ran.out)["rows"]}
     expected = {"lfm_jax float32", "lfm_jax float32, no regularisers"}
-    expected |= {"PyTorch eager float32"} if kind == "train" else {f"input, {n} thread(s)" for n in (1, 2, 4, 8)}
+    pytorch = {"PyTorch eager float32", "PyTorch compiled float32"}
+    expected |= pytorch if kind == "train" else {f"input, {n} thread(s)" for n in (1, 2, 4, 8)}
     assert set(rows) == expected
     for row in rows.values():
         assert not row["skipped"]
