@@ -4,12 +4,9 @@ In: a checked config. Out: a `Run`, constant while it trains, and the `TrainStat
 """
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from clu import parameter_overview
 from jax.sharding import Mesh
@@ -27,6 +24,7 @@ from lfm_jax.models import Lfm
 from lfm_jax.progress import say
 from lfm_jax.rng import Stream, step_key
 from lfm_jax.state import TrainState
+from lfm_jax.steps import first_state
 
 
 @dataclass(frozen=True)
@@ -123,13 +121,6 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
 def fresh_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation) -> TrainState:
     """State before the first step, from the seed."""
     return first_state(config, tx, models.init(model, step_key(config.seed, Stream.INIT)))
-
-
-def first_state(config: ConfigDict, tx: optax.GradientTransformation, variables: Mapping[str, Any]) -> TrainState:
-    """State at step 0 with these variables."""
-    params = variables["params"]
-    average = jax.tree.map(jnp.copy, dict(variables)) if config.average_decay else None  # each is donated, so not one array twice
-    return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params), average)
 
 
 def abstract_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation, devices: Mesh) -> TrainState:

@@ -5,6 +5,7 @@ and optax alone: no loader, no checkpoints.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,13 @@ from lfm_jax.losses import disagreement, lfm_loss
 from lfm_jax.models import Lfm
 from lfm_jax.rng import Stream, step_key
 from lfm_jax.state import TrainState
+
+
+def first_state(config: ConfigDict, tx: optax.GradientTransformation, variables: Mapping[str, Any]) -> TrainState:
+    """State at step 0 with these variables."""
+    params = variables["params"]
+    average = jax.tree.map(jnp.copy, dict(variables)) if config.average_decay else None  # each is donated, so not one array twice
+    return TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params), average)
 
 
 def train_step(

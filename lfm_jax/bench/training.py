@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 from lfm_jax import mesh, models, optim
 from lfm_jax.bench import machine, work
 from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured
-from lfm_jax.run import first_state
-from lfm_jax.steps import compiled_step
+from lfm_jax.steps import compiled_step, first_state
 
 Trainer = Callable[[np.ndarray, np.ndarray], float]
 
