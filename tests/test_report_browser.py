@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from lfm_jax.data.sources import open_folder
 from lfm_jax.evaluate import evaluate, write
 from lfm_jax.tables import percent
+from tests.chromium import NAMES, program
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VIEWS = ["native", "fakes_q96", "all_q96", "all_q90", "all_q50", "all_blur1"]
 WIDTHS = (390, 1280)  # px; a window cannot be as narrow as a telephone, a frame in it can
 # The page is looked at from outside: it lets no script run in it. Folded parts are opened first.
@@ -47,7 +46,7 @@ for (const width of WIDTHS) {
 @pytest.fixture(scope="module")
 def chromium():
     """Chromium's path."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = program()
     if found is None:
         pytest.skip(f"no Chromium on this machine to open the report with: looked for {', '.join(NAMES)}")
     return found
