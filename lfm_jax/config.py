@@ -76,9 +76,9 @@ def checkpoint() -> ConfigDict:
 def model() -> ConfigDict:
     """The network. Defaults are LFM's (SPEC section 1), regularisers those of the paper (section 2)."""
     config = ConfigDict()
-    config.backbone = "snet"  # what sees the residual
-    config.widths = (64, 128, 256, 512)  # of the backbone's blocks
-    config.maps = 64  # evidence maps after the 1 x 1 projection
+    config.backbone = "snet"  # or ResNet-50's stages: npr (3 x 3 stem; two stages are NPR's), resnet50 (7 x 7 stem)
+    config.widths = (64, 128, 256, 512)  # of the backbone's blocks; of a ResNet's stages, as many as there are
+    config.maps = 64  # evidence maps after the 1 x 1 projection; 0 none, the backbone's channels are pooled
     # NPR: signed, 2/3; none: plain pixels. factor: side of a block in px; anchor: its pixel (row, column) that is taken away.
     config.residual = ConfigDict({"kind": "abs", "scale": 1.0, "factor": 2, "anchor": (0, 0)})
     # topk; or random: k drawn positions. max, mean, attention: one value a map, k unused. k_share, of topk and random: this

@@ -51,7 +51,7 @@ def entries(detector: Detector, pixels: np.ndarray) -> Entries | None:
     logits, maps, weights = _maps_and_weights(model, detector.variables, padded, np.array([[height, width]], np.int32))
     sides = model.map_side(height), model.map_side(width)
     values, weights = (
-        np.asarray(array[0, : sides[0], : sides[1]], np.float64).reshape(-1, model.maps).T for array in (maps, weights)
+        np.asarray(array[0, : sides[0], : sides[1]], np.float64).reshape(-1, array.shape[-1]).T for array in (maps, weights)
     )
     bias = float(detector.variables["params"]["head"]["bias"][0])
     if not np.isclose(bias + (values * weights).sum(), float(logits[0]), rtol=1e-4, atol=1e-3):
@@ -77,11 +77,36 @@ def evidence(detector: Detector, pixels: np.ndarray) -> np.ndarray | None:
     None where `entries` gives none. Raises TooSmallError as it does.
     """
     found = entries(detector, pixels)
-    if found is None:
-        return None
-    added = np.zeros([detector.model.map_side(side) for side in pixels.shape[:2]])
+    return None if found is None else added_up(detector.model, found, pixels).astype(np.float32)
+
+
+def added_up(model: Lfm, found: Entries, pixels: np.ndarray) -> np.ndarray:
+    """Entries of pixels [H, W, 3] -> float64 [f(H), f(W)]: over all maps and ranks, what each position adds to the logit."""
+    added = np.zeros([model.map_side(side) for side in pixels.shape[:2]])
     np.add.at(added, (found.rows, found.columns), found.weights * found.values)
-    return added.astype(np.float32)
+    return added
+
+
+def by_rank(found: Entries) -> bool:
+    """Whether it matters for a value which rank it has, or that it was pooled at all; in a mean it does not."""
+    return found.values.shape[1] == 1 or bool(np.ptp(found.weights, axis=1).any())
+
+
+def window(model: Lfm, place: tuple[int, int], pixels: np.ndarray) -> Box:
+    """Position (row, column) -> (x0, y0, x1, y1) with every pixel of [H, W, 3] that it is made from."""
+    return _within(model.seen(*place), pixels)
+
+
+def middle(model: Lfm, place: tuple[int, int], pixels: np.ndarray) -> Box:
+    """Position (row, column) -> the square in the middle of its window that none of the others has: where it is painted."""
+    backbone = model.backbone
+    top, left = (backbone.stride * each - backbone.before + (backbone.window - backbone.stride) // 2 for each in place)
+    return _within((left, top, left + backbone.stride, top + backbone.stride), pixels)
+
+
+def _within(box: Box, pixels: np.ndarray) -> Box:
+    x0, y0, x1, y1 = box
+    return max(x0, 0), max(y0, 0), min(x1, pixels.shape[1]), min(y1, pixels.shape[0])
 
 
 # Padded to the buckets of scoring, so that a folder of many sizes compiles few programs.
@@ -104,13 +129,13 @@ def overlay(detector: Detector, pixels: np.ndarray, added: np.ndarray) -> Image.
     A position is painted on the middle of the window that it sees, its opacity the square root of its share of the
     image's strongest, as most are far weaker. The windows of the strongest are framed, at most OUTLINED.
     """
-    stride, window = detector.model.backbone.stride, detector.model.backbone.window
-    before = (window - stride) // 2
-    cells = added.repeat(stride, 0).repeat(stride, 1)
-    behind = [(before, side - before - length) for side, length in zip(pixels.shape, cells.shape, strict=False)]
+    model, heat = detector.model, np.zeros(pixels.shape[:2], np.float32)
+    for place in zip(*np.nonzero(added), strict=True):
+        x0, y0, x1, y1 = middle(model, place, pixels)
+        heat[y0:y1, x0:x1] = added[place]
     ranked = (divmod(int(place), added.shape[1]) for place in np.argsort(-np.abs(added), axis=None))
-    windows = ((detector.model.seen(row, column), float(added[row, column])) for row, column in ranked if added[row, column] != 0)
-    return paint(pixels, np.pad(cells, behind), apart(windows, OUTLINED, box=lambda each: each[0]))
+    windows = ((window(model, place, pixels), float(added[place])) for place in ranked if added[place] != 0)
+    return paint(pixels, heat, apart(windows, OUTLINED, box=lambda each: each[0]))
 
 
 def paint(pixels: np.ndarray, heat: np.ndarray, frames: Sequence[tuple[Box, float]]) -> Image.Image:

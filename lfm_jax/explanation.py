@@ -49,7 +49,7 @@ class Explanation:
     prediction: Prediction
     bias: float
     locations: list[Location] = field(repr=False)
-    entries: list[Entry] = field(repr=False)
+    entries: list[Entry] = field(repr=False)  # none where all positions of a map count alike
     image: Image.Image = field(repr=False)
     heat: np.ndarray = field(repr=False)  # float32 [height, width] of the image: evidence painted on the middle of its windows
 
@@ -87,31 +87,40 @@ def explain_image(detector: Detector, image: Any, *, protocol: str | None = None
     logits = detector.logits(pieces)
     chosen = how.chosen(logits)
     entries: list[Entry] = []
+    added: list[tuple[float, int, int, int]] = []
     for tile in chosen.tolist():
         found = explain.entries(detector, pieces[tile])
         if found is None:
             why = explain.no_sum(model) or "model.pooling.kind: it mixes them"
             raise UserError(f"no evidence to show: the logit of these weights is no sum over positions ({why})")
-        for (m, rank), value in np.ndenumerate(found.values):
-            weight, row, col = (float(found.weights[m, rank]), int(found.rows[m, rank]), int(found.columns[m, rank]))
-            entries.append(Entry(m, rank, row, col, float(value), weight, float(value) * weight / len(chosen), tile))
-    sums: dict[tuple[int, int, int], float] = {}
-    for entry in entries:
-        place = entry.tile, entry.row, entry.col
-        sums[place] = sums.get(place, 0.0) + entry.evidence
-    window, stride = model.backbone.window, model.backbone.stride
+        here = explain.added_up(model, found, pieces[tile])
+        added += [(here[row, col] / len(chosen), tile, row, col) for row, col in np.argwhere(here).tolist()]
+        entries += _entries(found, tile, len(chosen)) if explain.by_rank(found) else []
+    corners = how.corners(*image.size)
     heat, locations = np.zeros(image.size[::-1], np.float32), []
-    for (tile, row, col), added in sorted(sums.items(), key=lambda item: -abs(item[1])):
-        left, top = how.corners(*image.size)[tile]
-        x0, y0, x1, y1 = model.seen(row, col)
-        box = how.source_box((left + x0, top + y0, left + x1, top + y1), *image.size)
-        locations.append(Location(row, col, box, added, tile))
-        left, top = left + stride * col + (window - stride) // 2, top + stride * row + (window - stride) // 2
-        x0, y0, x1, y1 = _scaled((left, top, left + stride, top + stride), how, *image.size)
-        heat[y0:y1, x0:x1] += added
+    for evidence, tile, row, col in sorted(added, key=lambda each: -abs(each[0])):
+        window, middle = (_moved(box(model, (row, col), pieces[tile]), corners[tile]) for box in (explain.window, explain.middle))
+        locations.append(Location(row, col, how.source_box(window, *image.size), float(evidence), tile))
+        x0, y0, x1, y1 = _scaled(middle, how, *image.size)
+        heat[y0:y1, x0:x1] += evidence
     prediction = detector.prediction(how.logit(logits), how.name, *image.size)
     bias = float(np.asarray(detector.variables["params"]["head"]["bias"])[0])
     return Explanation(prediction, bias, locations, entries, image, heat)
+
+
+def _entries(found: explain.Entries, tile: int, tiles: int) -> list[Entry]:
+    """One of `tiles` that make the logit, by map and rank."""
+    entries = []
+    for (m, rank), value in np.ndenumerate(found.values):
+        weight, row, col = float(found.weights[m, rank]), int(found.rows[m, rank]), int(found.columns[m, rank])
+        entries.append(Entry(m, rank, row, col, float(value), weight, float(value) * weight / tiles, tile))
+    return entries
+
+
+def _moved(box: Box, corner: tuple[int, int]) -> Box:
+    """A box of a piece whose left and top are `corner` -> of the image."""
+    (x0, y0, x1, y1), (left, top) = box, corner
+    return x0 + left, y0 + top, x1 + left, y1 + top
 
 
 def _scaled(box: Box, how: Protocol, width: int, height: int) -> Box:

@@ -7,6 +7,8 @@ import functools
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from clu import parameter_overview
 from jax.sharding import Mesh
@@ -105,7 +107,7 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
         return state
     shardings = mesh.shardings(abstract)
     if config.init_from:
-        weights = convert.load(config.init_from)
+        weights = _with_head(config, run.model, convert.load(config.init_from, classifier=True))
         convert.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
         say(f"starting from {config.init_from}")
         trained = mesh.place(weights.variables, shardings.trained)
@@ -116,6 +118,16 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     state = jax.jit(fresh, out_shardings=shardings, compiler_options=quickly)()
     say(parameter_overview.get_parameter_overview(abstract.params, include_stats=False))
     return state
+
+
+def _with_head(config: ConfigDict, model: Lfm, weights: convert.Weights) -> convert.Weights:
+    """A fresh head, from the seed, for the trunk of a classifier."""
+    params = weights.variables["params"]
+    if "head" in params:
+        return weights
+    head = jax.jit(lambda: models.init(model, step_key(config.seed, Stream.INIT))["params"]["head"])()
+    say(f"{config.init_from} tells many classes apart: its trunk is taken, the head is new")
+    return weights._replace(variables={**weights.variables, "params": {**params, "head": jax.tree.map(np.asarray, head)}})
 
 
 def fresh_state(config: ConfigDict, model: Lfm, tx: optax.GradientTransformation) -> TrainState:

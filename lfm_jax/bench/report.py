@@ -12,6 +12,7 @@ from lfm_jax import convert
 from lfm_jax.bench import inference, inputs, machine, training
 from lfm_jax.bench.common import HEADS, Row, random_variables, unmeasured, with_dtype
 from lfm_jax.convert.torch_weights import to_state_dict
+from lfm_jax.errors import UserError
 from lfm_jax.progress import say
 
 THREADS = (1, 2, 4, 8)
@@ -94,7 +95,10 @@ def make(
 def _network(weights: str | None) -> tuple[ConfigDict, dict[str, Any]]:
     if weights:
         loaded = convert.load(weights)
-        return loaded.card.model_config(), loaded.variables
+        config = loaded.card.model_config()
+        if config.backbone != "snet":
+            raise UserError(f"{weights}: lfm bench is for SNet, not {config.backbone}; benchmarks/baselines.py times that")
+        return config, loaded.variables
     config = config_lib.model()
     return config, random_variables(with_dtype(config, "float32"))
 

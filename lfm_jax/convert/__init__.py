@@ -15,17 +15,11 @@ from lfm_jax import models
 from lfm_jax.buckets import AnyPath, Mirror, as_path
 from lfm_jax.card import Card, content_hash
 from lfm_jax.convert import files
-from lfm_jax.convert.torch_weights import Variables, from_state_dict, to_state_dict
+from lfm_jax.convert.layouts import LAYOUTS, Variables
+from lfm_jax.convert.torch_weights import backbone_of, from_state_dict, sizes_of, to_state_dict
 from lfm_jax.errors import ConfigError, WeightsError
 
 __all__ = ["Weights", "WeightsError", "check_fit", "check_target", "convert", "load", "save"]
-
-# What the released network computes: a .pth carries names only, so other choices must not pass for it.
-RELEASED_NETWORK = {
-    "backbone": "snet",
-    **{"residual.kind": "abs", "residual.scale": 1.0, "residual.factor": 2, "residual.anchor": (0, 0)},
-    **{"pooling.kind": "topk", "pooling.k_share": 0.0},
-}
 
 
 class Weights(NamedTuple):
@@ -35,8 +29,10 @@ class Weights(NamedTuple):
     card: Card
 
 
-def load(path: str | os.PathLike[str]) -> Weights:
+def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
     """.pth, .safetensors, workdir or checkpoint directory, here or in a bucket -> Weights, checked against their card.
+
+    With `classifier` a ResNet-50 that tells many classes apart (torchvision's, of ImageNet) is taken too, without its head.
 
     Raises:
       WeightsError: there is nothing there, or it does not fit; the message names each field.
@@ -50,6 +46,15 @@ def load(path: str | os.PathLike[str]) -> Weights:
         raise WeightsError(f"no weights at {path}")
     else:
         variables, card = _load_file(path)
+    head = variables["params"].get("head", {}).get("kernel")
+    if head is not None and head.shape[-1] > 1:
+        if not classifier:
+            raise WeightsError(
+                f"{path} tells {head.shape[-1]} classes apart and is no detector: train one from it, "
+                "lfm train --config=configs/resnet50.py --config.init_from=..., which takes all but its last layer"
+            )
+        del variables["params"]["head"]
+        return Weights(variables, card)
     check_fit(variables, card.model_config(), f"{path}: the weights do not fit the model in their card")
     return Weights(variables, dataclasses.replace(card, weights_sha256=content_hash(variables)))
 
@@ -78,9 +83,9 @@ def check_target(path: str | os.PathLike[str], card: Card) -> None:
     """Whether `save` would take the path for weights of this card, before they are there. Raises WeightsError as it does."""
     path = as_path(path)
     if path.suffix in files.TORCH_SUFFIXES:
-        _require_released_network(card)
+        _require_published_network(card)
     elif path.suffix == ".safetensors":
-        _require_rows_for_all(card)
+        _require_names(card)
     elif path.suffix:
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     else:
@@ -114,14 +119,11 @@ def _load_file(path: AnyPath) -> Weights:
 
 
 def _card_of_bare_tensors(variables: Variables) -> Card:
-    """A state dict without a card is taken for the released network; its sizes are in its tensors."""
-    card = Card()
-    params = variables["params"]
-    maps = params["project"].shape[1]
-    card.model["widths"] = tuple(block["bias"].size for block in params["backbone"].values())
-    card.model["maps"] = maps
-    card.model["pooling"]["k"] = params["head"]["kernel"].size // maps
-    return card
+    """A state dict without a card is taken for the published network of its names; its sizes are in its tensors."""
+    config, backbone, sizes = config_lib.model(), backbone_of(variables), sizes_of(variables)
+    own = {"backbone": backbone, "widths": sizes.widths, "maps": sizes.maps, "pooling.k": sizes.k}
+    config.update_from_flattened_dict({**own, **LAYOUTS[backbone].network})
+    return Card(config.to_dict())
 
 
 def check_fit(variables: Variables, model: ConfigDict, what: str) -> None:
@@ -150,28 +152,37 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _require_rows_for_all(card: Card) -> None:
-    """Every tensor has a row in the table, and the frozen kernels are those of this residual."""
+def _require_names(card: Card) -> None:
+    """Every tensor has a row in the table of its network, and frozen kernels are those of this residual."""
     config = card.model_config()
     fits = {
         "head.kind": config.head.kind == "linear",
         "pooling.kind": config.pooling.kind != "attention",
-        "residual.factor": config.residual.factor == 2,
-        "residual.anchor": tuple(config.residual.anchor) == (0, 0),
+        "residual.factor": config.residual.factor == 2 or not LAYOUTS[config.backbone].frozen,
+        "residual.anchor": tuple(config.residual.anchor) == (0, 0) or not LAYOUTS[config.backbone].frozen,
+        "maps": config.backbone != "snet" or config.maps > 0,
     }
     for field, fit in fits.items():
         if not fit:
             value = config_lib.get(config, field)
             raise WeightsError(f"model.{field} = {value!r} has no place in the PyTorch key table; keep it as a checkpoint")
 
-
-def _require_released_network(card: Card) -> None:
-    _require_rows_for_all(card)
     config = card.model_config()
-    for field, value in RELEASED_NETWORK.items():
+    if config.head.kind != "linear":
+        raise WeightsError(f"model.head.kind = {config.head.kind!r} has no place in the PyTorch key table; keep it as a checkpoint")
+    if config.backbone == "snet" and not config.maps:
+        raise WeightsError("model.maps = 0: LFM's PyTorch names need a projection; keep it as a checkpoint")
+
+
+def _require_published_network(card: Card) -> None:
+    """A .pth carries names only, so other choices must not pass for those that the names stand for."""
+    _require_names(card)
+    config = card.model_config()
+    layout = LAYOUTS[config.backbone]
+    for field, value in layout.network.items():
         found = config_lib.get(config, field)
         if (tuple(found) if isinstance(value, tuple) else found) != value:
             raise WeightsError(
-                f"model.{field} = {found!r}, but a .pth is read as the released network, {value!r}: "
+                f"model.{field} = {found!r}, but a .pth with the names of {layout.name} is read as {value!r}: "
                 "its logits would differ in silence. Use .safetensors, which carries the model config"
             )

@@ -1,6 +1,6 @@
 """Weight files of other tools: PyTorch .pth and .safetensors, with the card inside or beside them.
 
-In and out: a state dict of numpy arrays (see `torch_weights`) and a Card or None. PyTorch is imported only
+In and out: a state dict of numpy arrays (see `layouts`) and a Card or None. PyTorch is imported only
 when a .pth is read or written, and never runs code from a file.
 """
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lfm_jax.card import Card
-from lfm_jax.convert.torch_weights import StateDict
+from lfm_jax.convert.layouts import StateDict
 from lfm_jax.errors import WeightsError, first_line
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")

@@ -6,7 +6,11 @@ from lfm_jax.detector import Detector
 
 
 def card_json(detector: Detector) -> str:
-    """The detector's card with `network`: px of the smallest square image, of a map position's window, and to the next one."""
+    """The detector's card with `network`: px of the smallest square image, and of map positions' windows.
+
+    That of position (r, c) begins at stride * (r, c) - before.
+    """
     model = detector.model
-    network = {"smallest_side": model.smallest_side, "window": model.backbone.window, "stride": model.backbone.stride}
+    windows = {name: getattr(model.backbone, name) for name in ("window", "stride", "before")}
+    network = {"smallest_side": model.smallest_side, **windows}
     return json.dumps({**json.loads(detector.card.to_json()), "network": network}, indent=1)

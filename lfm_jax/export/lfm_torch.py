@@ -1,4 +1,4 @@
-"""The LFM detector of AI-generated images in PyTorch. Needs torch, numpy and Pillow.
+"""The LFM detector of AI-generated images in PyTorch, and NPR and ResNet-50, its baselines. Needs torch, numpy and Pillow.
 
     detector = load("lfm.pth")            # with lfm.pth.card.json beside it, as `lfm export --format=torch` leaves it
     detector("photo.png")                 # {"logit": ..., "score": ..., "label": "fake" or "real"}
@@ -67,14 +67,76 @@ class TorchLfm(nn.Module):
         return logits
 
 
-def from_state_dict(state: Mapping[str, torch.Tensor]) -> TorchLfm:
-    """State dict -> the network with it, for evaluation. Sizes are those of the tensors; loading is strict."""
+class Bottleneck(nn.Module):
+    """x [N, before, H, W] -> [N, 4 * width, H', W'], under torchvision's names."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+        if stride > 1 or before != 4 * width:
+            self.downsample = nn.Sequential(nn.Conv2d(before, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y)).relu()
+        y = self.bn3(self.conv3(y))
+        return (y + (self.downsample(x) if hasattr(self, "downsample") else x)).relu()
+
+
+class TorchResNet(nn.Module):
+    """Normalised images [N, 3, H, W] -> logits [N], by a stage of ResNet-50 for each of `widths`.
+
+    With `npr` it sees the signed residual of nearest neighbours x 2/3, through a 3 x 3 stem, and its last layer is `fc1`;
+    else plain pixels, 7 x 7, and `fc`. An odd last row or column counts for nothing.
+    """
+
+    def __init__(self, widths: Sequence[int], *, npr: bool):
+        super().__init__()
+        self.npr, self.stages, self.head = npr, len(widths), "fc1" if npr else "fc"
+        stem = 3 if npr else 7
+        self.conv1, self.bn1 = nn.Conv2d(3, widths[0], stem, 2, padding=stem // 2, bias=False), nn.BatchNorm2d(widths[0])
+        before = widths[0]
+        for stage, (width, blocks) in enumerate(zip(widths, (3, 4, 6, 3), strict=False), start=1):
+            strides = [1 if stage == 1 else 2] + [1] * (blocks - 1)
+            befores = [before] + [4 * width] * (blocks - 1)
+            parts = (Bottleneck(channels, width, stride) for channels, stride in zip(befores, strides, strict=True))
+            self.add_module(f"layer{stage}", nn.Sequential(*parts))
+            before = 4 * width
+        self.add_module(self.head, nn.Linear(before, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[2:]
+        x = images[:, :, : height // 2 * 2, : width // 2 * 2]
+        if self.npr:
+            x = (x - x[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)) * 2.0 / 3.0
+        x = nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, padding=1)
+        for stage in range(1, self.stages + 1):
+            x = getattr(self, f"layer{stage}")(x)
+        head: nn.Module = getattr(self, self.head)
+        logits: torch.Tensor = head(x.mean((2, 3)))[:, 0]
+        return logits
+
+
+def from_state_dict(state: Mapping[str, torch.Tensor]) -> TorchLfm | TorchResNet:
+    """State dict -> the network with it, for evaluation. Which one and its sizes tell its tensors; loading is strict."""
+    network = _resnet_for(state) if "conv1.weight" in state else _lfm_for(state)
+    network.load_state_dict(state, strict=True)
+    return network.eval()
+
+
+def _resnet_for(state: Mapping[str, torch.Tensor]) -> TorchResNet:
+    stages = sum(key.startswith("layer") and key.endswith(".0.conv1.weight") for key in state)
+    widths = [len(state[f"layer{stage}.0.conv1.weight"]) for stage in range(1, stages + 1)]
+    return TorchResNet(widths, npr="fc1.weight" in state)
+
+
+def _lfm_for(state: Mapping[str, torch.Tensor]) -> TorchLfm:
     blocks = sum(key.startswith("cnn.") and key.endswith(".0.weight") for key in state)
     widths = [len(state[f"cnn.layer{index}.0.bias"]) for index in range(1, blocks + 1)]
     maps = len(state["covn1_1.weight"])
-    network = TorchLfm(widths, maps, state["fc1.weight"].numel() // maps)
-    network.load_state_dict(state, strict=True)
-    return network.eval()
+    return TorchLfm(widths, maps, state["fc1.weight"].numel() // maps)
 
 
 def normalize(images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> torch.Tensor:
@@ -105,13 +167,13 @@ def preprocess(image: Image.Image, how: Mapping[str, Any]) -> np.ndarray:
 class Detector:
     """A network and its card."""
 
-    def __init__(self, network: TorchLfm, card: dict[str, Any]):
+    def __init__(self, network: TorchLfm | TorchResNet, card: dict[str, Any]):
         self.network, self.card = network, card
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
         """images uint8 RGB [N, H, W, 3] -> logits float32 [N]."""
-        device = self.network.fc1.weight.device
+        device = next(self.network.parameters()).device
         pixels = normalize(torch.from_numpy(images).to(device), self.card["model"]["mean"], self.card["model"]["std"])
         return self.network(pixels).cpu().numpy()
 

@@ -4,6 +4,7 @@ A part of your own is one more entry, `POOLINGS["mine"] = function`, and then `c
 it. Weights keep the name alone: whoever loads them makes the same entry first.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -16,14 +17,15 @@ from ml_collections import ConfigDict
 from lfm_jax.errors import ConfigError
 from lfm_jax.models import inference
 from lfm_jax.models.lfm import AttentionPool, Lfm, LinearHead, MlpHead, Output, Pool
+from lfm_jax.models.resnet import BLOCKS, ResNet
 from lfm_jax.models.snet import SNet
 from lfm_jax.ops.npr import ResidualKind
 from lfm_jax.ops.pooling import mean_pool, top_k_pool
 
-__all__ = ["Lfm", "Output", "SNet", "abstract_variables", "build", "inference", "init"]
+__all__ = ["Lfm", "Output", "ResNet", "SNet", "abstract_variables", "build", "inference", "init"]
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-BACKBONES = {"snet": SNet}
+BACKBONES = {"snet": SNet, "npr": functools.partial(ResNet, stem=3), "resnet50": functools.partial(ResNet, stem=7)}
 POOLINGS: dict[str, Pool | type[nn.Module]] = {
     "topk": top_k_pool,
     "max": top_k_pool,  # of k = 1
@@ -43,6 +45,8 @@ def build(config: ConfigDict) -> Lfm:
     """
     dtype = _choose("compute_dtype", config.compute_dtype, DTYPES)
     backbone = _choose("backbone", config.backbone, BACKBONES)
+    if config.backbone != "snet" and len(config.widths) > len(BLOCKS):
+        raise ConfigError(f"config.model.widths = {config.widths}: backbone {config.backbone} has at most {len(BLOCKS)} stages")
     rank, random_k, pooling = config.rank_dropout, config.random_k, config.pooling
     pool = _choose("pooling.kind", pooling.kind, POOLINGS)
     _check_pooling(pooling)

@@ -28,9 +28,9 @@ WIDE = 128  # input channels from which the products of minimal filtering outwei
 def fold(model: Lfm, variables: Any) -> dict[str, Any]:
     """Variables -> what `forward` takes, on the host. Folded in float64: each weight is rounded once.
 
-    A network with another backbone keeps its variables and is evaluated as it is.
+    A network with another backbone, or without a projection, keeps its variables and is evaluated as it is.
     """
-    if type(model) is not Lfm or type(model.backbone) is not SNet:
+    if type(model) is not Lfm or type(model.backbone) is not SNet or not model.maps:
         return {"variables": variables}
     params, stats = (jax.tree.map(np.asarray, variables[part]) for part in ("params", "batch_stats"))
     names = [f"block{number}" for number in range(1, len(model.backbone.widths) + 1)]

@@ -1,4 +1,4 @@
-"""LFM: NPR residual -> backbone -> 1 x 1 projection to maps -> pooling -> head, one logit an image.
+"""LFM: NPR residual -> backbone -> 1 x 1 projection to maps (none where `maps` is 0) -> pooling -> head, one logit an image.
 
 In: images [B, H, W, 3] with pixel values 0..255 of any real dtype. Out: an `Output`; logit > 0 means fake.
 Parts are chosen by config through `lfm_jax.models.build`; subclass or swap a part to try an idea.
@@ -17,7 +17,7 @@ import numpy as np
 from flax.core import FrozenDict
 
 from lfm_jax.errors import TooSmallError
-from lfm_jax.models.layers import torch_uniform
+from lfm_jax.models.layers import inside, torch_uniform
 from lfm_jax.models.snet import Side, SNet
 from lfm_jax.ops.conv import conv1x1
 from lfm_jax.ops.npr import normalize, npr_residual
@@ -131,9 +131,8 @@ class Lfm(nn.Module):
         if sizes is not None and (train or keys):
             raise ValueError("padded images (sizes=...) cannot train: padding would enter the BatchNorm statistics")
         x = npr_residual(normalize(images, self.mean, self.std), **self.residual)
-        x = self.backbone(x, train=train)
-        kernel = self.param("project", torch_uniform(x.shape[-1]), (x.shape[-1], self.maps))
-        maps = conv1x1(x, kernel.astype(x.dtype))
+        x = self.backbone(x, train=train, sizes=None if sizes is None else self._blocks(sizes))
+        maps = self._project(x) if self.maps else x.astype(jnp.float32)
         mask = None if sizes is None else self.valid_positions(sizes, maps.shape[1:3])
         values, positions = self._drawn(maps, keys.get("random_k")) if train and self.draw else self.pooled(maps, mask)
         kept = values
@@ -143,6 +142,10 @@ class Lfm(nn.Module):
         if self.random_k is not None and "random_k" in keys:
             aux = self.head(self._drawn(maps, keys["random_k"], **self.random_k)[0])
         return Output(self.head(kept), maps, values, positions, aux)
+
+    def _project(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("project", torch_uniform(x.shape[-1]), (x.shape[-1], self.maps))
+        return conv1x1(x, kernel.astype(x.dtype))
 
     def read_out(self, maps: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """maps [B, H', W', M], mask [B, H', W'] of positions that count -> logits [B], as in evaluation."""
@@ -165,25 +168,27 @@ class Lfm(nn.Module):
 
     def valid_positions(self, sizes: jax.Array, map_shape: tuple[int, ...]) -> jax.Array:
         """sizes [B, 2] px -> mask [B, H', W'], True where the map sees the image and no padding."""
-        sides = self.map_side(jnp.asarray(sizes))
-        rows = jnp.arange(map_shape[0]) < sides[:, :1]
-        cols = jnp.arange(map_shape[1]) < sides[:, 1:]
-        return rows[:, :, None] & cols[:, None, :]
+        return inside(self.map_side(jnp.asarray(sizes)), map_shape)
 
     def map_side(self, side: Side) -> Side:
         """Image side in px -> side of its map; what fills no block of the residual is left out."""
-        return self.backbone.map_side(side - side % self.residual.get("factor", 2))
+        return self.backbone.map_side(self._blocks(side))
+
+    def _blocks(self, side: Side) -> Side:
+        """px of a side -> those of them that the residual keeps."""
+        return side - side % self.residual.get("factor", 2)
 
     def positions(self, height: int, width: int) -> int:
         """Number of map positions of an image of height x width px; at least `fewest` are needed."""
         return max(self.map_side(height), 0) * max(self.map_side(width), 0)
 
     def seen(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Map position -> (x0, y0, x1, y1) that holds every pixel it is made from, x1 and y1 excluded."""
+        """Map position -> (x0, y0, x1, y1) that holds every pixel it is made from, x1 and y1 excluded; beyond the edge, too."""
         stride, side, factor = self.backbone.stride, self.backbone.window, self.residual.get("factor", 2)
         ends = []
         for place, anchor in zip((row, column), self.residual.get("anchor", (0, 0)), strict=True):
-            window = stride * place, stride * place + side - 1
+            start = stride * place - self.backbone.before
+            window = start, start + side - 1
             blocks = [pixel // factor * factor + anchor for pixel in window if self.residual.get("kind") != "none"]
             ends.append((min(*window, *blocks), max(*window, *blocks) + 1))
         (y0, y1), (x0, x1) = ends

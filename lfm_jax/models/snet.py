@@ -40,7 +40,8 @@ class SNet(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False, sizes: jax.Array | None = None) -> jax.Array:
+        """`sizes` make no difference: every block looks right and down only, and no valid position sees the padding."""
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # argument 2 is `train`
         for index, width in enumerate(self.widths, start=1):
             x = block(width, self.dtype, index < len(self.widths), name=f"block{index}")(x, train)
@@ -60,5 +61,7 @@ class SNet(nn.Module):
 
     @property
     def window(self) -> int:
-        """Side in px of the square that one map position sees; that of position (r, c) begins at stride * (r, c)."""
+        """Side in px of the square that one map position sees; that of position (r, c) begins at stride * (r, c) - before."""
         return 3 * self.stride - 1
+
+    before = 0

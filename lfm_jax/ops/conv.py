@@ -28,6 +28,21 @@ def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.matmul(x, kernel, precision=_precision(x), preferred_element_type=jnp.float32)
 
 
+def padded_conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """x [B, H, W, C], kernel [S, S, C, O], S odd -> [B, ceil(H / stride), ceil(W / stride), O]: zeros around, S // 2 wide."""
+    side = len(kernel)
+    if side == 1:
+        return jnp.matmul(x[:, ::stride, ::stride], kernel[0, 0], precision=_precision(x))
+    layout, border = ("NHWC", "HWIO", "NHWC"), ((side // 2, side // 2),) * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), border, dimension_numbers=layout, precision=_precision(x))
+
+
+def max_pool3x3(x: jax.Array) -> jax.Array:
+    """x [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]: windows of 3 x 3 around every other position, cut off at the edge."""
+    lowest, around = np.array(-np.inf, x.dtype), ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(x, lowest, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), around)
+
+
 @jax.custom_vjp
 def max_pool2x2(x: jax.Array) -> jax.Array:
     """x [B, H, W, C] -> [B, H // 2, W // 2, C]: stride 2, an odd last row or column is left out.

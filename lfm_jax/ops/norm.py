@@ -25,12 +25,12 @@ def norm_relu_pool(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: flo
     Normalised by the mean and the biased variance over B, H and W, in float32; the result has the dtype of `x`.
     The statistics are for running averages: no gradient passes through them.
     """
-    mean, var = _statistics(x)
+    mean, var = statistics(x)
     return _apply(x, mean, var, scale, bias, epsilon, pool), mean, var
 
 
 def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool) -> tuple[Normed, tuple[jax.Array, ...]]:
-    mean, var = _statistics(x)
+    mean, var = statistics(x)
     return (_apply(x, mean, var, scale, bias, epsilon, pool), mean, var), (x, mean, var, scale, bias)
 
 
@@ -42,7 +42,8 @@ def _backward(epsilon: float, pool: bool, saved: tuple[jax.Array, ...], grads: N
 norm_relu_pool.defvjp(_forward, _backward)
 
 
-def _statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x [B, H, W, C] -> mean and biased variance [C], float32."""
     x = x.astype(jnp.float32)
     mean = x.mean((0, 1, 2))
     # Two passes: E[x^2] - E[x]^2 loses the small variances of near-empty residual channels.
@@ -107,7 +108,7 @@ def _stock_gradient(
     del mean, var
 
     def plain(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-        mean, var = _statistics(x)
+        mean, var = statistics(x)
         return (_finish_and_pool if pool else finish)(x, mean, scale * lax.rsqrt(var + epsilon), bias)
 
     return jax.vjp(plain, x, scale, bias)[1](grad)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.convert.torch_weights import from_state_dict, frozen_kernels, to_state_dict
+from lfm_jax.convert.layouts import frozen_kernels
+from lfm_jax.convert.torch_weights import from_state_dict, to_state_dict
 from lfm_jax.errors import WeightsError
 
 KEYS_OF_FOUR_BLOCKS = 33

@@ -70,6 +70,7 @@ def test_padding_changes_no_logit():
         {"pooling.kind": "random"},
         {"pooling.k_share": 0.3, "head.kind": "mlp"},
         {"widths": (4, 8, 8)},
+        {"maps": 0},
     ],
     ids=str,
 )
@@ -80,8 +81,8 @@ def test_the_folded_network_gives_the_plain_logits_for_other_parts(changes):
 
 def test_a_network_with_a_backbone_of_the_users_is_evaluated_as_it_is():
     class Louder(SNet):
-        def __call__(self, x, *, train=False):
-            return 2 * super().__call__(x, train=train)
+        def __call__(self, x, **how):
+            return 2 * super().__call__(x, **how)
 
     model, variables = built()
     model = model.clone(backbone=Louder(model.backbone.widths))

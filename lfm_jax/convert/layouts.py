@@ -1,0 +1,168 @@
+"""PyTorch's names for the networks that are known: one table for each, read in both directions by `torch_weights`.
+
+In: a network's sizes. Out: `Row`s with PyTorch's key, our path, PyTorch's shape (OIHW) and the transposition between.
+LFM's are the released file's, NPR's those of its own code (torchvision's ResNet cut off behind layer2, `fc1` at its
+end), ResNet-50's are torchvision's and CNNDetection's.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+StateDict = dict[str, np.ndarray]
+Variables = dict[str, Any]
+HWIO_TO_OIHW = (3, 2, 0, 1)
+PLAIN = {"residual.factor": 2, "residual.anchor": (0, 0), "pooling.k_share": 0.0}  # what no published network changes
+BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of a ResNet-50's stages
+
+
+class Row(NamedTuple):
+    """One tensor: PyTorch key, our path, PyTorch's shape, and the transposition from ours to theirs (its inverse comes back)."""
+
+    key: str
+    path: tuple[str, ...]
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] | None = None  # permutation, ours -> theirs; axes of length 1 are then added or dropped
+
+
+class Sizes(NamedTuple):
+    """What the shapes follow from: widths of blocks or stages, maps (0 without a projection), values a map, logits."""
+
+    widths: tuple[int, ...]
+    maps: int
+    k: int = 1
+    classes: int = 1
+
+
+class Layout(NamedTuple):
+    """A network under its PyTorch names, which stand for the choices `network` of the model config and `frozen` tensors."""
+
+    name: str
+    keys: str  # for messages
+    network: Mapping[str, Any]
+    rows: Callable[[Sizes], list[Row]]
+    sizes: Callable[[Mapping[str, np.ndarray]], Sizes]
+    frozen: Mapping[str, np.ndarray] = {}
+
+
+def _norm_rows(key: str, params: tuple[str, ...], stats: tuple[str, ...], width: int) -> list[Row]:
+    return [
+        Row(f"{key}.weight", (*params, "scale"), (width,)),
+        Row(f"{key}.bias", (*params, "bias"), (width,)),
+        Row(f"{key}.running_mean", (*stats, "mean"), (width,)),
+        Row(f"{key}.running_var", (*stats, "var"), (width,)),
+        Row(f"{key}.num_batches_tracked", (*stats, "count"), ()),
+    ]
+
+
+def _end_rows(head: str, channels: int, sizes: Sizes) -> list[Row]:
+    """Of the projection and the head. "covn1_1" is the released spelling."""
+    pooled = (sizes.maps or channels) * sizes.k
+    project = [Row("covn1_1.weight", ("params", "project"), (sizes.maps, channels, 1, 1), (1, 0))] if sizes.maps else []
+    return [
+        *project,
+        Row(f"{head}.weight", ("params", "head", "kernel"), (sizes.classes, pooled), (1, 0)),
+        Row(f"{head}.bias", ("params", "head", "bias"), (sizes.classes,)),
+    ]
+
+
+def _snet_rows(sizes: Sizes) -> list[Row]:
+    rows, before = [], 3
+    for index, width in enumerate(sizes.widths, start=1):
+        path = ("backbone", f"block{index}")
+        conv = f"cnn.layer{index}.0"
+        rows += [
+            Row(f"{conv}.weight", ("params", *path, "kernel"), (width, before, 2, 2), HWIO_TO_OIHW),
+            Row(f"{conv}.bias", ("params", *path, "bias"), (width,)),
+            *_norm_rows(f"cnn.layer{index}.1", ("params", *path, "norm"), ("batch_stats", *path, "norm"), width),
+        ]
+        before = width
+    return rows + _end_rows("fc1", before, sizes)
+
+
+def _snet_sizes(state: Mapping[str, np.ndarray]) -> Sizes:
+    blocks = sum(re.fullmatch(r"cnn\.layer\d+\.0\.weight", key) is not None for key in state)
+    widths = tuple(_size(state, f"cnn.layer{index}.0.bias") for index in range(1, max(blocks, 1) + 1))
+    maps = max(_size(state, "covn1_1.weight"), 1)
+    return Sizes(widths, maps, max(np.size(state.get("fc1.weight", ())) // maps, 1))
+
+
+def _resnet_rows(sizes: Sizes, *, stem: int, head: str) -> list[Row]:
+    rows: list[Row] = []
+
+    def add(conv: str, norm: str, path: tuple[str, ...], width: int, before: int, side: int) -> None:
+        own = ("params", "backbone", *path)
+        rows.append(Row(f"{conv}.weight", (*own, "kernel"), (width, before, side, side), HWIO_TO_OIHW))
+        rows.extend(_norm_rows(norm, own, ("batch_stats", "backbone", *path), width))
+
+    before = sizes.widths[0]
+    add("conv1", "bn1", ("stem",), before, 3, stem)
+    for stage, (width, blocks) in enumerate(zip(sizes.widths, BLOCKS, strict=False), start=1):
+        for index in range(blocks):
+            key, block, wide = f"layer{stage}.{index}.", f"stage{stage}_block{index + 1}", 4 * width
+            convs = [(width, before, 1), (width, width, 3), (wide, width, 1)]
+            for number, (after, channels, side) in enumerate(convs, start=1):
+                add(f"{key}conv{number}", f"{key}bn{number}", (block, f"conv{number}"), after, channels, side)
+            if index == 0:
+                add(f"{key}downsample.0", f"{key}downsample.1", (block, "downsample"), wide, before, 1)
+            before = wide
+    return rows + _end_rows(head, before, sizes)
+
+
+def _resnet_sizes(state: Mapping[str, np.ndarray], *, head: str) -> Sizes:
+    stages = max((int(key[5]) for key in state if re.match(r"layer[1-4]\.", key)), default=1)
+    widths = tuple(_size(state, f"layer{stage}.0.conv1.weight") for stage in range(1, stages + 1))
+    maps = _size(state, "covn1_1.weight")
+    pooled = np.size(state.get(f"{head}.weight", ())) // max(_size(state, f"{head}.bias"), 1)
+    return Sizes(widths, maps, max(pooled // (maps or 4 * widths[-1] or 1), 1), max(_size(state, f"{head}.bias"), 1))
+
+
+def _resnet(name: str, *, stem: int, head: str, **network: Any) -> Layout:
+    return Layout(
+        name,
+        f"conv1.weight, layer1.0.conv1.weight, ..., {head}.weight",
+        {**network, **PLAIN, "pooling.kind": "mean", "maps": 0},
+        lambda sizes: _resnet_rows(sizes, stem=stem, head=head),
+        lambda state: _resnet_sizes(state, head=head),
+    )
+
+
+def _size(state: Mapping[str, np.ndarray], key: str) -> int:
+    """Of the first axis; 0 where there is none, so that what is missing can be listed."""
+    return next(iter(np.shape(state.get(key, ()))), 0)
+
+
+def frozen_kernels() -> StateDict:
+    """The two fixed kernels that make the NPR residual in the released network: top-left pixel, nearest x2."""
+    down, up = np.zeros((2, 3, 3, 2, 2), np.float32)
+    for channel in range(3):
+        down[channel, channel, 0, 0] = 1.0
+        up[channel, channel] = 1.0
+    return {"downsample_conv.weight": down, "upsample_conv.weight": up}
+
+
+# By `config.model.backbone`.
+LAYOUTS = {
+    "snet": Layout(
+        "LFM",
+        "cnn.layer1.0.weight, ..., covn1_1.weight, fc1.weight",
+        {"residual.kind": "abs", "residual.scale": 1.0, **PLAIN, "pooling.kind": "topk"},
+        _snet_rows,
+        _snet_sizes,
+        frozen_kernels(),
+    ),
+    "npr": _resnet("NPR", stem=3, head="fc1", **{"residual.kind": "signed", "residual.scale": 2 / 3}),
+    "resnet50": _resnet("ResNet-50", stem=7, head="fc", **{"residual.kind": "none", "residual.scale": 1.0}),
+}
+
+
+def backbone_of_keys(keys: Iterable[str]) -> str | None:
+    """PyTorch keys -> a name of LAYOUTS; None where they are of no network that is known."""
+    keys = set(keys)
+    if any(key.startswith(("cnn.", "covn1_1.", "downsample_conv.")) for key in keys) and "conv1.weight" not in keys:
+        return "snet"
+    if any(re.match(r"(conv1|bn1|layer1\.0\.)", key) for key in keys):
+        return "npr" if "fc1.weight" in keys else "resnet50"
+    return None

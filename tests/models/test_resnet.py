@@ -1,0 +1,208 @@
+"""NPR and ResNet-50: PyTorch's numbers forward, backward and in training, padding, windows, and a run from config to table."""
+
+import json
+import runpy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lfm_jax import config as config_lib
+from lfm_jax import explain, models
+from lfm_jax.card import Card
+from lfm_jax.convert.torch_weights import from_state_dict, to_state_dict
+from lfm_jax.detector import Detector
+from lfm_jax.errors import ConfigError
+from lfm_jax.train import train_and_evaluate
+from tests.conftest import REPOSITORY
+from tests.models.test_inference import pixels
+
+NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have all there is, and compile in seconds
+
+
+def preset(name, widths=None):
+    config = runpy.run_path(str(REPOSITORY / "configs" / f"{name}.py"))["get_config"]()
+    config.model.widths = widths or config.model.widths
+    return config
+
+
+@pytest.fixture(autouse=True)
+def beside_the_presets(monkeypatch):
+    """As `lfm train` has it: one preset may import another."""
+    monkeypatch.syspath_prepend(REPOSITORY / "configs")
+
+
+def drawn(name, widths=None):
+    """A narrow network whose BatchNorms are away from ones and zeros, and its model config."""
+    config = preset(name, widths or NARROW[name]).model
+    model, rng = models.build(config), np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if len(leaf.shape) > 1:
+            return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype(np.float32)
+        around = {"scale": 0.6, "var": 1.0}.get(path[-1].key, 0.0)
+        return (around + 0.2 * rng.uniform(-1, 1, leaf.shape)).astype(leaf.dtype)
+
+    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model)), config
+
+
+def logits(model, variables, images, sizes=None):
+    return np.asarray(jax.jit(lambda variables: model.apply(variables, images, sizes=sizes).logits)(variables))
+
+
+def twin(name, variables, widths=None):
+    torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
+    from benchmarks.torch_resnet import TorchResNet
+
+    network = TorchResNet(widths or NARROW[name], npr=name == "npr")
+    network.load_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables).items()}, strict=True)
+    return network
+
+
+@pytest.mark.parametrize(("name", "millions"), [("npr", 1.44), ("resnet50", 23.51)])
+def test_the_number_of_parameters_is_the_published_one(name, millions):
+    params = models.abstract_variables(models.build(preset(name).model))["params"]
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "widths", "shape"),
+    [("npr", (4, 6), (2, 64, 96)), ("npr", (4, 6), (3, 51, 70)), ("resnet50", (4, 4, 6, 6), (2, 96, 71))],
+)
+def test_logits_are_those_of_pytorch(name, widths, shape):
+    torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
+    from benchmarks.torch_resnet import normalize
+
+    model, variables, _ = drawn(name, widths)
+    with torch.no_grad():
+        expected = twin(name, variables, widths).eval()(normalize(torch.from_numpy(pixels(*shape)))).numpy()
+    np.testing.assert_allclose(logits(model, variables, pixels(*shape)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_gradients_and_running_averages_are_those_of_pytorch(name):
+    torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
+    from benchmarks.torch_resnet import normalize
+
+    model, variables, _ = drawn(name)
+    images, labels = pixels(6, 64, 64), np.float32([0, 1, 0, 1, 1, 0])
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            of_step = {**variables, "params": params}
+            output, updated = model.apply(of_step, images, train=True, mutable=["batch_stats"])
+            return jnp.mean(jnp.logaddexp(0, output.logits) - labels * output.logits), updated["batch_stats"]
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, batch_stats = step(variables["params"])
+    network = twin(name, variables).train()
+    logits = network(normalize(torch.from_numpy(images)))
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels)).backward()
+    found = to_state_dict({"params": gradients, "batch_stats": batch_stats})
+    for key, tensor in network.named_parameters():
+        largest = float(tensor.grad.abs().max())
+        np.testing.assert_allclose(found[key], tensor.grad.numpy(), rtol=1e-3, atol=1e-3 * largest, err_msg=key)
+    for key, tensor in network.named_buffers():
+        np.testing.assert_allclose(found[key], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_initialisation_is_torchvisions():
+    model = models.build(preset("npr", (16, 32)).model)
+    params = jax.jit(lambda: models.init(model, jax.random.key(0))["params"])()
+    kernel = params["backbone"]["stage2_block2"]["conv2"]["kernel"]
+    assert np.std(kernel) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+    assert np.abs(kernel).max() > 3 * np.std(kernel)  # normal, not cut off
+    assert np.abs(params["head"]["kernel"]).max() <= (4 * 32) ** -0.5
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_padded_image_gives_the_logit_it_has_alone(name):
+    model, variables, _ = drawn(name)
+    sizes = np.array([[64, 64], [40, 61], [57, 34]], np.int32)
+    images = pixels(3, 64, 64)
+    together = logits(model, variables, images, sizes)
+    for image, (height, width), logit in zip(images, sizes, together, strict=True):
+        np.testing.assert_allclose(logit, logits(model, variables, image[None, :height, :width])[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_no_pixel_outside_a_window_moves_its_position(name):
+    """What `stride`, `window` and `before` say is what the network does; one pixel further in, it is not."""
+    model, variables, _ = drawn(name)
+    backbone, place = model.backbone, (1, 2)
+    side = backbone.stride * (max(place) + 1) + backbone.window - backbone.before
+    image = pixels(1, side, side)
+    x0, y0, x1, y1 = explain.square(backbone, place, image[0], backbone.window)
+    maps = jax.jit(lambda images: model.apply(variables, images).maps)
+
+    def moved(first_column, last_column):
+        other = 255 - image
+        other[:, :, first_column:last_column] = image[:, :, first_column:last_column]
+        return not np.array_equal(maps(other)[0][place], maps(image)[0][place])
+
+    assert (y1 - y0, x1 - x0) == (min(place[0] * backbone.stride + backbone.window - backbone.before, side), x1)
+    assert not moved(0, x1)
+    assert moved(0, x1 - 2)
+
+
+@pytest.mark.parametrize("protocol", ["native", "crop64", "tiles64_top50"])
+def test_evidence_of_all_positions_and_the_bias_add_up_to_the_logit(protocol, noise):
+    model, variables, config = drawn("npr")
+    found = Detector(model, variables, Card(config.to_dict())).explain(noise(83, 131), protocol=protocol)
+    logit = found.prediction.logit
+    assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(logit, rel=1e-4, abs=1e-4)
+    assert all(0 <= x0 < x1 <= 131 and 0 <= y0 < y1 <= 83 for x0, y0, x1, y1 in (each.box for each in found.locations))
+    assert (found.entries, found.heat.shape, found.overlay().size) == ([], (83, 131), (131, 83))
+
+
+def test_a_run_of_npr_goes_from_config_to_table_and_comes_back_from_pytorchs_names(tmp_path):
+    config = preset("npr", (4, 6))
+    config.update_from_flattened_dict(
+        {
+            "epochs": None,
+            "steps": 4,
+            "batch_size": 8,
+            "data.source": "synthetic",
+            "data.classes": "",
+            "data.resize": 0,
+            "data.crop": 32,
+            "eval.protocol": "native",
+            "log_every_steps": 2,
+        }
+    )
+    config.data.synthetic.update({"side": 48, "train": 16, "val": 8, "test": 16})
+    results = train_and_evaluate(config, tmp_path / "run")
+    assert results["last"].rows
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert losses
+    from lfm_jax import convert
+
+    weights = convert.load(tmp_path / "run")
+    assert weights.card.model["backbone"] == "npr"
+    back = from_state_dict(to_state_dict(weights.variables))
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, weights.variables))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"backbone": "npr", "widths": (4,) * 5}, r"config\.model\.widths = \(4, 4, 4, 4, 4\)"),
+        ({"pooling.kind": "mean"}, r"config\.model\.pooling\.k = 16"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_told_by_its_field(changes, field):
+    config = config_lib.model()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigError, match=field):
+        models.build(config)
+
+
+@pytest.mark.parametrize("field", ["rank_dropout.p_max", "random_k.aux_weight"])
+def test_regularisers_of_ranks_are_refused_for_a_mean(field):
+    config = preset("npr")
+    config.model.update_from_flattened_dict({field: 0.1})
+    with pytest.raises(ConfigError, match=rf"config\.model\.{field} = 0\.1.*set it to 0"):
+        config_lib.check(config)
