@@ -46,15 +46,15 @@ def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
         raise WeightsError(f"no weights at {path}")
     else:
         variables, card = _load_file(path)
-    head = variables["params"].get("head", {}).get("kernel")
-    if head is not None and head.shape[-1] > 1:
-        if not classifier:
+        classes = sizes_of(variables).classes
+        if classes > 1 and not classifier:
             raise WeightsError(
-                f"{path} tells {head.shape[-1]} classes apart and is no detector: train one from it, "
+                f"{path} tells {classes} classes apart and is no detector: train one from it, "
                 "lfm train --config=configs/resnet50.py --config.init_from=..., which takes all but its last layer"
             )
-        del variables["params"]["head"]
-        return Weights(variables, card)
+        if classes > 1:
+            del variables["params"]["head"]
+            return Weights(variables, card)
     check_fit(variables, card.model_config(), f"{path}: the weights do not fit the model in their card")
     return Weights(variables, dataclasses.replace(card, weights_sha256=content_hash(variables)))
 

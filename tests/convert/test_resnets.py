@@ -62,8 +62,7 @@ def test_a_bare_file_tells_its_network_and_sizes(name, wrap, tmp_path, torch):
     torch.save({"model": state, "total_steps": 3} if wrap == "model" else state, tmp_path / "w.pth")
     loaded = convert.load(tmp_path / "w.pth")
     assert equal(loaded.variables, weights.variables)
-    model = loaded.card.model_config()
-    own = preset(name, NARROW[name]).model
+    model, own = loaded.card.model_config().to_dict(), preset(name, NARROW[name]).model.to_dict()
     for field in ("backbone", "widths", "maps", "residual", "pooling", "head"):
         assert model[field] == own[field], field
 
