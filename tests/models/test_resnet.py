@@ -135,7 +135,7 @@ def test_no_pixel_outside_a_window_moves_its_position(name):
     backbone, place = model.backbone, (1, 2)
     side = backbone.stride * (max(place) + 1) + backbone.window - backbone.before
     image = pixels(1, side, side)
-    x0, y0, x1, y1 = explain.square(backbone, place, image[0], backbone.window)
+    x0, y0, x1, y1 = explain.window(model, place, image[0])
     maps = jax.jit(lambda images: model.apply(variables, images).maps)
 
     def moved(first_column, last_column):
@@ -186,23 +186,8 @@ def test_a_run_of_npr_goes_from_config_to_table_and_comes_back_from_pytorchs_nam
     assert jax.tree.all(jax.tree.map(np.array_equal, back, weights.variables))
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"backbone": "npr", "widths": (4,) * 5}, r"config\.model\.widths = \(4, 4, 4, 4, 4\)"),
-        ({"pooling.kind": "mean"}, r"config\.model\.pooling\.k = 16"),
-    ],
-)
-def test_a_network_that_cannot_be_built_is_told_by_its_field(changes, field):
+def test_more_stages_than_a_resnet_has_are_refused():
     config = config_lib.model()
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigError, match=field):
+    config.backbone, config.widths = "npr", (4,) * 5
+    with pytest.raises(ConfigError, match=r"config\.model\.widths = \(4, 4, 4, 4, 4\)"):
         models.build(config)
-
-
-@pytest.mark.parametrize("field", ["rank_dropout.p_max", "random_k.aux_weight"])
-def test_regularisers_of_ranks_are_refused_for_a_mean(field):
-    config = preset("npr")
-    config.model.update_from_flattened_dict({field: 0.1})
-    with pytest.raises(ConfigError, match=rf"config\.model\.{field} = 0\.1.*set it to 0"):
-        config_lib.check(config)
