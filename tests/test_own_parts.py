@@ -54,7 +54,7 @@ def test_a_pooling_of_ones_own_trains_loads_back_by_name_and_is_explained(config
         assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(found.prediction.logit, abs=1e-4)
     plain = lfm_jax.Detector(dataclasses.replace(detector.model, pool=top_k_pool), detector.variables, detector.card)
     assert plain(image, protocol="native").logit != pytest.approx(expected["logit"], rel=1e-3)
-    with pytest.raises(WeightsError, match=r"'extremes', but a \.pth is read as the released network"):
+    with pytest.raises(WeightsError, match=r"'extremes', but a \.pth with the names of LFM is read as 'topk'"):
         convert.convert(tmp_path / "run", tmp_path / "own.pth")
 
     monkeypatch.delitem(models.POOLINGS, "extremes")
