@@ -167,12 +167,6 @@ def _require_names(card: Card) -> None:
             value = config_lib.get(config, field)
             raise WeightsError(f"model.{field} = {value!r} has no place in the PyTorch key table; keep it as a checkpoint")
 
-    config = card.model_config()
-    if config.head.kind != "linear":
-        raise WeightsError(f"model.head.kind = {config.head.kind!r} has no place in the PyTorch key table; keep it as a checkpoint")
-    if config.backbone == "snet" and not config.maps:
-        raise WeightsError("model.maps = 0: LFM's PyTorch names need a projection; keep it as a checkpoint")
-
 
 def _require_published_network(card: Card) -> None:
     """A .pth carries names only, so other choices must not pass for those that the names stand for."""

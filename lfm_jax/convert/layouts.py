@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lfm_jax.models.resnet import BLOCKS
+
 StateDict = dict[str, np.ndarray]
 Variables = dict[str, Any]
 HWIO_TO_OIHW = (3, 2, 0, 1)
 PLAIN = {"residual.factor": 2, "residual.anchor": (0, 0), "pooling.k_share": 0.0}  # what no published network changes
-BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of a ResNet-50's stages
 
 
 class Row(NamedTuple):

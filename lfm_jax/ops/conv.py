@@ -32,7 +32,9 @@ def padded_conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     """x [B, H, W, C], kernel [S, S, C, O], S odd -> [B, ceil(H / stride), ceil(W / stride), O]: zeros around, S // 2 wide."""
     side = len(kernel)
     if side == 1:
-        return jnp.matmul(x[:, ::stride, ::stride], kernel[0, 0], precision=_precision(x))
+        # Ends named as a convolution names them: where sides are symbols, ceil(H / 2) is not seen to be (H - 1) // 2 + 1.
+        rows, columns = (slice(0, (length - 1) // stride * stride + 1, stride) for length in x.shape[1:3])
+        return jnp.matmul(x[:, rows, columns], kernel[0, 0], precision=_precision(x))
     layout, border = ("NHWC", "HWIO", "NHWC"), ((side // 2, side // 2),) * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), border, dimension_numbers=layout, precision=_precision(x))
 

@@ -11,6 +11,7 @@ from lfm_jax.card import Card
 from lfm_jax.convert import Weights
 from lfm_jax.convert.torch_weights import from_state_dict, to_state_dict
 from lfm_jax.errors import WeightsError
+from lfm_jax.export import export
 from tests.models.test_resnet import NARROW, beside_the_presets, drawn, preset  # noqa: F401
 
 SUFFIXES = [".pth", ".safetensors"]
@@ -151,6 +152,12 @@ def test_training_from_a_classifier_takes_its_trunk_and_a_new_head(classifier, t
     kernel = np.asarray(state.params["head"]["kernel"])
     assert kernel.shape == (24, 1) and 0 < np.abs(kernel).max() <= 24**-0.5
     assert "its trunk is taken, the head is new" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_program_of_a_resnet_takes_any_side(tmp_path, name):
+    exported = export(weights_of(name), tmp_path / "net.stablehlo", format="stablehlo")
+    assert exported.parity.images > 4 and exported.parity.largest < 1e-4
 
 
 def test_a_pth_of_npr_is_exported_with_what_runs_it_and_onnx_is_refused(tmp_path, torch, lfm):

@@ -1,0 +1,24 @@
+"""LFM against NPR part by part: the trunk, then its residual, then its mean over positions. Trunks of about as many parameters.
+
+    lfm sweep --config=configs/ablations/backbone.py --out=runs/backbone
+
+12 runs. `npr-all` is configs/tiny_npr.py. Other data and networks: configs/ablations/small.py.
+"""
+
+from small import get_config as get_config
+
+from lfm_jax.sweep import Sweep
+
+TRUNK = {"model.backbone": "npr", "model.widths": (7, 14)}
+RESIDUAL = {"model.residual.kind": "signed", "model.residual.scale": 2 / 3}
+MEAN = {
+    "model.pooling.kind": "mean",
+    "model.maps": 0,
+    "model.rank_dropout.p_max": 0.0,
+    "model.rank_dropout.p_min": 0.0,
+    "model.random_k.aux_weight": 0.0,
+}
+
+
+def get_sweep() -> Sweep:
+    return Sweep({"lfm": {}, "npr-trunk": TRUNK, "npr-trunk-residual": TRUNK | RESIDUAL, "npr-all": TRUNK | RESIDUAL | MEAN})
