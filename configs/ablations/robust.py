@@ -20,7 +20,6 @@ def get_config() -> ConfigDict:
     config.data.augment = augmentations.equalised()
     config.data.synthetic.side = 128
     config.data.crop = 64  # a quarter of an image, as tiles of this side are what is scored
-    config.data.cache_mib = 256
     config.optim.name, config.optim.weight_decay = "adamw", 0.01
     config.eval.protocol = config.eval.predict_protocol = "tiles64"
     return config
