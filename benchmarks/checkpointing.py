@@ -11,11 +11,11 @@ import jax
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
-from lfm_jax.checkpoint import Checkpoints
-from lfm_jax.run import set_up, starting_state
-from lfm_jax.steps import compiled_step
-from lfm_jax.timing import in_turns
-from lfm_jax.train import train_batches
+from lfm_jax.runtime.timing import in_turns
+from lfm_jax.training.loop import train_batches
+from lfm_jax.training.run import set_up, starting_state
+from lfm_jax.training.step import compiled_step
+from lfm_jax.weights.checkpoint import Checkpoints
 
 
 def main() -> None:

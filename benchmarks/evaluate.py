@@ -33,13 +33,15 @@ from benchmarks.torch_lfm import TorchLfm, normalize
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.bench.common import random_variables
-from lfm_jax.card import Card
 from lfm_jax.data import protocols, views
-from lfm_jax.data.sources import Example, FileSource, open_folder
-from lfm_jax.detector import Detector, forward
-from lfm_jax.evaluate import evaluate
-from lfm_jax.scoring import score
-from lfm_jax.timing import in_turns
+from lfm_jax.data.sources.base import Example
+from lfm_jax.data.sources.folder import FileSource, open_folder
+from lfm_jax.evaluation.evaluate import evaluate
+from lfm_jax.inference.detector import Detector
+from lfm_jax.inference.network import forward
+from lfm_jax.inference.scoring import score
+from lfm_jax.runtime.timing import in_turns
+from lfm_jax.weights.card import Card
 
 BATCH = 32
 Logits = dict[str, float]  # by path

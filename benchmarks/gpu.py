@@ -23,10 +23,10 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
-from lfm_jax import convert
 from lfm_jax.bench import inference, machine, training
 from lfm_jax.bench.common import HEADS, Row, first_line, random_variables, unmeasured, with_dtype
-from lfm_jax.convert.torch_weights import to_state_dict
+from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.state_dict import to_state_dict
 
 Section = Callable[[], Iterator[Row]]
 TRAINING = {"train_batches": (32, 256), "train_side": 224}
@@ -95,7 +95,7 @@ def golden(shared: Path) -> Iterator[Row]:
     from lfm_jax.data import protocols
     from lfm_jax.data.images import decode
 
-    loaded = convert.load(shared / "weights" / "lfm_bs_model.pth")
+    loaded = weights_io.load(shared / "weights" / "lfm_bs_model.pth")
     with open(shared / "golden" / "logits.tsv", newline="") as file:
         lines = list(csv.DictReader(file, delimiter="\t"))[::8]
     images = np.stack([protocols.parse("resize256")(decode(shared / "data" / line["path"])) for line in lines])

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 import lfm_jax
 from benchmarks.torch_lfm import TorchLfm, normalize
-from lfm_jax.timing import in_turns
+from lfm_jax.runtime.timing import in_turns
 
 
 def main() -> None:

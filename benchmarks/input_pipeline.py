@@ -30,9 +30,10 @@ from lfm_jax import config as config_lib
 from lfm_jax.data import synthetic
 from lfm_jax.data.images import decode_bytes, read
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources import FileSource, Source, open_folder
-from lfm_jax.rng import Stream, host_rng
-from lfm_jax.timing import in_turns
+from lfm_jax.data.sources.base import Source
+from lfm_jax.data.sources.folder import FileSource, open_folder
+from lfm_jax.runtime.rng import Stream, host_rng
+from lfm_jax.runtime.timing import in_turns
 
 BATCH, RESIZE, CROP = 32, 256, 224
 OURS, KEEPING = "lfm_jax", "lfm_jax, cache_mib, 2nd epoch on"

@@ -19,10 +19,12 @@ from tabulate import tabulate
 
 from benchmarks.torch_lfm import TorchLfm, normalize
 from lfm_jax import config as config_lib
-from lfm_jax import convert, mesh, models
-from lfm_jax.state import TrainState
-from lfm_jax.timing import in_turns
-from lfm_jax.train import compiled_step
+from lfm_jax import models
+from lfm_jax.runtime import sharding
+from lfm_jax.runtime.timing import in_turns
+from lfm_jax.training.loop import compiled_step
+from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.state import TrainState
 
 Step = Callable[[dict[str, np.ndarray]], float]
 
@@ -47,10 +49,10 @@ def torch_step(weights: str) -> Step:
 def jax_step(weights: str) -> Step:
     config = config_lib.base()
     config.model.rank_dropout.p_max = config.model.random_k.aux_weight = 0.0
-    model, adam, variables = models.build(config.model), optax.adam(1e-4), convert.load(weights).variables
+    model, adam, variables = models.build(config.model), optax.adam(1e-4), weights_io.load(weights).variables
     state = TrainState(np.int32(0), variables["params"], variables["batch_stats"], adam.init(variables["params"]))
-    everywhere = mesh.replicated(mesh.data_mesh())
-    state = mesh.place(state, jax.tree.map(lambda _: everywhere, state))
+    everywhere = sharding.replicated(sharding.data_mesh())
+    state = sharding.place(state, jax.tree.map(lambda _: everywhere, state))
     step_fn = compiled_step(config, model, adam, state)
 
     def step(batch: dict[str, np.ndarray]) -> float:

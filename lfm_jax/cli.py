@@ -11,8 +11,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from lfm_jax import __version__, program_cache
+from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
+from lfm_jax.runtime import program_cache
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lfm_jax import config, convert, models
+from lfm_jax import config, models
 from lfm_jax.bench.common import random_variables
-from lfm_jax.card import Card
 from lfm_jax.cli import main
-from lfm_jax.convert import Weights
-from lfm_jax.detector import Detector
+from lfm_jax.inference.detector import Detector
+from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.card import Card
+from lfm_jax.weights.io import Weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 Draw = Callable[..., Image.Image]
@@ -79,7 +80,7 @@ def tiny_detector(noise: Draw) -> Detector:
 def weights_file(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny detector as .safetensors."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    convert.save(path, Weights(jax.tree.map(np.asarray, tiny_detector.variables), tiny_detector.card))
+    weights_io.save(path, Weights(jax.tree.map(np.asarray, tiny_detector.variables), tiny_detector.card))
     return path
 
 

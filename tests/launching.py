@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lfm_jax import convert, writers
+from lfm_jax.training import writers
+from lfm_jax.weights import io as weights_io
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 PRESET = """
@@ -50,5 +51,5 @@ def losses(workdir):
 
 def same_weights(one, other):
     """Whether the last checkpoints of two workdirs hold the same weights, to the bit."""
-    ours, theirs = (convert.load(workdir / "checkpoints" / "last").variables for workdir in (one, other))
+    ours, theirs = (weights_io.load(workdir / "checkpoints" / "last").variables for workdir in (one, other))
     return jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))

@@ -5,9 +5,9 @@ import re
 import pytest
 
 import lfm_jax
-import lfm_jax.train
+import lfm_jax.training.loop
 from lfm_jax.cli import build_parser
-from lfm_jax.data import sources
+from lfm_jax.data.sources.open import open
 
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
@@ -50,7 +50,7 @@ def preset(tmp_path):
 def trained(monkeypatch):
     """What `lfm train` would have trained: [(config, workdir)]."""
     calls = []
-    monkeypatch.setattr(lfm_jax.train, "train_and_evaluate", lambda config, workdir: calls.append((config, workdir)))
+    monkeypatch.setattr(lfm_jax.training.loop, "train_and_evaluate", lambda config, workdir: calls.append((config, workdir)))
     return calls
 
 
@@ -282,7 +282,7 @@ def test_a_config_that_cannot_run_is_refused_before_it_trains(change, words, lfm
         for label in ("0_real", "1_fake"):
             (tmp_path / "data" / split / "car" / label).mkdir(parents=True)
             noise(8, 8).save(tmp_path / "data" / split / "car" / label / "1.png")
-    monkeypatch.setattr(lfm_jax.train, "fit", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(lfm_jax.training.loop, "fit", lambda *_: pytest.fail("it was trained"))
     monkeypatch.setattr("lfm_jax.models.init", lambda *_: pytest.fail("it was trained"))
     options = [f"--config.data.root={tmp_path / 'data'}", "--config.batch_size=8", change]
     ran = lfm("train", "--config", preset(), "--workdir", tmp_path / "run", *options)
@@ -301,8 +301,8 @@ def test_evaluate_takes_views_and_the_robustness_grid(lfm, weights_file, labelle
 
 
 def test_evaluate_decodes_an_image_once_for_all_its_cells(lfm, weights_file, labelled_folder, monkeypatch):
-    decoded, decode = [], sources.decode
-    monkeypatch.setattr(sources, "decode", lambda path: decoded.append(path) or decode(path))
+    decoded, decode = [], open.decode
+    monkeypatch.setattr(open, "decode", lambda path: decoded.append(path) or decode(path))
     args = ("evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol=native,crop48", "--views=native,all_q75")
     once = lfm(*args)
     assert len(decoded) == len(set(decoded)) == 11

@@ -1,4 +1,4 @@
-"""Who may import what: the layers of the package, and a core free of TensorFlow and PyTorch."""
+"""The walls of the package: who may import what, and a core free of TensorFlow and PyTorch."""
 
 import ast
 import subprocess
@@ -13,19 +13,64 @@ from tests.without import run_without
 PACKAGE = Path(lfm_jax.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+# From the ground up; a room imports its own storey and those below it, of a storey with several rooms none the others.
+STOREYS = (
+    ("errors", "_moved"),
+    ("runtime", "ops"),
+    ("models", "data"),
+    ("config",),
+    ("weights",),
+    ("inference",),
+    ("evaluation",),
+    ("report",),
+    ("training",),
+    ("export",),
+    ("bench",),
+    ("verbs",),
+    ("cli",),
+    ("__main__",),
+)
+STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}
 
-def imports(path, *, top_level_only=False):
-    """Absolute names imported by a file."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
+
+def module_name(path):
+    parts = ("lfm_jax", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def is_for_types_only(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports(path, *, with_functions=True, with_types=True):
+    """Absolute names that a file imports: at the top, and in functions and for types unless left out."""
     names = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+
+    def walk(nodes):
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                named = {f"{node.module}.{alias.name}" for alias in node.names}
+                names.update(named if named <= MODULES.keys() else {node.module, *named})
+            elif (with_types or not is_for_types_only(node)) and (with_functions or not isinstance(node, ast.FunctionDef)):
+                walk(ast.iter_child_nodes(node))
+
+    walk(ast.parse(path.read_text()).body)
     return names
+
+
+def own_imports(path, **options):
+    """The modules of this package among them."""
+    return {name for name in imports(path, **options) if name in MODULES} - {module_name(path), "lfm_jax"}
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
 
 
 def users(package):
@@ -36,13 +81,63 @@ def users(package):
     }
 
 
-def test_only_checkpoint_imports_orbax():
-    assert users("orbax") == {"checkpoint.py"}
+def test_every_room_has_its_storey():
+    assert {room(name) for name in MODULES} - {""} == STOREY.keys()
 
 
-def test_only_buckets_knows_how_buckets_are_reached():
-    assert users("etils") == users("fsspec") == {"buckets.py"}
-    assert not users("gcsfs")
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nothing_imports_a_room_above_or_beside_it(name):
+    here = room(name)
+    if not here:  # the face of the package
+        return
+    crossed = {
+        other for other in own_imports(MODULES[name]) if room(other) and room(other) != here and STOREY[room(other)] >= STOREY[here]
+    }
+    assert not crossed, f"{name} imports {', '.join(sorted(crossed))}"
+
+
+def test_no_two_modules_import_each_other_however_far_around():
+    graph = {name: own_imports(path, with_types=False) for name, path in MODULES.items()}
+
+    def reachable(start):
+        seen, waiting = set(), list(graph[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += graph[name]
+        return seen
+
+    assert not [name for name in graph if name in reachable(name)]
+
+
+SLOW_TO_LOAD = {  # why a function imports a module of this package
+    "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
+    "lfm_jax.data.prepare.prepare": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
+    "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
+    "lfm_jax.bench.report": {"lfm_jax.bench.torch_lfm"},  # torch
+    "lfm_jax.training.sweep": {"lfm_jax.training.loop"},  # clu, orbax and the loader
+}
+
+
+def test_functions_import_this_package_only_to_defer_a_slow_library():
+    late = {name: own_imports(path) - own_imports(path, with_functions=False) for name, path in MODULES.items()}
+    assert {name: found for name, found in late.items() if found and room(name) not in ("verbs", "")} == SLOW_TO_LOAD
+
+
+@pytest.mark.parametrize(
+    ("library", "where"),
+    [
+        ("orbax", {"weights/checkpoint.py"}),
+        ("etils", {"runtime/storage.py"}),
+        ("fsspec", {"runtime/storage.py"}),
+        ("gcsfs", set()),
+        ("tensorflow", set()),
+        ("torch", {"weights/files.py", "bench/torch_lfm.py", "export/lfm_torch.py"}),
+    ],
+)
+def test_a_library_with_one_user_has_no_other(library, where):
+    assert users(library) == where
 
 
 def test_only_models_import_flax():
@@ -50,59 +145,38 @@ def test_only_models_import_flax():
     assert all(path.startswith("models/") for path in users("flax"))
 
 
-def test_pytorch_and_tensorflow_are_imported_by_no_module_when_it_loads():
-    at_once = {"bench/torch_lfm.py", "export/lfm_torch.py"}
-    assert users("torch") == {"convert/files.py", *at_once}
-    assert not users("tensorflow")
-    assert not any(
-        {"torch", "lfm_jax.bench.torch_lfm", "lfm_jax.export.lfm_torch"} & imports(path, top_level_only=True)
-        for path in FILES
-        if path.relative_to(PACKAGE).as_posix() not in at_once
-    )
-
-
 def test_what_is_shipped_beside_an_export_knows_nothing_of_this_package():
     for name in ("lfm_stablehlo.py", "lfm_torch.py"):
         assert not {found for found in imports(PACKAGE / "export" / name) if found.split(".")[0] == "lfm_jax"}
 
 
-@pytest.mark.parametrize(
-    ("folder", "forbidden"),
-    [
-        ("ops", {"lfm_jax.models", "lfm_jax.data", "lfm_jax.config", "flax", "ml_collections"}),
-        ("models", {"lfm_jax.data", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
-        ("data", {"lfm_jax.models", "lfm_jax.ops", "lfm_jax.train", "lfm_jax.detector", "lfm_jax.convert"}),
-        ("convert", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.detector", "lfm_jax.data", "lfm_jax.export"}),
-        ("export", {"lfm_jax.train", "lfm_jax.run", "lfm_jax.bench", "lfm_jax.checkpoint"}),
-    ],
-)
-def test_nothing_imports_upward(folder, forbidden):
-    files = [path for path in FILES if path.parent == PACKAGE / folder]
-    assert files
-    for path in files:
-        crossed = {name for name in imports(path) for wall in forbidden if name == wall or name.startswith(wall + ".")}
-        assert not crossed, f"{path.relative_to(PACKAGE)} imports {crossed}"
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
 def test_importing_the_package_loads_neither_jax_nor_a_device():
-    code = "import sys, lfm_jax; assert 'jax' not in sys.modules; assert 'Detector' in dir(lfm_jax) or lfm_jax.__all__"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "jax" not in loaded_by("import lfm_jax")
+
+
+def test_the_public_names_are_listed_and_there():
+    assert set(lfm_jax.__all__) <= set(dir(lfm_jax))
+    assert all(getattr(lfm_jax, name) for name in lfm_jax.__all__)
 
 
 def test_what_is_slow_to_load_is_loaded_where_it_is_used():
     slow = {"sklearn", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch", "onnx", "onnxruntime"}
-    code = f"import sys, lfm_jax.cli, lfm_jax.train, lfm_jax.data.prepare, lfm_jax.export; print({slow} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
+    everything = "import lfm_jax.cli, lfm_jax.training.loop, lfm_jax.data.prepare.prepare, lfm_jax.export"
+    assert not slow & loaded_by(everything)
 
 
 def test_a_detector_loads_neither_checkpoints_nor_loaders():
-    code = "import sys, lfm_jax.detector, lfm_jax.steps; print({'orbax', 'grain', 'clu', 'tqdm'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "set()"
+    assert not {"orbax", "grain", "clu"} & loaded_by("import lfm_jax.inference.detector, lfm_jax.training.step")
 
 
 def test_the_training_stack_works_without_pytorch_and_tensorflow():
     code = """
-import lfm_jax.cli, lfm_jax.evaluate, lfm_jax.predict, lfm_jax.train
+import lfm_jax.cli, lfm_jax.evaluation.evaluate, lfm_jax.inference.predict, lfm_jax.training.loop
 assert not {"torch", "tensorflow"} & set(sys.modules)
 """
     run_without(("torch", "tensorflow"), code)

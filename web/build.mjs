@@ -1,4 +1,4 @@
-// Puts the page together: `npm run build [-- DIR]`, DIR being lfm_jax/web_page unless given, where the wheel and `lfm demo` look.
+// Puts the page together: `npm run build [-- DIR]`, DIR being lfm_jax/export/web_page unless given, where the wheel and `lfm demo` look.
 // The model is not part of it: `lfm demo` lays that beside, so that one build serves all weights.
 
 import { build } from "esbuild";
@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = process.argv[2] ?? join(here, "../lfm_jax/web_page");
+const out = process.argv[2] ?? join(here, "../lfm_jax/export/web_page");
 const runtime = join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm");
 
 const options = { absWorkingDir: here, bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "eof", logLevel: "warning" };

@@ -7,7 +7,7 @@
 
 from small import get_config as get_config
 
-from lfm_jax.sweep import Sweep
+from lfm_jax.training.sweep import Sweep
 
 TRUNK = {"model.backbone": "npr", "model.widths": (7, 14)}
 RESIDUAL = {"model.residual.kind": "signed", "model.residual.scale": 2 / 3}

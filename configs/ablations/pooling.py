@@ -7,7 +7,7 @@ Other data and networks: configs/ablations/small.py.
 
 from small import get_config as get_config
 
-from lfm_jax.sweep import Sweep
+from lfm_jax.training.sweep import Sweep
 
 
 def get_sweep() -> Sweep:

@@ -7,7 +7,7 @@
 
 from small import get_config as get_config
 
-from lfm_jax.sweep import Sweep
+from lfm_jax.training.sweep import Sweep
 
 PRESETS = {
     "paper": {},

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from small import get_config as small
 
 from lfm_jax.data import augmentations
-from lfm_jax.sweep import Sweep
+from lfm_jax.training.sweep import Sweep
 
 
 def get_config() -> ConfigDict:

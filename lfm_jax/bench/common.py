@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import models
 from lfm_jax.models import Lfm
-from lfm_jax.timing import Timing, in_turns
+from lfm_jax.runtime.timing import Timing, in_turns
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # of the largest logit; a GPU's PyTorch rounds the factors of float32 too
 FRESH = 8  # batches of random pixels that the rounds go through

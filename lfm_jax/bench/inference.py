@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from lfm_jax.bench import machine, work
 from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured, with_dtype
-from lfm_jax.detector import forward
-from lfm_jax.mesh import data_mesh, replicated
-from lfm_jax.models import Lfm, inference
+from lfm_jax.inference.network import forward
+from lfm_jax.models import Lfm, folding
+from lfm_jax.runtime.sharding import data_mesh, replicated
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -25,7 +25,7 @@ def ours(model: Lfm, variables: Any, batch: int, side: int) -> tuple[Scorer, int
     """-> scorer of uint8 [batch, side, side, 3], compiled, and the bytes that XLA plans for it on a device."""
     sizes = np.full((batch, 2), side, np.int32)
     device = data_mesh(jax.local_devices()[:1])
-    folded = jax.device_put(inference.fold(model, variables), replicated(device))
+    folded = jax.device_put(folding.fold(model, variables), replicated(device))
     program = forward.lower(model, device, folded, jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8), sizes).compile()
     return lambda images: np.asarray(program(folded, images, sizes)), planned_bytes(program)
 
@@ -100,14 +100,14 @@ def stages(
     {} for a network that is evaluated as it is, without folding.
     """
     model, images = with_dtype(config, dtype), jax.device_put(random_images(batch, side))
-    folded, sizes = jax.device_put((inference.fold(model, variables), np.full((batch, 2), side, np.int32)))
+    folded, sizes = jax.device_put((folding.fold(model, variables), np.full((batch, 2), side, np.int32)))
     if "blocks" not in folded:
         return {}
     count = len(model.backbone.widths)
     names = ["residual", *(f"block{number}" for number in range(1, count)), f"block{count}, projection", "top-k, head"]
 
     def ended(blocks: int | None) -> Callable[[int], object]:
-        cut = jax.jit(functools.partial(inference.forward, model, blocks=blocks))
+        cut = jax.jit(functools.partial(folding.forward, model, blocks=blocks))
         return lambda round_: jax.block_until_ready(cut(folded, images[round_ % len(images)], sizes))
 
     timings = time_in_turns(

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax.bench.common import Row
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources import open_split
+from lfm_jax.data.sources.open import open_split
 
 
 def rows(config: ConfigDict, *, threads: Sequence[int], seconds: float) -> Iterator[Row]:

@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
-from lfm_jax import convert
 from lfm_jax.bench import inference, inputs, machine, training
 from lfm_jax.bench.common import HEADS, Row, random_variables, unmeasured, with_dtype
-from lfm_jax.convert.torch_weights import to_state_dict
 from lfm_jax.errors import UserError
-from lfm_jax.progress import say
+from lfm_jax.runtime.progress import say
+from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.state_dict import to_state_dict
 
 THREADS = (1, 2, 4, 8)
 
@@ -94,7 +94,7 @@ def make(
 
 def _network(weights: str | None) -> tuple[ConfigDict, dict[str, Any]]:
     if weights:
-        loaded = convert.load(weights)
+        loaded = weights_io.load(weights)
         config = loaded.card.model_config()
         if config.backbone != "snet":
             raise UserError(f"{weights}: lfm bench is for SNet, not {config.backbone}; benchmarks/baselines.py times that")

@@ -12,22 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from lfm_jax import mesh, models, optim
+from lfm_jax import models
 from lfm_jax.bench import machine, work
 from lfm_jax.bench.common import Row, disagreement, first_line, planned_bytes, random_images, time_in_turns, unmeasured
-from lfm_jax.steps import compiled_step, first_state
+from lfm_jax.runtime import sharding
+from lfm_jax.training import optim
+from lfm_jax.training.step import compiled_step, first_state
 
 Trainer = Callable[[np.ndarray, np.ndarray], float]
 
 
 def ours(config: ConfigDict, variables: Mapping[str, Any], side: int) -> tuple[Trainer, int]:
     """-> trainer of `config.batch_size` images, compiled, and the bytes that XLA plans for its step on a device."""
-    devices = mesh.data_mesh()
+    devices = sharding.data_mesh()
     model = models.build(config.model)
     tx, _ = optim.build(config.optim, steps=1 << 20, steps_per_epoch=1e3, batch_size=config.batch_size)
     fresh = first_state(config, tx, variables)
-    state = jax.tree.map(jnp.copy, jax.device_put(fresh, mesh.replicated(devices)))  # donated: the caller's stay
-    split = mesh.split_batch(devices)
+    state = jax.tree.map(jnp.copy, jax.device_put(fresh, sharding.replicated(devices)))  # donated: the caller's stay
+    split = sharding.split_batch(devices)
 
     def batch(images: np.ndarray, labels: np.ndarray) -> dict[str, jax.Array]:
         views = images[:, None].repeat(2, 1) if config.consistency else images

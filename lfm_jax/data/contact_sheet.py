@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.sources import Source
+from lfm_jax.data.sources.base import Source
 from lfm_jax.data.transforms import augment
-from lfm_jax.rng import Stream, host_rng
+from lfm_jax.runtime.rng import Stream, host_rng
 
 GAP, CAPTION = 4, 14  # px
 

@@ -11,7 +11,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -152,3 +154,24 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself: taken for a file, so that decoding it names the reason
         return False
+
+
+def as_rgb(image: Any) -> Image.Image:
+    """Path, PIL image or array [H, W, 3] uint8 -> RGB image. Raises ImageError, or ValueError for another shape or dtype."""
+    if isinstance(image, (str, Path, os.PathLike)):
+        return decode(image)
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    pixels = checked_pixels(np.asarray(image)[None])
+    return Image.fromarray(pixels[0])
+
+
+def checked_pixels(images: Any) -> np.ndarray:
+    """Array uint8 [B, H, W, 3] -> the same as a numpy array. Raises ValueError for another shape or dtype."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            f"expected images as uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
+            + (": pixel values are 0..255, not scaled" if np.issubdtype(images.dtype, np.floating) else "")
+        )
+    return images

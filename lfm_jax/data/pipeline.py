@@ -16,13 +16,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.kept import KeptImages
-from lfm_jax.data.read_ahead import read_ahead
-from lfm_jax.data.sources import Source
+from lfm_jax.data.prefetch import read_ahead
+from lfm_jax.data.sources.base import Source
 from lfm_jax.data.transforms import augment, settle
 from lfm_jax.errors import DataError
-from lfm_jax.rng import Stream, host_rng
+from lfm_jax.runtime.rng import Stream, host_rng
 
 Batch = dict[str, Any]
 

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import transforms
+from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.kept import KeptImages
-from lfm_jax.data.sources import Example, Source
+from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.errors import UserError
 
 EXAMPLES = "native, fakes_q96, all_q96, all_q75, all_webp90, all_blur1.5, all_scale0.5, all_noise5, all_low112, all_q50+blur2"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lfm_jax import models
-from lfm_jax.buckets import Mirror, as_path
-from lfm_jax.convert import Weights
-from lfm_jax.convert.files import TORCH_SUFFIXES
-from lfm_jax.detector import Detector
 from lfm_jax.errors import UserError, first_line
 from lfm_jax.export import onnx_file, parity, stablehlo_file, weight_files
 from lfm_jax.export.parity import Scorer
+from lfm_jax.inference.detector import Detector
+from lfm_jax.runtime.storage import Mirror, as_path
+from lfm_jax.weights.files import TORCH_SUFFIXES
+from lfm_jax.weights.io import Weights
 
 __all__ = ["FORMATS", "Exported", "export"]
 

@@ -2,7 +2,7 @@
 
 import json
 
-from lfm_jax.detector import Detector
+from lfm_jax.inference.detector import Detector
 
 
 def card_json(detector: Detector) -> str:

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from lfm_jax import __version__
-from lfm_jax.convert.files import card_name
-from lfm_jax.detector import Detector
 from lfm_jax.errors import WeightsError
 from lfm_jax.export.cards import card_json
 from lfm_jax.export.parity import Scorer
-from lfm_jax.models import Lfm, inference
+from lfm_jax.inference.detector import Detector
+from lfm_jax.models import Lfm, folding
 from lfm_jax.models.lfm import LinearHead
 from lfm_jax.ops.npr import normalize
 from lfm_jax.ops.pooling import top_k_pool
+from lfm_jax.weights.files import card_name
 
 if TYPE_CHECKING:
     import onnx
@@ -54,7 +54,7 @@ def build(detector: Detector, side: int) -> "onnx.ModelProto":
     """The model for images of `side` x `side` px, of any size where that is 0."""
     from onnx import TensorProto, helper
 
-    model, folded = detector.model, inference.fold(detector.model, detector.variables)
+    model, folded = detector.model, folding.fold(detector.model, detector.variables)
     if "blocks" not in folded or model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
         raise WeightsError("--format=onnx is for SNet with top-k pooling and a linear head; --format=stablehlo takes any network")
     if model.k_share or model.draw:

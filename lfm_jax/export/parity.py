@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lfm_jax.data import synthetic
-from lfm_jax.detector import Detector
 from lfm_jax.errors import ParityError
+from lfm_jax.inference.detector import Detector
 from lfm_jax.models import Lfm
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, 3] -> logits float32 [N]

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 from jax import export
 
-from lfm_jax.detector import Detector
 from lfm_jax.errors import UserError
 from lfm_jax.export import lfm_stablehlo
 from lfm_jax.export.cards import card_json
 from lfm_jax.export.parity import Scorer
-from lfm_jax.models import inference
+from lfm_jax.inference.detector import Detector
+from lfm_jax.models import folding
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -41,10 +41,10 @@ def trace(detector: Detector, side: int) -> export.Exported:
     if not side and (model.k_share or model.draw):
         field = "k_share" if model.k_share else "kind"
         raise UserError(f"model.pooling.{field}: how many positions are pooled follows from the size: give --side=PX")
-    folded = inference.fold(model, detector.variables)
+    folded = folding.fold(model, detector.variables)
     sides, constraints = ("h, w", [f"h >= {least}", f"w >= {least}"]) if not side else (f"{side}, {side}", [])
     shape = export.symbolic_shape(f"n, {sides}, 3", constraints=constraints)
-    program = jax.jit(functools.partial(inference.portable, model, folded))
+    program = jax.jit(functools.partial(folding.portable, model, folded))
     try:
         return export.export(program, platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, np.uint8))
     except jax.errors.InconclusiveDimensionOperation:

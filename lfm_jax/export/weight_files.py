@@ -10,16 +10,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from lfm_jax import convert
-from lfm_jax.detector import Detector, load
 from lfm_jax.export.parity import Scorer
+from lfm_jax.inference.detector import Detector, load
+from lfm_jax.weights import io as weights_io
 
 TORCH_MODULE = Path(__file__).with_name("lfm_torch.py")
 
 
 def write_safetensors(path: Path, detector: Detector, side: int = 0) -> None:
     """Raises WeightsError: a head that has no place among PyTorch's names."""
-    convert.save(path, convert.Weights(jax.tree.map(np.asarray, detector.variables), detector.card))
+    weights_io.save(path, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), detector.card))
 
 
 def safetensors_scorer(path: Path) -> Scorer:
@@ -29,7 +29,7 @@ def safetensors_scorer(path: Path) -> Scorer:
 
 def write_torch(path: Path, detector: Detector, side: int = 0) -> None:
     """Raises WeightsError: no PyTorch, or not the released network (widths, maps and k are free)."""
-    convert.save(path, convert.Weights(jax.tree.map(np.asarray, detector.variables), detector.card))
+    weights_io.save(path, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), detector.card))
     shutil.copyfile(TORCH_MODULE, path.with_name(TORCH_MODULE.name))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lfm_jax.data import views
-from lfm_jax.metrics import ECE_BINS
+from lfm_jax.evaluation.metrics import ECE_BINS
 from lfm_jax.report.svg import Frame, Tick
 
 POINTS = 200  # of a curve at most

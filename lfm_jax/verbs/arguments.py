@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from lfm_jax.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from lfm_jax.buckets import Mirror
+    from lfm_jax.runtime.storage import Mirror
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
 WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
@@ -42,7 +42,7 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
 
 def join_cluster(args: argparse.Namespace) -> None:
     """Before anything touches a device."""
-    from lfm_jax import distributed, program_cache
+    from lfm_jax.runtime import distributed, program_cache
 
     found = distributed.find_cluster(
         os.environ,
@@ -72,7 +72,7 @@ def positive(text: str) -> int:
 
 def make_folder(path: str) -> "Mirror":
     """Before the work, so that nothing is scored for a folder that cannot be; here, or in a bucket. Raises UserError."""
-    from lfm_jax.buckets import Mirror, as_path
+    from lfm_jax.runtime.storage import Mirror, as_path
 
     try:
         out = Mirror(as_path(path))

@@ -26,18 +26,19 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     import jax
     import numpy as np
 
-    from lfm_jax import calibrate, convert
-    from lfm_jax.cells import data_hash
     from lfm_jax.data import protocols, views
-    from lfm_jax.data.sources import open_validation
-    from lfm_jax.detector import load
-    from lfm_jax.progress import say
+    from lfm_jax.data.sources.open import open_validation
+    from lfm_jax.evaluation import calibrate
+    from lfm_jax.evaluation.cells import data_hash
+    from lfm_jax.inference.detector import load
+    from lfm_jax.runtime.progress import say
+    from lfm_jax.weights import io as weights_io
 
     calibrate.false_alarm_limit(args.objective)
     view = views.parse(args.view).name
     detector, source = load(args.weights), open_validation(args.data)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
-    convert.check_target(args.out, detector.card)
+    weights_io.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)
     oracle = calibrate.leak(source) or calibrate.known_from_tests(Path(args.weights), data_sha256)
     if oracle and not args.force:
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         )
     options = {"view": view, "objective": args.objective, "batch_size": args.batch_size, "threads": args.threads}
     card, failed = calibrate.calibrate(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)
-    convert.save(args.out, convert.Weights(jax.tree.map(np.asarray, detector.variables), card))
+    weights_io.save(args.out, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), card))
     print(calibrate.table(detector.card, card))
     print(f"\n{args.out}: weights {card.weights_sha256[:12]} with this temperature and threshold{' (oracle)' if oracle else ''}")
     for remark in card.calibration["remarks"]:

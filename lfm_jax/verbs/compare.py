@@ -23,8 +23,8 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import compare
-    from lfm_jax.metrics import METRICS
+    from lfm_jax.evaluation import compare
+    from lfm_jax.evaluation.metrics import METRICS
 
     metrics = args.metric.split(",")
     for name in metrics:

@@ -15,7 +15,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
-    from lfm_jax import aot
+    from lfm_jax.training import aot
 
     compilation = aot.compile_for(config, args.topology)
     print(compilation.table())

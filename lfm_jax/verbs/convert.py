@@ -14,7 +14,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.convert import convert
+    from lfm_jax.weights.io import convert
 
     weights = convert(args.source, args.target)
     print(f"{args.target}: weights {weights.card.weights_sha256[:12]} from {args.source}")

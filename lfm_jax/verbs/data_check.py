@@ -17,18 +17,18 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import plots
-    from lfm_jax.data import check, check_report
+    from lfm_jax.data.audit import check, report
+    from lfm_jax.evaluation import plots
 
     if args.out:
         make_folder(args.out)
-    report = check.check(args.root, threads=args.threads)
+    found = check.check(args.root, threads=args.threads)
     if args.out:
-        check_report.write(report, Path(args.out))
-        plots.formats(report["format"], Path(args.out) / "format.png")
-    print(check_report.text(report))
-    if report["clean"]:
+        report.write(found, Path(args.out))
+        plots.formats(found["format"], Path(args.out) / "format.png")
+    print(report.text(found))
+    if found["clean"]:
         return 0
     where = f"{args.out}/check.json names" if args.out else "--out=DIR gets"
-    print(f"\nlfm data check: {len(report['problems'])} problems; {where} them all", file=sys.stderr)
+    print(f"\nlfm data check: {len(found['problems'])} problems; {where} them all", file=sys.stderr)
     return SOME_FAILED

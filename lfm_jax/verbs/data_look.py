@@ -19,7 +19,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
     from lfm_jax import config as config_lib
     from lfm_jax.data.contact_sheet import contact_sheet
-    from lfm_jax.data.sources import open_split
+    from lfm_jax.data.sources.open import open_split
 
     config_lib.check(config)
     source = open_split(config.data, "train", seed=config.seed)

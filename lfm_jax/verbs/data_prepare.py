@@ -20,7 +20,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from tabulate import tabulate
 
-    from lfm_jax.data.prepare import prepare
+    from lfm_jax.data.prepare.prepare import prepare
 
     done = prepare(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads)
     lines, left_out = [], []

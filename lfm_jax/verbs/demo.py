@@ -16,10 +16,11 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import convert, demo
-    from lfm_jax.progress import say
+    from lfm_jax.export import demo
+    from lfm_jax.runtime.progress import say
+    from lfm_jax.weights import io as weights_io
 
-    given = convert.load(args.weights)
+    given = weights_io.load(args.weights)
     weights = demo.for_page(given)
     if weights is not given:
         say(f"lfm demo: the page scores under {weights.card.protocol}, not under the weights' own {given.card.protocol}")

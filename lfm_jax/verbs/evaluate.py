@@ -39,13 +39,15 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import distributed, evaluate
-    from lfm_jax.cells import Cells, data_hash
     from lfm_jax.data import protocols
-    from lfm_jax.data.sources import open_tests
+    from lfm_jax.data.sources.open import open_tests
     from lfm_jax.data.views import KeptSource
-    from lfm_jax.detector import load
-    from lfm_jax.progress import say
+    from lfm_jax.evaluation import evaluate
+    from lfm_jax.evaluation.cells import Cells, data_hash
+    from lfm_jax.inference.detector import load
+    from lfm_jax.report.files import write_files
+    from lfm_jax.runtime import distributed
+    from lfm_jax.runtime.progress import say
 
     options = {
         "protocols": [protocols.parse(name).name for name in args.protocol.split(",")],
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         if not distributed.is_main():
             return SOME_FAILED if evaluation.errors else 0
         if out and cells:
-            evaluate.write(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
+            write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
     for detector in detectors:
         for caveat in detector.card.caveats(options["protocols"]):

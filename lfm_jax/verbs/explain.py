@@ -18,9 +18,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
-    from lfm_jax.detector import load
-    from lfm_jax.explanation_files import explain_files
-    from lfm_jax.progress import say
+    from lfm_jax.inference.detector import load
+    from lfm_jax.inference.explain_files import explain_files
+    from lfm_jax.runtime.progress import say
 
     protocol = protocols.parse(args.protocol).name if args.protocol else None
     out = make_folder(args.out)

@@ -17,10 +17,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import convert
     from lfm_jax.export import export
+    from lfm_jax.weights import io as weights_io
 
-    weights = convert.load(args.weights)
+    weights = weights_io.load(args.weights)
     files, parity = export(weights, args.target, format=args.format, side=args.side)
     name, *companions = files
     print(f"{args.target}: weights {weights.card.weights_sha256[:12]} from {args.weights}, {files[name] / 1e6:.1f} MB")

@@ -20,10 +20,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax import predict
     from lfm_jax.data import protocols
-    from lfm_jax.detector import load
-    from lfm_jax.progress import say
+    from lfm_jax.inference import predict
+    from lfm_jax.inference.detector import load
+    from lfm_jax.runtime.progress import say
 
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name

@@ -20,8 +20,8 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
-    from lfm_jax import sweep as sweep_lib
-    from lfm_jax import sweep_results
+    from lfm_jax.training import sweep as sweep_lib
+    from lfm_jax.training import sweep_results
     from lfm_jax.verbs.train import leave_errors_of_writing_to_us
 
     if "://" in args.out:

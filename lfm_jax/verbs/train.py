@@ -17,7 +17,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
-    from lfm_jax.train import train_and_evaluate
+    from lfm_jax.training.loop import train_and_evaluate
 
     leave_errors_of_writing_to_us()
     join_cluster(args)

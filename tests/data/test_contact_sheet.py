@@ -8,9 +8,9 @@ from lfm_jax import config
 from lfm_jax.cli import main
 from lfm_jax.data import augmentations
 from lfm_jax.data.contact_sheet import CAPTION, GAP, contact_sheet
-from lfm_jax.data.sources import open_folder
+from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.transforms import augment
-from lfm_jax.rng import Stream, host_rng
+from lfm_jax.runtime.rng import Stream, host_rng
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from lfm_jax import config
 from lfm_jax.data import augmentations
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources import Example
+from lfm_jax.data.sources.base import Example
 from lfm_jax.data.transforms import augment
 from lfm_jax.errors import DataError
 

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 from lfm_jax import config
 from lfm_jax.data import augmentations, synthetic, transforms
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources import Example
+from lfm_jax.data.sources.base import Example
 from lfm_jax.data.transforms import ORDER, augment, degrade, draw
 from lfm_jax.errors import ConfigError
-from lfm_jax.rng import Stream, host_rng
+from lfm_jax.runtime.rng import Stream, host_rng
 
 
 def chosen(**chances):

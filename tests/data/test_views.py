@@ -8,7 +8,8 @@ from PIL import Image
 
 from lfm_jax.data import transforms, views
 from lfm_jax.data.images import ImageError
-from lfm_jax.data.sources import Example, open_folder
+from lfm_jax.data.sources.base import Example
+from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.views import KeptSource, ViewedSource, parse
 from lfm_jax.errors import UserError
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 import lfm_jax
-from lfm_jax import convert, models
+from lfm_jax import models
 from lfm_jax.bench.common import random_variables
-from lfm_jax.convert import Weights
 from lfm_jax.data.images import decode
 from lfm_jax.data.protocols import parse
-from lfm_jax.detector import load
 from lfm_jax.errors import UserError
 from lfm_jax.export import FORMATS, export, onnx_file
+from lfm_jax.inference.detector import load
+from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.io import Weights
 
 FILES = {
     "onnx": {"w.onnx", "w.onnx.card.json"},
@@ -150,13 +151,13 @@ SHARE, ATTENTION, RANDOM = {"pooling.k_share": 0.2}, {"pooling.kind": "attention
 )
 def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, format):
     side = 64 * FORMATS[format].takes_side
-    exported = export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format, side=side)
+    exported = export(changed(weights_io.load(weights_file), **fields), tmp_path / name_for(format), format=format, side=side)
     assert set(exported.files) == names(tmp_path) == FILES[format]
     assert embedded_card(tmp_path / name_for(format))["model"]["compute_dtype"] == "float32"
 
 
 def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tmp_path):
-    assert export(changed(convert.load(weights_file), **MAX), tmp_path / "w.onnx", format="onnx").parity.images > 4
+    assert export(changed(weights_io.load(weights_file), **MAX), tmp_path / "w.onnx", format="onnx").parity.images > 4
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tm
 )
 def test_networks_that_a_format_has_no_place_for_are_refused(weights_file, tmp_path, fields, format):
     with pytest.raises(UserError, match=r"stablehlo|checkpoint|\.safetensors|--side"):
-        export(changed(convert.load(weights_file), **fields), tmp_path / name_for(format), format=format)
+        export(changed(weights_io.load(weights_file), **fields), tmp_path / name_for(format), format=format)
     assert names(tmp_path) == set()
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lfm_jax.data import protocols
-from lfm_jax.detector import Detector
 from lfm_jax.export import weight_files
+from lfm_jax.inference.detector import Detector
 from tests.without import run_without
 
 torch = pytest.importorskip("torch", reason="runs the export in PyTorch")

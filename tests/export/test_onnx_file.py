@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from lfm_jax import explain
 from lfm_jax.export import onnx_file
 
 onnx = pytest.importorskip("onnx", reason="writes ONNX")
@@ -54,7 +53,7 @@ def test_evidence_is_the_evidence_map_and_adds_up_to_the_logit(tiny, tiny_detect
     bias = float(session.get_modelmeta().custom_metadata_map["bias"])
     np.testing.assert_allclose(bias + evidence.sum((1, 2)), logits, atol=1e-3)
     for image, found in zip(images, evidence, strict=True):
-        np.testing.assert_allclose(found, explain.evidence(tiny_detector, image), atol=1e-4)
+        np.testing.assert_allclose(found, evidence.evidence(tiny_detector, image), atol=1e-4)
 
 
 def test_a_fixed_side_takes_nothing_else(tiny_detector, noise, tmp_path):

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from lfm_jax import config as config_lib
-from lfm_jax import explain, models
-from lfm_jax.card import Card
-from lfm_jax.convert.torch_weights import from_state_dict, to_state_dict
-from lfm_jax.detector import Detector
+from lfm_jax import models
 from lfm_jax.errors import ConfigError
-from lfm_jax.train import train_and_evaluate
+from lfm_jax.inference import evidence
+from lfm_jax.inference.detector import Detector
+from lfm_jax.training.loop import train_and_evaluate
+from lfm_jax.weights.card import Card
+from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
 from tests.conftest import REPOSITORY
-from tests.models.test_inference import pixels
+from tests.models.test_folding import pixels
 
 NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have all there is, and compile in seconds
 
@@ -135,7 +136,7 @@ def test_no_pixel_outside_a_window_moves_its_position(name):
     backbone, place = model.backbone, (1, 2)
     side = backbone.stride * (max(place) + 1) + backbone.window - backbone.before
     image = pixels(1, side, side)
-    x0, y0, x1, y1 = explain.window(model, place, image[0])
+    x0, y0, x1, y1 = evidence.window(model, place, image[0])
     maps = jax.jit(lambda images: model.apply(variables, images).maps)
 
     def moved(first_column, last_column):
@@ -178,9 +179,9 @@ def test_a_run_of_npr_goes_from_config_to_table_and_comes_back_from_pytorchs_nam
     assert results["last"].rows
     losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert losses
-    from lfm_jax import convert
+    from lfm_jax.weights import io as weights_io
 
-    weights = convert.load(tmp_path / "run")
+    weights = weights_io.load(tmp_path / "run")
     assert weights.card.model["backbone"] == "npr"
     back = from_state_dict(to_state_dict(weights.variables))
     assert jax.tree.all(jax.tree.map(np.array_equal, back, weights.variables))

@@ -14,7 +14,7 @@ ON_FOUR_DEVICES = """
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lfm_jax import mesh
+from lfm_jax.runtime import sharding
 from lfm_jax.ops.pieces import in_pieces
 
 assert jax.device_count() == 4

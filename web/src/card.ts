@@ -1,4 +1,4 @@
-// The weights' card, as `lfm export` writes it beside the model, and what it makes of a logit. The same sums as lfm_jax/card.py.
+// The weights' card, as `lfm export` writes it beside the model, and what it makes of a logit. The same sums as lfm_jax/weights/card.py.
 
 export interface Card {
   protocol: string;

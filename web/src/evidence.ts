@@ -1,4 +1,4 @@
-// Evidence drawn on the pixels it came from: the same picture as `overlay` in lfm_jax/explain.py.
+// Evidence drawn on the pixels it came from: the same picture as `overlay` in lfm_jax/inference/picture.py.
 
 import type { Card } from "./card";
 import type { Scored } from "./worker";

@@ -1,0 +1,84 @@
+"""A data set's folders as they lie on disk, whatever is wrong with them: which image belongs where, and what is left over.
+
+In: a folder with suites, one suite, train/val/test, or any folders with 0_real and 1_fake. Out: a `Tree`.
+Suites, generators and classes are told apart as `sources.open_folder` does for evaluation and training.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from lfm_jax.data import suites
+from lfm_jax.data.images import IMAGE_SUFFIXES, walk
+from lfm_jax.data.sources.base import LABEL_FOLDERS
+from lfm_jax.errors import DataError
+
+
+class Place(NamedTuple):
+    """Where images belong; `split` and `class_name` are "" where there is none."""
+
+    split: str
+    suite: str
+    generator: str
+    class_name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+
+@dataclass
+class Tree:
+    """All paths are relative to `root`. `images` has the paths of each place's label folders, those that exist."""
+
+    root: Path
+    images: dict[Place, dict[str, list[str]]] = field(default_factory=dict)
+    not_images: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)  # images below no label folder: nothing reads them
+    unreadable: list[str] = field(default_factory=list)  # folders
+
+
+def read_tree(root: str | os.PathLike[str]) -> Tree:
+    """Folder -> Tree. Raises DataError: there is no such folder, or no 0_real or 1_fake below it."""
+    tree = Tree(Path(root).expanduser())
+    if not tree.root.is_dir():
+        raise DataError(f"no data folder at {tree.root}")
+    labelled: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for directory, _, files in walk(tree.root):
+        parts = directory.relative_to(tree.root).parts
+        prefix = "".join(f"{part}/" for part in parts)
+        if files is None:
+            tree.unreadable.append(prefix or "./")
+        at = next((index for index, part in enumerate(parts) if part in LABEL_FOLDERS), None)
+        images = tree.outside if at is None else labelled.setdefault(parts[:at], {}).setdefault(parts[at], [])
+        for name in files or ():
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                images.append(prefix + name)
+            elif at is not None:
+                tree.not_images.append(prefix + name)
+    if not labelled:
+        raise DataError(
+            f"nothing to check in {tree.root}: looked for [SPLIT/][SUITE/]GENERATOR[/CLASS]/ with {' and '.join(LABEL_FOLDERS)}"
+        )
+    for parts, place in _places(tree.root.absolute().name, labelled).items():
+        for label, paths in labelled[parts].items():
+            tree.images.setdefault(place, {}).setdefault(label, []).extend(paths)
+    return tree
+
+
+def _places(root_name: str, folders: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Place]:
+    """Folders above the labels -> their places. A split is train, val or test, above the suite or right below it."""
+    by_split: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {}
+    for parts in folders:
+        split = next((part for part in parts[:2] if part in suites.SPLITS), "")
+        at = parts.index(split) if split else len(parts)
+        by_split.setdefault(split, {})[parts] = parts[:at] + parts[at + 1 :]
+    places = {}
+    for split, group in by_split.items():
+        deep = min(map(len, group.values())) >= 2 and not suites.find(root_name)
+        for parts, rest in group.items():
+            has_suite = bool(rest) and (deep or suites.find(rest[0]) is not None)
+            suite, below = (rest[0], rest[1:]) if has_suite else (root_name, rest)
+            places[parts] = Place(split, suite, below[0] if below else suite, "/".join(below[1:]))
+    return places

@@ -1,0 +1,1 @@
+"""`lfm data prepare`: folders of images verified and packed into ArrayRecord files."""

@@ -1,0 +1,1 @@
+"""Sets of labelled images, wherever they lie: folders, prepared records, or drawn here."""

@@ -1,0 +1,1 @@
+"""Trained weights at work: logits, predictions, and the evidence behind them."""

@@ -1,0 +1,1 @@
+"""What every layer stands on: random draws, devices, processes, storage, progress, timing. Knows nothing of images."""

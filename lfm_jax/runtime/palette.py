@@ -1,0 +1,8 @@
+"""The two colours of every picture, table and page: fake and real, told apart by the colour-blind too."""
+
+FAKE, REAL = (202, 0, 32), (5, 113, 176)  # RGB
+
+
+def css(colour: tuple[int, int, int]) -> str:
+    """(202, 0, 32) -> "#ca0020", for pages and matplotlib."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)

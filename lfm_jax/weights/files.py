@@ -1,0 +1,113 @@
+"""Weight files of other tools: PyTorch .pth and .safetensors, with the card inside or beside them.
+
+In and out: a state dict of numpy arrays (see `layouts`) and a Card or None. PyTorch is imported only
+when a .pth is read or written, and never runs code from a file.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lfm_jax.errors import WeightsError, first_line
+from lfm_jax.weights.card import Card
+from lfm_jax.weights.layouts import StateDict
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+WRAPPERS = ("model", "state_dict")  # keys under which files in circulation keep the state dict
+PREFIX = "module."  # left by DataParallel
+
+
+def read_torch(path: Path) -> tuple[StateDict, Card | None]:
+    """.pth -> bare state dict, and the card from PATH.card.json if there is one.
+
+    Raises:
+      WeightsError: no PyTorch, or not a plain state dict. A pickle with code in it is refused unrun.
+    """
+    torch = _import_torch(f"reading {path}")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"{path} is not a plain PyTorch state dict, and was not run: {first_line(error)}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{path} is no readable PyTorch file: {first_line(error)}") from None
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        kind = f"keys {', '.join(map(str, list(loaded)[:5]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise WeightsError(f"{path} holds no state dict (expected tensors by name, found {kind})")
+    return {str(key).removeprefix(PREFIX): value.numpy() for key, value in loaded.items()}, _card_beside(path)
+
+
+def write_torch(path: Path, state: StateDict, card: Card) -> None:
+    """State dict -> bare .pth under the released names, and the card as PATH.card.json beside it."""
+    torch = _import_torch(f"writing {path}")
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
+    with _Replacing(path) as partial:
+        torch.save(tensors, partial)
+    path.with_name(card_name(path.name)).write_text(card.to_json() + "\n")
+
+
+def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
+    """.safetensors -> state dict and the card from its metadata (else from PATH.card.json)."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            state = {key.removeprefix(PREFIX): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
+    return state, Card.from_json(metadata["card"]) if "card" in metadata else _card_beside(path)
+
+
+def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
+    """State dict and card -> one .safetensors file."""
+    with _Replacing(path) as partial:
+        save_file(state, partial, metadata={"card": card.to_json()})
+
+
+def card_name(name: str) -> str:
+    """Of the card that lies beside the file NAME."""
+    return f"{name}.card.json"
+
+
+def _card_beside(path: Path) -> Card | None:
+    card = path.with_name(card_name(path.name))
+    if not card.is_file():
+        return None
+    try:
+        return Card.from_json(card.read_text())
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{card}: {error}") from None
+
+
+def _import_torch(what: str) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise WeightsError(
+            f"{what} needs PyTorch: pip install 'lfm_jax[torch]'. Or use .safetensors, which needs nothing more"
+        ) from None
+    return torch
+
+
+class _Replacing:
+    """Write to a sibling first, so that a full disk or an interrupt leaves no half-written file under the name."""
+
+    def __init__(self, path: Path):
+        self.path, self.partial = path, path.with_name(f".{path.name}.partial")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.partial
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None:
+            self.partial.replace(self.path)
+        else:
+            self.partial.unlink(missing_ok=True)

@@ -1,0 +1,385 @@
+"""Evaluation by hand: images with given logits in folders, and what tables and files then say."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import statistics
+
+import pytest
+from PIL import Image
+
+from lfm_jax.data import synthetic
+from lfm_jax.data.sources.folder import open_folder
+from lfm_jax.evaluation.cells import Cells, data_hash
+from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate, together
+from lfm_jax.report.files import write_files
+from lfm_jax.weights.score import sigmoid
+
+
+@pytest.fixture(scope="module")
+def fill(save_with_logit):
+    """fill(root, {"gan_a": (logits of reals, logits of fakes), ...}) -> root, of images with these logits."""
+
+    def build(root, groups):
+        for group, labels in groups.items():
+            for label, logits in zip(("0_real", "1_fake"), labels, strict=True):
+                for index, logit in enumerate(logits):
+                    save_with_logit(root / group / label / f"{index}.png", logit)
+        return root
+
+    return build
+
+
+@pytest.fixture
+def folder(tmp_path, fill):
+    """folder(groups) -> a root with the images of `fill`."""
+    return lambda groups: fill(tmp_path / "root", groups)
+
+
+@pytest.fixture
+def evaluated(folder, given_logits):
+    """evaluated(groups, protocols=...) -> Evaluation of these images."""
+    return lambda groups, protocols=("native",): evaluate(given_logits, open_folder(folder(groups)), protocols)
+
+
+def near(**values):
+    return {name: pytest.approx(value) for name, value in values.items()}
+
+
+def part(row, *names):
+    return {name: row[name] for name in names}
+
+
+def test_a_generator_is_scored_on_its_images(evaluated):
+    """Reals -3, 1; fakes 2, 1, -1: called fake are 1 | 2, 1. Down the ranking: 2 fake, {1 fake, 1 real}, -1 fake."""
+    row = evaluated({"gan_a": ([-3, 1], [2, 1, -1])}).row("generator", generator="gan_a")
+    assert part(row, "protocol", "suite", "n_real", "n_fake") == {"protocol": "native", "suite": "root", "n_real": 2, "n_fake": 3}
+    ap = (1 + 2 / 3 + 3 / 4) / 3
+    assert part(row, "acc", "real_acc", "fake_acc", "ap") == near(acc=3 / 5, real_acc=1 / 2, fake_acc=2 / 3, ap=ap)
+
+
+def test_a_generator_pools_its_classes(evaluated):
+    """Each class ranks perfectly on its own, the two together do not: 6 fake, 5 real, -5 fake, -6 real."""
+    groups = {"gan_a/car": ([5], [6]), "gan_a/cat": ([-6], [-5]), "gan_b": ([-1], [1])}
+    row = evaluated(groups).row("generator", generator="gan_a")
+    assert part(row, "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}
+    assert part(row, "acc", "ap") == near(acc=1 / 2, ap=(1 + 2 / 3) / 2)
+
+
+def test_a_suite_is_the_unweighted_mean_of_its_generators(evaluated):
+    """gan_a: 10 images all right; gan_b: 2 images, one right. Pooled this would be 11/12."""
+    row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [1])}).row("suite")
+    assert part(row, "suite", "generator", "n_real", "n_fake") == {"suite": "root", "generator": "mean", "n_real": 6, "n_fake": 6}
+    assert part(row, "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1 / 2, fake_acc=1)
+
+
+def test_overall_is_the_mean_of_all_generators_not_of_the_suites(evaluated):
+    """Suite S has three generators at 1, T one at 0.5: 7/8 over generators, 3/4 over suites."""
+    right, half = ([-1, -1], [1, 1]), ([1, 1], [1, 1])
+    evaluation = evaluated({"S/a": right, "S/b": right, "S/c": right, "T/d": half})
+    assert evaluation.row("suite", suite="S")["acc"] == 1
+    assert evaluation.row("suite", suite="T")["acc"] == 1 / 2
+    overall = evaluation.row("overall")
+    assert part(overall, "acc", "n_real", "n_fake") == {"acc": pytest.approx(7 / 8), "n_real": 8, "n_fake": 8}
+
+
+def test_one_suite_needs_no_overall_row(evaluated):
+    levels = [row["level"] for row in evaluated({"gan_a": ([-1], [1]), "gan_b": ([-1], [1])}).rows]
+    assert levels == ["generator", "generator", "suite"]
+
+
+def test_generators_of_one_name_in_two_suites_stay_apart(evaluated):
+    evaluation = evaluated({"S/ldm": ([-1], [1]), "T/ldm": ([1], [-1])})
+    assert evaluation.row("generator", suite="S", generator="ldm")["acc"] == 1
+    assert evaluation.row("generator", suite="T", generator="ldm")["acc"] == 0
+
+
+def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
+    evaluation = evaluated({"gan_a": ([-1], [1, -1]), "gan_b": ([], [1])})
+    assert part(evaluation.row("generator", generator="gan_b"), "real_acc", "ap") == {"real_acc": None, "ap": None}
+    suite = evaluation.row("suite")
+    assert part(suite, "real_acc", "fake_acc", "ap") == near(real_acc=1, fake_acc=3 / 4, ap=(1 + 2 / 3) / 2)
+    line = next(line for line in evaluation.table().splitlines() if "gan_b" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["native", "root", "gan_b", "0", "1", "100.0 [100.0, 100.0]", "-", "100.0", "-", "-", "-"]
+
+
+def test_the_threshold_of_the_card_decides(folder, given_logits):
+    given_logits.card = dataclasses.replace(given_logits.card, threshold=float(sigmoid(2.5)))
+    row = evaluate(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
+    assert part(row, "acc", "acc_at_threshold") == near(acc=2 / 3, acc_at_threshold=2 / 3)
+    assert part(row, "real_acc", "fake_acc") == near(real_acc=0, fake_acc=1)  # as published: at score 0.5
+
+
+def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_logits):
+    """A frame of another red: under native the corner decides, under crop32 the middle."""
+    root = folder({"S/gan_a": ([], []), "T/gan_b": ([], [])})
+    for group in ("S/gan_a", "T/gan_b"):
+        for label, (corner, middle) in {"0_real": (-1, 1), "1_fake": (1, -1)}.items():
+            image = Image.new("RGB", (64, 64), (100 + corner, 0, 0))
+            image.paste((100 + middle, 0, 0), (16, 16, 48, 48))
+            (root / group / label).mkdir(parents=True)
+            image.save(root / group / label / "1.png")
+    both = evaluate(given_logits, open_folder(root), ["native", "crop32"])
+    for protocol, accuracy in {"native": 1, "crop32": 0}.items():
+        alone = evaluate(given_logits, open_folder(root), [protocol])
+        assert [row for row in both.rows if row["protocol"] == protocol] == alone.rows
+        assert {row["acc"] for row in alone.rows} == {accuracy}
+        assert both.row("overall", protocol=protocol)["acc"] == accuracy
+    assert {row["protocol"] for row in both.rows} == {"native", "crop32"}
+    assert len(both.predictions) == 8
+
+
+def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_logits):
+    root = folder({"gan_a": ([-1, -1, -1], [1, 1])})
+    (root / "gan_a/0_real/1.png").write_bytes(b"")
+    evaluation = evaluate(given_logits, open_folder(root), ["native", "crop224"])
+    assert evaluation.errors == [
+        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "native", "error": "empty file (0 bytes)"}
+        for protocol in ("native", "crop224")
+    ]
+    assert part(evaluation.row("generator", protocol="native"), "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}
+    assert [p["path"] for p in evaluation.predictions if p["protocol"] == "native"] == [
+        f"gan_a/{name}.png" for name in ("0_real/0", "0_real/2", "1_fake/0", "1_fake/1")
+    ]
+
+
+def test_the_table_gives_percent_and_the_heads_of_the_field(evaluated):
+    evaluation = evaluated({"gan_a": ([-1, 1, 1], [1, 1, 1])})
+    head, _, *lines = evaluation.table().splitlines()
+    row = evaluation.row("generator")
+    acc, ap = (f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"]["acc"], row["interval"]["ap"]))
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines)]
+    assert cells == [
+        ["protocol", "suite", "generator", "real", "fake", "ACC", "real ACC", "fake ACC", "AP", "AUC", "EER"],
+        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
+        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
+    ]
+
+
+def test_the_weighted_mean_and_the_worst_generator_stand_beside_the_mean(evaluated):
+    """gan_a: 10 images all right; gan_b: 2 images, one right and ranked last."""
+    row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [-1])}).row("suite")
+    assert (row["acc"], row["weighted"]["acc"], row["worst"]) == (1 / 2, pytest.approx(10 / 12), "gan_b")
+
+
+def test_an_interval_widens_with_fewer_images(evaluated):
+    evaluation = evaluated({"few": ([-1, -1, 1], [1, 1, -1]), "many": ([-1, -1, 1] * 6, [1, 1, -1] * 6)})
+    widths = {}
+    for name in ("few", "many"):
+        row = evaluation.row("generator", generator=name)
+        low, high = row["interval"]["acc"]
+        assert low <= row["acc"] <= high
+        widths[name] = high - low
+    assert widths["many"] < widths["few"]
+    low, high = evaluation.row("suite")["interval"]["acc"]
+    assert high - low < widths["few"]
+
+
+def test_views_have_rows_of_their_own(folder, given_logits):
+    """With noise on the fakes alone, the reals' logits stay."""
+    root = folder({"S/a": ([-3, -2], [2, 3]), "T/b": ([-3], [3])})
+    evaluation = evaluate(given_logits, open_folder(root), ["native"], views=["native", "fakes_noise100"])
+    assert {row["view"] for row in evaluation.rows} == {"native", "fakes_noise100"}
+    alone = evaluate(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
+    assert [row for row in evaluation.rows if row["view"] != "native"] == alone.rows
+    logits = {(p["path"], p["view"]): p["logit"] for p in evaluation.predictions}
+    for (path, view), logit in logits.items():
+        if view != "native":
+            assert (logit == logits[path, "native"]) == ("0_real" in path)
+    assert [line.split("|")[2].strip() for line in evaluation.table().splitlines()[2:]] == [row["view"] for row in evaluation.rows]
+
+
+def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, given_logits, tiny_detector):
+    source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
+    one, other = (evaluate(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
+    other = dataclasses.replace(other, rows=[row | {"weights": "other"} for row in other.rows])
+    both = together([one, other])
+    assert both.rows[:4] == one.rows + other.rows
+    assert len(both.predictions) == 8
+    mean = both.rows[4]
+    accuracies = [one.rows[0]["acc"], other.rows[0]["acc"]]
+    assert mean["weights"] == "mean of 2"
+    assert mean["acc"] == pytest.approx(statistics.mean(accuracies))
+    assert mean["deviation"]["acc"] == pytest.approx(statistics.stdev(accuracies))
+    assert f"± {100 * mean['deviation']['acc']:.1f}" in both.table()
+    assert together([one]) == one
+
+
+def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_path):
+    source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
+    cells = Cells(tmp_path / "cells", data_hash(source, threads=2))
+    first = evaluate(given_logits, source, ["native"], cells=cells)
+    scored = len(given_logits.seen)
+    both = evaluate(given_logits, source, ["native", "crop32"], views=["native", "all_noise9"], cells=cells)
+    assert len(given_logits.seen) == 4 * scored  # one of the four cells was there
+    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "native")] == first.rows
+    assert evaluate(given_logits, source, ["native"], cells=cells) == first
+    assert len(given_logits.seen) == 4 * scored
+
+
+@pytest.mark.parametrize("change", ["weights", "pixels", "label"])
+def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_logits, tmp_path, save_with_logit):
+    root = folder({"gan_a": ([-1, 1], [1, 1])})
+
+    def cells():
+        return Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+
+    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    scored = len(given_logits.seen)
+    if change == "weights":
+        given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
+    elif change == "pixels":
+        save_with_logit(root / "gan_a/0_real/0.png", 7)
+    else:
+        (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
+    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    assert len(given_logits.seen) == 2 * scored
+
+
+def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):
+    root = folder({"gan_a": ([-1, 1], [1, 1])})
+    (root / "gan_a/0_real/0.png").write_bytes(b"")
+    cells = Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+    first, again = (evaluate(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
+    assert again == first
+    assert len(again.errors) == 1
+
+
+def test_a_real_detector_is_evaluated_the_same_way(tiny_detector, labelled_folder):
+    evaluation = evaluate(tiny_detector, open_folder(labelled_folder), ["native"])
+    rows = {row["generator"]: row for row in evaluation.rows}
+    assert part(rows["gan_a"], "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1, fake_acc=1 / 2)
+    assert part(rows["gan_b"], "acc", "ap") == near(acc=1, ap=1)
+    assert rows["mean"]["acc"] == pytest.approx(7 / 8)
+
+
+@pytest.fixture(scope="module")
+def written(fill, new_given_logits, tmp_path_factory):
+    """Evaluation of two suites with one broken file, its source, and the folder its files are in."""
+    folder = tmp_path_factory.mktemp("written")
+    root = fill(folder / "root", {"S/a": ([-3, 1], [2, 1]), "T/b": ([-1], [30])})
+    (root / "S/a/0_real/1.png").write_bytes(b"")
+    source, detector = open_folder(root), new_given_logits()
+    evaluation = evaluate(detector, source, ["native", "crop32"])
+    write_files(evaluation, [detector], source, folder / "new" / "out", data_sha256="abc")
+    return evaluation, source, folder / "new" / "out"
+
+
+def test_predictions_tsv_has_each_prediction(written):
+    evaluation, _, out = written
+    with open(out / "predictions.tsv", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    columns = ("path", "suite", "generator", "label", "logit", "score", "protocol", "view", "weights")
+    assert tuple(rows[0]) == PREDICTION_COLUMNS == columns
+    assert len(rows) == len(evaluation.predictions) == 10
+    first = {"path": "S/a/0_real/0.png", "suite": "S", "generator": "a", "label": "0", "protocol": "native"}
+    assert first.items() <= rows[0].items()
+    assert float(rows[0]["logit"]) == -3
+    for row in rows:
+        assert float(row["score"]) == pytest.approx(1 / (1 + math.exp(-float(row["logit"]))), rel=1e-12)
+
+
+def strict_json(text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_results_json_is_strict_and_complete(written, given_logits):
+    evaluation, source, out = written
+    results = strict_json((out / "results.json").read_text())
+    assert results["rows"] == evaluation.rows
+    assert results["errors"] == evaluation.errors
+    assert len(results["errors"]) == 2
+    assert (results["data"], results["images"]) == (str(source.root), 6)
+    assert results["data_sha256"] == "abc"
+    assert results["cards"][0]["protocol"] == given_logits.card.protocol
+    assert {row["weights"] for row in results["rows"]} == {results["cards"][0]["weights_sha256"][:12]}
+    assert {"lfm_jax", "jax"} <= results["versions"].keys()
+
+
+def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
+    source = open_folder(folder({"gan_a": ([], [1])}))
+    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
+    assert generator["real_acc"] is generator["ap"] is None
+
+
+def test_table_md_is_the_table(written):
+    evaluation, _, out = written
+    assert (out / "table.md").read_text() == evaluation.table() + "\n"
+
+
+def test_examples_png_shows_something(written):
+    *_, out = written
+    with Image.open(out / "examples.png") as image:
+        assert min(image.size) > 200
+        assert len(image.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
+
+
+def test_writing_again_replaces_the_files(written, given_logits):
+    evaluation, source, out = written
+    before = (out / "results.json").read_bytes()
+    write_files(evaluation, [given_logits], source, out, data_sha256="abc")
+    assert (out / "results.json").read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("examples.png", "predictions.tsv", "report.html", "results.json", "table.md")
+    ]
+
+
+def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_path):
+    root = folder({"gan_a": ([-1], [1])})
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    source = open_folder(root)
+    evaluation = evaluate(given_logits, source, ["native"])
+    assert len(evaluation.errors) == 2
+    assert evaluation.rows == []
+    write_files(evaluation, [given_logits], source, tmp_path / "out")
+    assert len(strict_json((tmp_path / "out/results.json").read_text())["errors"]) == 2
+    assert "ACC" in evaluation.table()
+
+
+def paths_written(out):
+    with open(out / "predictions.tsv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return [row["path"] for row in csv.DictReader(file, delimiter="\t")]
+
+
+def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp_path, save_with_logit):
+    names = ["\u00e9t\u00e9 \u56fe.png", 'tab\tquote".png', "line\nbreak.png"]
+    root = folder({"gan_a": ([-1], [])})
+    for name in names:
+        save_with_logit(root / "gan_a/1_fake" / name, 1)
+    source = open_folder(root)
+    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
+
+
+def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp_path, save_with_logit):
+    """Archives made on old Windows machines."""
+    root = folder({"gan_a": ([-1], [1])})
+    try:
+        save_with_logit(root / "gan_a/1_fake/new.png", 1).rename(root / "gan_a/1_fake" / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    source = open_folder(root)
+    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    assert len(paths_written(tmp_path / "out")) == 3
+    assert strict_json((tmp_path / "out/results.json").read_text())["rows"]
+
+
+def test_the_built_in_benchmark_is_scored_under_views_as_a_folder_is(lfm, weights_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "SIZES", {"test": 16})
+    ran = lfm(
+        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=native,all_q75", "--out", tmp_path
+    )
+    assert ran.status == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = [row for row in results["rows"] if row["level"] == "generator"]
+    assert {row["view"] for row in rows} == {"native", "all_q75"}
+    assert {row["generator"] for row in rows} == set(synthetic.GENERATORS["test"])
+    assert all(row["n_real"] == row["n_fake"] == 1 for row in rows)

@@ -1,0 +1,233 @@
+"""The page of `lfm demo` in headless Chromium: what it shows of images is what Python says, and it tells nobody.
+
+Building it takes npm and its packages; the tests skip where they are missing.
+"""
+
+import base64
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lfm_jax
+from lfm_jax.data import protocols
+from lfm_jax.data.images import decode
+from lfm_jax.export import demo
+from lfm_jax.inference import evidence
+from lfm_jax.inference.predict import COLUMNS
+from lfm_jax.weights import io as weights_io
+from tests.chromium import Chromium, program
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+TOLERANCE = 1e-3
+EVIDENCE = """(() => {
+  const item = [...document.querySelectorAll("#results li")].find(each => each.querySelector("h3").textContent == NAME);
+  const rows = [...item.querySelectorAll("tbody tr")].map(row => [...row.cells].slice(0, 2).map(cell => Number(cell.textContent)));
+  const values = [...item.querySelectorAll("data")].map(each => Number(each.value));
+  return [item.querySelectorAll("canvas")[1].toDataURL(), rows.map((row, index) => [...row, values[index]])];
+})()"""
+PICTURE = """new Promise(done => {
+  const picture = new Image();
+  [picture.onload, picture.onerror] = [() => done("answered"), () => done("refused")];
+  picture.src = "ADDRESS";
+})"""
+# Started as the page starts its own.
+WORKER = """new Promise(done => {
+  const script = new Blob(["fetch('ADDRESS').then(() => postMessage('answered'), () => postMessage('refused'))"]);
+  new Worker(URL.createObjectURL(script)).onmessage = ({data}) => done(data);
+})"""
+PASTE = """(() => {
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File(["no image"], "pasted.png"));
+  document.dispatchEvent(new ClipboardEvent("paste", {clipboardData}));
+})()"""
+# What some browsers do to every page: a level more or less here and there. The worker is made from a Blob of its script.
+ALTERING = """{
+  const alter = `
+    const readers = [[WebGL2RenderingContext, "readPixels"], [OffscreenCanvasRenderingContext2D, "getImageData"]];
+    for (const [{prototype}, read] of readers) {
+      const plain = prototype[read];
+      prototype[read] = function (...given) {
+        const found = plain.apply(this, given);
+        (found ? found.data : given.at(-1))[4] ^= 1;
+        return found;
+      };
+    }`;
+  window.Blob = class extends Blob {
+    constructor(parts, options) { super(options?.type == "text/javascript" ? [alter, ...parts] : parts, options); }
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory):
+    """The page, built from its sources."""
+    if not program() or not shutil.which("npm"):
+        pytest.skip("the page takes npm to build and Chromium to open; one of them is not on this machine")
+    source, out = tmp_path_factory.mktemp("web") / "web", tmp_path_factory.mktemp("built") / "page"
+    shutil.copytree(WEB, source, ignore=shutil.ignore_patterns("node_modules"))
+    installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=source, capture_output=True, text=True)
+    if installed.returncode and not os.environ.get("CI"):
+        pytest.skip(f"npm ci could not get the page's packages: {installed.stderr[-300:]}")
+    assert installed.returncode == 0, installed.stderr
+    subprocess.run(["npm", "run", "build", "--", str(out)], cwd=source, check=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, noise):
+    """PNGs of all kinds that a user may have."""
+    folder = tmp_path_factory.mktemp("images")
+    large = noise(301, 263, seed=1, strength=120)  # odd sides; the crop's corner falls on 3.5 and 22.5
+    clear = noise(301, 263, seed=2).convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise(64, 64, strength=20).save(folder / "faint.png")
+    large.save(folder / "large, odd.png")
+    large.transpose(Image.Transpose.ROTATE_90).save(folder / "wide.png")
+    Image.merge("RGBA", (*large.split(), clear)).save(folder / "clear.png")
+    large.quantize(64).save(folder / "palette.png", transparency=3)
+    large.convert("L").save(folder / "grey.png")
+    large.save(folder / "turned.png", exif=turned)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def others(images, tmp_path_factory):
+    """Files that cannot be scored, and a JPEG that its EXIF wants turned."""
+    folder = tmp_path_factory.mktemp("others")
+    whole = (images / "grey.png").read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "notes.png").write_text("no image")
+    Image.new("RGB", (31, 20)).save(folder / "tiny.png")
+    with Image.open(images / "turned.png") as image:
+        image.save(folder / "turned.jpg", exif=image.getexif())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(page_folder, weights_file, tmp_path_factory):
+    """Chromium at the served page, ready."""
+    with pytest.MonkeyPatch.context() as patch, Chromium(tmp_path_factory.mktemp("profile")) as chromium:
+        patch.setattr(demo, "PAGE", page_folder)
+        with demo.serve(demo.page(weights_io.load(weights_file)), "127.0.0.1", 0) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            chromium.call("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
+            chromium.wait("document.querySelector('#status')?.textContent == 'Ready.'")
+            yield chromium
+            server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def table(browser, images, others, tmp_path_factory):
+    """All files dropped on the page at once -> what its CSV says of each."""
+    files = sorted(map(str, [*images.iterdir(), *others.iterdir()]))
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.call(
+            "Input.dispatchDragEvent", type=kind, x=200, y=200, data={"items": [], "files": files, "dragOperationsMask": 1}
+        )
+    browser.wait("document.querySelector('#status').textContent == '8 scored, 4 not.'")
+    folder = tmp_path_factory.mktemp("downloads")
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
+    browser.run("document.querySelector('#csv').click()")
+    browser.heard("Browser.downloadProgress", state="completed")
+    with (folder / "scores.csv").open(newline="") as file:
+        assert tuple(next(csv.reader(file))) == COLUMNS
+        file.seek(0)
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def detector(weights_file):
+    return lfm_jax.load(weights_file)
+
+
+def test_pngs_have_the_logits_that_python_gives_them(table, images, detector):
+    for file in images.iterdir():
+        row, expected = table[file.name], detector(file)
+        assert abs(float(row["logit"]) - expected.logit) <= TOLERANCE, file.name
+        assert abs(float(row["score"]) - expected.score) <= TOLERANCE
+        for column in ("label", "threshold", "protocol", "width", "height"):
+            assert row[column] == str(getattr(expected, column)), (file.name, column)
+
+
+def test_what_cannot_be_scored_is_named_with_the_reason(table, browser):
+    reasons = {"half.png": "damaged", "notes.png": "no image", "empty.png": "0 bytes", "tiny.png": "20 px is too small"}
+    shown = browser.run("document.querySelector('#results').innerText")
+    for name, reason in reasons.items():
+        assert reason in table[name]["error"] and not table[name]["logit"]
+        assert f"Not scored: {table[name]['error']}" in shown
+
+
+def test_a_photograph_is_scored_as_it_is_stored_not_as_its_exif_turns_it(table):
+    assert (table["turned.jpg"]["width"], table["turned.jpg"]["height"]) == ("263", "301")
+
+
+def test_the_evidence_is_drawn_as_python_draws_it(table, browser, images, detector):
+    for file in images.iterdir():
+        pixels = protocols.parse("crop256")(decode(file))[0]
+        added = evidence.evidence(detector, pixels)
+        left, top = protocols.parse("crop256").corners(int(table[file.name]["width"]), int(table[file.name]["height"]))[0]
+        picture, rows = browser.run(EVIDENCE.replace("NAME", json.dumps(file.name)))
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("RGB"), np.int16)
+        assert np.abs(drawn - np.asarray(evidence.overlay(detector, pixels, added), np.int16)).max() <= 1, file.name
+        stride = detector.model.backbone.stride
+        assert rows
+        for x, y, value in rows:
+            assert abs(value - added[(y - top) // stride, (x - left) // stride]) <= TOLERANCE
+
+
+def test_no_request_leaves_the_origin_and_none_is_possible_once_images_are_read(table, browser):
+    asked = [params["request"]["url"] for method, params in browser.events if method == "Network.requestWillBeSent"]
+    here = browser.run("location.origin")
+    assert f"{here}/model.onnx" in asked
+    assert {urlsplit(url).netloc for url in asked if not url.startswith(("blob:", "data:"))} == {urlsplit(here).netloc}
+    assert not [params for method, params in browser.events if method == "Runtime.exceptionThrown"]
+    assert not [params for method, params in browser.events if method == "Log.entryAdded" and params["entry"]["level"] == "error"]
+    for attempt in ("fetch('ADDRESS').then(() => 'answered', () => 'refused')", PICTURE, WORKER):
+        assert browser.run(attempt.replace("ADDRESS", f"{here}/icon.svg")) == "refused"  # which the server has
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_as_wide_as_the_screen(table, browser, width):
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+def test_it_can_be_used_without_a_mouse_and_without_seeing(table, browser):
+    browser.run("document.activeElement.blur()")
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.run("document.activeElement.id") == "files"
+    nodes = [node for node in browser.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
+    for role in ("button", "image", "DisclosureTriangle"):
+        assert any(kind == role for kind, _ in named)
+    assert not [node for node in named if node[0] in ("button", "image", "DisclosureTriangle", "progressbar") and not node[1]]
+    assert any(role == "button" and "Choose images" in name for role, name in named)
+
+
+def test_files_from_the_picker_and_the_clipboard_are_scored_too(table, browser, images):
+    browser.choose("#files", [images / "grey.png"])
+    browser.wait("document.querySelector('#status').textContent == '9 scored, 4 not.'")
+    browser.run(PASTE)
+    browser.wait("document.querySelector('#status').textContent == '9 scored, 5 not.'")
+
+
+def test_a_browser_that_alters_pixels_is_told_so(table, browser):
+    browser.call("Page.addScriptToEvaluateOnNewDocument", source=ALTERING)
+    browser.call("Page.reload")
+    assert "alters the pixels" in browser.wait(
+        "/could not be loaded/.test(document.querySelector('#status')?.textContent)"
+        " && document.querySelector('#status').textContent"
+    )

@@ -1,0 +1,86 @@
+"""The launch scripts and the Kubernetes manifest: checked by the tools made for it, and clear about what they need."""
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.launching import LAUNCH, environment
+
+SCRIPTS = sorted(LAUNCH.glob("*.sh")) + sorted(LAUNCH.parent.glob("tests/launch/*.sh")) + [LAUNCH.parent / ".ci" / "run"]
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck (Debian package shellcheck)")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    ran = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+def manifest():
+    return list(yaml.safe_load_all((LAUNCH / "k8s.yaml").read_text()))
+
+
+def test_the_manifest_follows_the_kubernetes_schema():
+    validate = pytest.importorskip("kubernetes_validate", reason="checks against the schema of the kubernetes-validate package")
+    for resource in manifest():
+        validate.validate(resource, "1.30", strict=True)
+    broken = manifest()[1]
+    broken["spec"]["completion_mode"] = "Indexed"
+    with pytest.raises(validate.ValidationError):
+        validate.validate(broken, "1.30", strict=True)
+
+
+def test_the_manifest_agrees_with_itself():
+    service, job = manifest()
+    spec = job["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"] == int(env["JAX_NUM_PROCESSES"])
+    host, port = env["JAX_COORDINATOR_ADDRESS"].split(":")
+    assert host == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
+    assert int(port) == container["ports"][0]["containerPort"]
+    assert spec["template"]["spec"]["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    preset = next(arg.split("=")[1] for arg in container["args"] if arg.startswith("--config="))
+    assert (LAUNCH.parent / preset).is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "words"),
+    [
+        (["local.sh"], {}, ["-n", "expected the number of processes"]),
+        (["local.sh", "-n", "two", "--gpus", "--config=c.py"], {}, ["-n two"]),
+        (["local.sh", "-n", "2", "--config=c.py"], {}, ["--devices-per-process", "--gpus"]),
+        (["local.sh", "-n", "2", "--gpus"], {}, ["no arguments for lfm"]),
+        (["slurm.sh"], {}, ["--config=FILE.py"]),
+        (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": ""}, ["SLURM_JOB_ID", "sbatch"]),
+        (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": "1", "PATH": "/usr/bin:/bin"}, ["no lfm command", "LFM_VENV"]),
+        (["tpu_pod.sh", "name"], {}, ["usage", "NAME ZONE"]),
+        (["tpu_pod.sh", "name", "zone", "--config=c.py"], {"LFM_DIR": ""}, ["LFM_DIR"]),
+        (["tpu_pod.sh", "name", "zone", "--config=c.py"], {"LFM_DIR": "x", "PATH": "/usr/bin:/bin"}, ["gcloud"]),
+    ],
+)
+def test_a_script_names_what_it_needs(argv, env, words):
+    ran = subprocess.run([LAUNCH / argv[0], *argv[1:]], env=environment() | env, capture_output=True, text=True)
+    assert ran.returncode not in (0, 127)
+    for word in words:
+        assert word in ran.stderr, ran.stderr
+
+
+def test_the_tpu_script_runs_the_same_command_on_every_host(tmp_path):
+    """With a gcloud that prints its arguments."""
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    gcloud.chmod(0o755)
+    env = environment(LFM_DIR="my dir", LFM_VENV="/v", LFM_DATA_ROOT="/d")
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    argv = [LAUNCH / "tpu_pod.sh", "pod", "us-x", "--config=c.py", "--workdir=gs://b/it's"]
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[:7] == ["compute", "tpus", "tpu-vm", "ssh", "pod", "--zone=us-x", "--worker=all"]
+    remote = said[7].removeprefix("--command=")
+    assert remote.startswith(r"cd my\ dir && source /v/bin/activate && lfm train --cluster=tpu --config=c.py")
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {remote.split('lfm train ')[1]}"], capture_output=True, text=True)
+    assert words.stdout.splitlines() == ["--cluster=tpu", "--config=c.py", "--workdir=gs://b/it's", "--config.data.root=/d"]

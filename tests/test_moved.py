@@ -1,0 +1,25 @@
+"""Module paths of the version before, for one release."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from lfm_jax._moved import MOVED
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_an_old_path_gives_the_new_modules_parts_and_says_so(old, new):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now {new}"):
+        forwarded = importlib.import_module(old)
+    module = importlib.import_module(new)
+    public = [name for name in vars(module) if not name.startswith("_")]
+    assert public
+    assert all(getattr(forwarded, name) is getattr(module, name) for name in public)
+
+
+def test_what_a_sweep_file_of_the_version_before_imports_is_the_class_that_is_asked_for():
+    code = "from lfm_jax.sweep import Sweep; from lfm_jax.training import sweep; assert Sweep is sweep.Sweep"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

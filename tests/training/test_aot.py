@@ -1,0 +1,96 @@
+"""Compiling for devices that are not here: fake CPU devices always, TPU topologies where libtpu is installed."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lfm_jax.training import aot
+from tests.launching import LAUNCH, environment
+
+CONFIGS = LAUNCH.parent / "configs"
+# Statistics of the global batch: mean and variance of four layers, forward and backward; and one for all gradients and metrics.
+ALL_REDUCES = 4 * 2 * 2 + 1
+ALL_REDUCES_CPU = 4 * (2 + 1) + 1  # its own gradient sends both sums of a layer at once
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec("libtpu"), reason="needs libtpu: pip install 'lfm_jax[tpu]' (with JAX_PLATFORMS=cpu)"
+)
+
+
+def compile_for(topology, *options, preset="paper.py"):
+    argv = [sys.executable, "-m", "lfm_jax", "compile", f"--config={CONFIGS / preset}", f"--topology={topology}", *options]
+    return subprocess.run(argv, env=environment(), cwd=LAUNCH.parent, capture_output=True, text=True, timeout=900)
+
+
+def cells(ran, name):
+    """A row of the table: train step, evaluation step."""
+    (row,) = (line for line in ran.stdout.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_eight_cpu_devices():
+    small = ["--config.model.widths=(4,8,8,8)", "--config.data.crop=64", "--config.data.resize=64"]
+    ran = compile_for("cpu:8", "--config.batch_size=64", *small)
+    assert ran.returncode == 0, ran.stderr
+    assert cells(ran, "devices") == ["8 x cpu on 1 host(s)"] * 2
+    assert cells(ran, "all-reduce")[0].startswith(f"{ALL_REDUCES_CPU} (")
+    assert "all-gather" not in ran.stdout
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize(("topology", "chips", "hosts"), [("v5e:4x4", 16, 4), ("v5e:16x16", 256, 64)])
+def test_a_tpu_slice_holds_the_preset_made_for_it(topology, chips, hosts):
+    ran = compile_for(topology, preset="tpu_v5e.py")
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stderr
+    assert cells(ran, "devices") == [f"{chips} x TPU v5 lite on {hosts} host(s)"] * 2
+    assert all(re.fullmatch(r"[\d.]+ MiB of 16 GiB", cell) for cell in cells(ran, "peak"))
+    assert cells(ran, "all-reduce")[0].startswith(f"{ALL_REDUCES} (")
+    assert cells(ran, "all-reduce")[1] == "-"
+    assert not re.search("all-gather|all-to-all|collective-permute|reduce-scatter", ran.stdout)
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_batch_that_a_slice_cannot_hold_is_said():
+    ran = compile_for("v5e:2x2", "--config.batch_size=8192")
+    assert ran.returncode == 1
+    assert "v5e:2x2 does not hold it" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("topology", "options", "words"),
+    [
+        ("cpu:many", [], ["--topology=cpu:many", "cpu:8"]),
+        ("h100:8", [], ["--topology=h100:8", "v5e:4x4"]),
+        ("cpu:8", ["--config.batch_size=12"], ["config.batch_size = 12 does not divide over 8 devices"]),
+        ("cpu:8", ["--config.data.crop=0", "--config.data.resize=0"], ["config.data.crop", "not known"]),
+    ],
+)
+def test_what_cannot_be_compiled_is_said_plainly(topology, options, words):
+    ran = compile_for(topology, *options)
+    assert ran.returncode == 2, ran.stderr
+    for word in words:
+        assert word in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_collectives_are_counted_with_the_bytes_of_their_results():
+    text = """
+  %all-reduce.1 = (f32[64]{0:T(128)}, bf16[2,3]{1,0}) all-reduce(%a, %b), replica_groups={{0,1}}
+  ROOT %r = f32[] all-reduce-start(%c), channel_id=1
+  %done = f32[] all-reduce-done(%r)
+  %g = s32[8,4]{1,0} all-gather(%d), dimensions={0}
+"""
+    assert aot._collectives(text) == {"all-gather": (1, 128), "all-reduce": (2, 64 * 4 + 6 * 2 + 4)}
+
+
+def test_a_peak_above_the_memory_of_a_device_does_not_fit():
+    small, large = aot.Program(peak=1), aot.Program(peak=3)
+    assert aot.Compilation("t", 1, 1, "k", 2, {"a": small}).fits
+    assert aot.Compilation("t", 1, 1, "k", None, {"a": large}).fits
+    assert not aot.Compilation("t", 1, 1, "k", 2, {"a": small, "b": large}).fits
+    assert not aot.Compilation("t", 1, 1, "k", 2, {"a": aot.Program(error="no")}).fits
