@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
 from lfm_jax.runtime import program_cache
+from lfm_jax.runtime.registry import import_parts
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
 
+IMPORT_HELP = "run this first: it registers parts of your own (docs/extending.md); may be given again"
 INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
 
 
@@ -36,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")  # costs time only
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(errors="surrogateescape")  # file names of any encoding
+            for path in args.imports:
+                import_parts(path)
             status = args.run(args, rest)
         sys.stdout.flush()
         return status
@@ -72,6 +76,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         about = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
         verb = commands.add_parser(name, help=module.SUMMARY, description=about, allow_abbrev=False)
         module.add_arguments(verb)
+        verb.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py", help=IMPORT_HELP)
         verb.set_defaults(run=module.run, parser=verb)
     return parser, commands.choices
 
