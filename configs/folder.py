@@ -5,7 +5,7 @@
         --config.init_from=lfm_bs_model.pth --config.optim.lr=1e-4
 
 Random 128 px crops at the images' own resolution: resizing would wipe out the traces that are looked for.
-Figures on 260 training images, with the hardware and the minutes: README.md, "A real run".
+Figures on 260 training images, with the hardware and the minutes: docs/notes/first_runs.md, "A real run".
 """
 
 from ml_collections import ConfigDict

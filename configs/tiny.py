@@ -2,7 +2,7 @@
 
     lfm train --config=configs/tiny.py --workdir=runs/tiny
 
-Two CPU cores, 1 min 37 s: test AP 98.7, ACC 92.2 over eight unseen generators (seed 0).
+Two CPU cores, two minutes: test AP 98.7 ± 0.6, ACC 91.0 ± 2.5 over eight unseen generators (seed 0), on any CPU.
 """
 
 from ml_collections import ConfigDict
