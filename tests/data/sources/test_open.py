@@ -240,6 +240,12 @@ def test_test_suites_may_be_elsewhere(make):
     assert by_generator(open_test_split(data, seed=0)).keys() == {("S1", "a"), ("S2", "b")}
 
 
+def test_test_suites_elsewhere_are_used_whatever_the_source(make):
+    data = config.data()
+    data.source, data.test_root = "synthetic", str(make(*both("S1/a", "S2/b"), root="suites"))
+    assert by_generator(open_split(data, "test", seed=0)).keys() == {("S1", "a"), ("S2", "b")}
+
+
 def test_a_missing_split_names_the_field_and_what_is_there(make):
     data = data_config(make(*both("training/car", "val/car")))
     with pytest.raises(DataError, match=r"config\.data\.root = .*train/.*found training/, val/"):
