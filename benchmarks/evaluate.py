@@ -34,6 +34,7 @@ from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.bench.common import random_variables
 from lfm_jax.data import protocols, views
+from lfm_jax.data.cache import KeptSource
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.folder import FileSource, open_folder
 from lfm_jax.evaluation.evaluate import evaluate
@@ -157,7 +158,7 @@ def kept(detector: Detector, root: Path, rounds: int) -> None:
     small = Detector(model, random_variables(model), Card(model=config.to_dict()))
 
     def run(network: Detector, limit: int) -> object:
-        source = views.KeptSource(open_folder(root), limit=limit)
+        source = KeptSource(open_folder(root), limit=limit)
         return evaluate(network, source, ["crop256", "resize256"], views=views.FORMAT_VIEWS, batch_size=BATCH)
 
     for name, network in {"the released network": detector, "a tiny network": small}.items():

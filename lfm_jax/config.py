@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from lfm_jax.data import augmentations, synthetic
+from lfm_jax.data.sources import SOURCES
 from lfm_jax.errors import ConfigError, UserError
 
 # Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
@@ -158,8 +159,7 @@ def check(config: ConfigDict) -> None:
         raise ConfigError(f"config.data.cache_mib = {config.data.cache_mib}: expected 0 (keep no images) or more")
     if not config.data.timeout_seconds >= 0:
         raise ConfigError(f"config.data.timeout_seconds = {config.data.timeout_seconds}: expected 0 (wait for ever) or more")
-    if config.data.source not in ("folder", "tfds", "synthetic"):
-        raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder, tfds or synthetic")
+    SOURCES.choose(config.data.source)
     if config.data.name and config.data.source != "tfds":
         raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:

@@ -113,7 +113,7 @@ def test_no_two_modules_import_each_other_however_far_around():
 
 SLOW_TO_LOAD = {  # why a function imports a module of this package
     "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
-    "lfm_jax.data.prepare.prepare": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
+    "lfm_jax.data.prepare.build": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
     "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
     "lfm_jax.bench.report": {"lfm_jax.bench.torch_lfm"},  # torch
     "lfm_jax.training.sweep": {"lfm_jax.training.loop"},  # clu, orbax and the loader

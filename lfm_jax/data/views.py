@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import transforms
-from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.errors import UserError
@@ -106,18 +105,6 @@ class ViewedSource:
 
     def content_hash(self, index: int) -> str:
         return f"{self._view.name} {self._source.content_hash(index)}"
-
-
-class KeptSource:
-    """`source` with its decoded images kept for the next view or protocol, as far as `limit` bytes go."""
-
-    def __init__(self, source: Source, *, limit: int):
-        self._source, self._kept = source, KeptImages(limit)
-        self.name, self.examples = source.name, source.examples
-        self.content_hash, self.encoded = source.content_hash, source.encoded
-
-    def image(self, index: int) -> Image.Image:
-        return self._kept.get(index, lambda: self._source.image(index))
 
 
 def parse(name: str) -> View:

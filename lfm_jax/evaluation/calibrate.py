@@ -14,8 +14,9 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.data import suites, views
-from lfm_jax.data.sources.base import JoinedSource, Source
+from lfm_jax.data.sources.base import Source
 from lfm_jax.data.sources.folder import FileSource
+from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.evaluation.bootstrap import interval, resamples

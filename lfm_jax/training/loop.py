@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lfm_jax.data.batch import split_into_parts
 from lfm_jax.errors import PreemptedError
 from lfm_jax.evaluation.cells import data_hash
 from lfm_jax.evaluation.evaluate import Evaluation, evaluate
@@ -64,8 +65,7 @@ def train_batches(run: Run, first: int) -> Iterator[dict[str, jax.Array]]:
     config, parts = run.config, run.config.accumulate
     own = {"process": jax.process_index(), "processes": jax.process_count()}
     batches = run.pipeline.batches(first, run.steps, config.batch_size, parts=parts, **own)
-    if parts > 1:
-        batches = ({name: a.reshape(parts, -1, *a.shape[1:]) for name, a in batch.items()} for batch in batches)
+    batches = (split_into_parts(batch, parts) for batch in batches)
     return sharding.to_devices(batches, sharding.split_batch(run.devices, axis=int(parts > 1)))
 
 

@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.data import protocols
+from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source
-from lfm_jax.data.sources.open import has_test, open_split
+from lfm_jax.data.sources.open import open_split, open_test_split
 from lfm_jax.models import Lfm
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.progress import say
@@ -70,7 +71,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
     devices = sharding.data_mesh()
     sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
-    test_set = open_split(config.data, "test", seed=config.seed) if config.eval.test and has_test(config.data) else None
+    test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
     steps_per_epoch = len(train_set.examples) / config.batch_size
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
     tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=config.batch_size)
@@ -87,7 +88,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
         model=model,
         tx=tx,
         schedule=schedule,
-        pipeline=TrainPipeline(train_set, config.data, seed=config.seed, views=1 + bool(config.consistency)),
+        pipeline=TrainPipeline(train_set, config.data, seed=config.seed, views=views_per_image(config)),
         val_set=val_set,
         test_set=test_set,
         steps=steps,

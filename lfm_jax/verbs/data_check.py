@@ -17,18 +17,19 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.data.audit import check, report
+    from lfm_jax.data.audit.check import check_folder
+    from lfm_jax.data.audit.report import report_text, write_report
     from lfm_jax.evaluation import plots
 
     if args.out:
         make_folder(args.out)
-    found = check.check(args.root, threads=args.threads)
+    report = check_folder(args.root, threads=args.threads)
     if args.out:
-        report.write(found, Path(args.out))
-        plots.formats(found["format"], Path(args.out) / "format.png")
-    print(report.text(found))
-    if found["clean"]:
+        write_report(report, Path(args.out))
+        plots.formats(report["format"], Path(args.out) / "format.png")
+    print(report_text(report))
+    if report["clean"]:
         return 0
     where = f"{args.out}/check.json names" if args.out else "--out=DIR gets"
-    print(f"\nlfm data check: {len(found['problems'])} problems; {where} them all", file=sys.stderr)
+    print(f"\nlfm data check: {len(report['problems'])} problems; {where} them all", file=sys.stderr)
     return SOME_FAILED

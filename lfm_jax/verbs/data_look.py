@@ -18,12 +18,12 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
     from lfm_jax import config as config_lib
-    from lfm_jax.data.contact_sheet import contact_sheet
+    from lfm_jax.data.contact_sheet import augmentation_sheet
     from lfm_jax.data.sources.open import open_split
 
     config_lib.check(config)
     source = open_split(config.data, "train", seed=config.seed)
-    sheet = contact_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws)
+    sheet = augmentation_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws)
     try:
         sheet.save(args.out)
     except (OSError, ValueError) as error:  # no such folder, or an ending that is no image format's

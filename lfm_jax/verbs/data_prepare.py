@@ -20,9 +20,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from tabulate import tabulate
 
-    from lfm_jax.data.prepare.prepare import prepare
+    from lfm_jax.data.prepare.prepare import prepare_folder
 
-    done = prepare(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads)
+    done = prepare_folder(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads)
     lines, left_out = [], []
     for prepared in done:
         state = "prepared" if prepared.written else "there already, verified"

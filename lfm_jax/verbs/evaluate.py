@@ -40,8 +40,8 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
+    from lfm_jax.data.cache import KeptSource
     from lfm_jax.data.sources.open import open_tests
-    from lfm_jax.data.views import KeptSource
     from lfm_jax.evaluation import evaluate
     from lfm_jax.evaluation.cells import Cells, data_hash
     from lfm_jax.inference.detector import load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lfm_jax.inference.detector
-from lfm_jax.data.prepare.prepare import prepare
+from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.sources.open import open_validation
 from lfm_jax.errors import DataError, UserError
@@ -175,7 +175,7 @@ def prepared(images, tmp_path):
     def make(*places):
         for place in places:
             images(tmp_path / "data" / place)
-        prepare(tmp_path / "data", tmp_path / "out")
+        prepare_folder(tmp_path / "data", tmp_path / "out")
         return tmp_path / "out"
 
     return make

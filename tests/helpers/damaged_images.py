@@ -1,7 +1,8 @@
-"""Image files damaged at random, each a pure function of its number, and a process that decodes a range of them.
+"""Image files damaged at random, each a pure function of its number, and a program that decodes a range of them.
 
-`python fuzzing.py START STOP` says "at NUMBER" before each file and one JSON line at the end: what was decoded,
-refused and wrong, and the peak of memory. A file that takes too long ends it with a traceback, a crash without one.
+`python damaged_images.py START STOP` prints "at NUMBER" before each file and one JSON line at the end: how many were
+decoded and refused, what went wrong, and the peak of memory. A file that takes too long ends it with a traceback, a
+crash ends it without one.
 """
 
 import collections
@@ -19,9 +20,9 @@ from PIL import Image
 
 from lfm_jax.data.images import ImageError, decode_bytes
 
-SECONDS_A_FILE = 10
+SECONDS_PER_FILE = 10
 ADDRESS_SPACE = 6 << 30
-KINDS = {  # how a seed is drawn: mode, PIL's format, its options
+KINDS = {  # of intact files: PIL's mode and format, and the options to save with
     "png": ("RGB", "PNG", {}),
     "png-rgba": ("RGBA", "PNG", {}),
     "png-palette": ("P", "PNG", {}),
@@ -56,7 +57,7 @@ EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF,
 
 @functools.cache
 def intact(kind: str, variant: int) -> bytes:
-    """A seed image of 24 to 48 px a side, smooth and noisy by turns, encoded."""
+    """An intact file to start from: an image with sides of 24 to 48 px, smooth or noisy by variant."""
     mode, container, options = KINDS[kind]
     rng = np.random.default_rng((variant, *kind.encode()))
     width, height = (int(side) for side in rng.integers(24, 49, 2))
@@ -72,7 +73,7 @@ def intact(kind: str, variant: int) -> bytes:
 
 
 def run_length(bmp: bytes, image: Image.Image) -> bytes:
-    """A palette BMP as run-length encoded, which PIL reads and does not write: runs of one, end of line, end of bitmap."""
+    """Re-encodes a palette BMP with run lengths, which PIL reads but does not write: runs of one, end of line, end of bitmap."""
     rows = np.asarray(image)[::-1]
     runs = b"".join(b"".join(bytes([1, pixel]) for pixel in row) + b"\0\0" for row in rows) + b"\0\1"
     header = bytearray(bmp[: int.from_bytes(bmp[10:14], "little")])
@@ -90,7 +91,7 @@ def truncate(data, rng):
 
 
 def edit_header(data, rng):
-    """A number of one, two or four bytes near the start, of either endianness, becomes an extreme one."""
+    """Replaces a number of one, two or four bytes near the start, of either endianness, by an extreme one."""
     for _ in range(rng.integers(1, 3)):
         size = int(rng.choice([1, 2, 4]))
         value = int(rng.choice(EXTREMES)) % (1 << 8 * size)
@@ -99,7 +100,7 @@ def edit_header(data, rng):
 
 
 def splice(data, rng):
-    """A stretch repeated, removed, or moved elsewhere."""
+    """Repeats, removes or moves a stretch of bytes."""
     start, length = int(rng.integers(0, len(data))), int(rng.integers(1, 200))
     stretch = data[start : start + length]
     if rng.random() < 0.7:
@@ -115,13 +116,13 @@ def put_markers(data, rng):
 
 
 def cross(data, rng):
-    """The start of this file with the end of another."""
+    """Joins the start of this file to the end of another."""
     other = intact(list(KINDS)[rng.integers(len(KINDS))], int(rng.integers(4)))
     data[rng.integers(1, len(data)) :] = other[rng.integers(1, len(other)) :]
 
 
 def mend_checksums(data):
-    """Right checksums for a PNG's chunks, so that damage gets past them."""
+    """Corrects the checksums of a PNG's chunks, so that the damage gets past them."""
     place = len(b"\x89PNG\r\n\x1a\n")
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(data[place : place + 4])
@@ -133,7 +134,7 @@ DAMAGES = (flip_bits, truncate, edit_header, edit_header, splice, put_markers, c
 
 
 def damaged(number: int) -> tuple[bytes, str]:
-    """Number -> file, and in words how it was made."""
+    """The file of that number, and in words how it was made."""
     rng = np.random.default_rng(number)
     kind, variant = list(KINDS)[number % len(KINDS)], int(rng.integers(4))
     data, steps = bytearray(intact(kind, variant)), []
@@ -148,7 +149,7 @@ def damaged(number: int) -> tuple[bytes, str]:
 
 
 def peak_bytes() -> int:
-    """Of this program alone: getrusage's peak still holds what the process that started it had."""
+    """Peak memory of this program alone; getrusage's still includes that of the process that started it."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -162,7 +163,7 @@ def main(start: int, stop: int) -> None:
     for number in range(start, stop):
         data, recipe = damaged(number)
         print("at", number, flush=True)
-        faulthandler.dump_traceback_later(SECONDS_A_FILE, exit=True)
+        faulthandler.dump_traceback_later(SECONDS_PER_FILE, exit=True)
         try:
             image = decode_bytes(data)
             assert image.mode == "RGB" and len(image.tobytes()) == 3 * image.width * image.height

@@ -1,4 +1,4 @@
-"""Listing of image files: all of them, in order, whatever they are called and however folders are linked."""
+"""Listing image files: all of them, in order, whatever their names and however folders are linked."""
 
 import inspect
 import os
@@ -78,7 +78,7 @@ def test_a_folder_named_like_an_image_is_searched_not_listed(tmp_path):
 
 
 @pytest.mark.parametrize(("link", "target"), [("a/b/up", ".."), ("a/b/here", "."), ("a/top", "..")])
-def test_a_link_back_to_a_folder_above_ends(link, target, tmp_path):
+def test_a_link_back_to_a_folder_above_is_not_followed(link, target, tmp_path):
     touch(tmp_path, "a/b/1.png", "a/2.png")
     (tmp_path / link).symlink_to(target)
     assert listed(tmp_path) == ["a/2.png", "a/b/1.png"]
@@ -99,13 +99,13 @@ def test_a_link_to_nowhere_is_listed_and_refused_when_decoded(tmp_path):
         decode(tmp_path / "gone.png")
 
 
-def test_a_link_to_itself_costs_no_other_image(tmp_path):
+def test_a_link_to_itself_hides_no_other_image(tmp_path):
     touch(tmp_path, "a.png", "b.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert [name for name in listed(tmp_path) if name != "loop.png"] == ["a.png", "b.png"]
 
 
-def test_an_unreadable_folder_is_named_in_its_place(tmp_path, unreadable):
+def test_an_unreadable_folder_is_listed_in_place_of_its_files(tmp_path, unreadable):
     touch(tmp_path, "a/1.png", "b/2.png", "c/3.png")
     unreadable(tmp_path / "b")
     assert listed(tmp_path) == ["a/1.png", "b", "c/3.png"]
