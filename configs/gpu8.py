@@ -8,11 +8,12 @@ warm-up. bfloat16 activations. Not yet run to its end by this project, so no sco
 """
 
 from ml_collections import ConfigDict
-from paper import get_config as paper
+
+from lfm_jax.configs import paper
 
 
 def get_config() -> ConfigDict:
-    config = paper()
+    config = paper.get_config()
     config.batch_size = 256
     config.model.compute_dtype = "bfloat16"
     config.optim.lr_scaling, config.optim.warmup_steps = "sqrt", 500

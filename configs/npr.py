@@ -7,11 +7,12 @@ is its code's. Not yet run to its end by this project, so no score stands here.
 """
 
 from ml_collections import ConfigDict
-from paper import get_config as paper
+
+from lfm_jax.configs import paper
 
 
 def get_config() -> ConfigDict:
-    config = paper()
+    config = paper.get_config()
     config.model.backbone, config.model.widths, config.model.maps = "npr", (64, 128), 0
     config.model.residual.kind, config.model.residual.scale = "signed", 2 / 3
     config.model.pooling.kind, config.model.pooling.k = "mean", 1

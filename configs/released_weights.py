@@ -7,10 +7,11 @@ rank dropout) ran in evaluation mode after that. An inference from the file, not
 """
 
 from ml_collections import ConfigDict
-from release import get_config as release
+
+from lfm_jax.configs import release
 
 
 def get_config() -> ConfigDict:
-    config = release()
+    config = release.get_config()
     config.freeze_bn_after_steps = 7454
     return config

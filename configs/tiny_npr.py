@@ -6,12 +6,12 @@ Two CPU cores, at most 3.5 minutes: test AP 99.8, ACC 96.7 over eight unseen gen
 """
 
 from ml_collections import ConfigDict
-from npr import get_config as npr
-from tiny import get_config as tiny
+
+from lfm_jax.configs import npr, tiny
 
 
 def get_config() -> ConfigDict:
-    config = tiny()
-    config.model = npr().model
+    config = tiny.get_config()
+    config.model = npr.get_config().model
     config.model.widths = (7, 14)
     return config

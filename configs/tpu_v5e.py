@@ -7,12 +7,13 @@ Four images a chip on 256 chips. As in configs/gpu8.py the learning rate grows b
 for v5e:4x4 and v5e:16x16 (launch/README.md), not yet run, so no score stands here.
 """
 
-from gpu8 import get_config as gpu8
 from ml_collections import ConfigDict
+
+from lfm_jax.configs import gpu8
 
 
 def get_config() -> ConfigDict:
-    config = gpu8()
+    config = gpu8.get_config()
     config.batch_size = 1024
     config.optim.warmup_steps = 200
     config.eval.every_steps = config.checkpoint.every_steps = 141  # an epoch

@@ -7,7 +7,7 @@ import pytest
 import lfm_jax
 import lfm_jax.training.loop
 from lfm_jax.cli import build_parser
-from lfm_jax.data.sources.open import open
+from lfm_jax.data.sources import folder
 
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
 OPTIONS = {
@@ -71,7 +71,7 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
         assert re.search(rf"^ +{re.escape(option)}(?= )[^\n]*\s+\w", ran.out, re.MULTILINE), option
     assert len(ran.out.splitlines()) <= 26
     known = {name for action in build_parser()[1][verb]._actions for name in action.option_strings or [action.metavar]}
-    assert known == {*OPTIONS[verb], "-h", "--help"}
+    assert known == {*OPTIONS[verb], "--import", "-h", "--help"}
     assert all(action.help for action in build_parser()[1][verb]._actions)
 
 
@@ -301,8 +301,8 @@ def test_evaluate_takes_views_and_the_robustness_grid(lfm, weights_file, labelle
 
 
 def test_evaluate_decodes_an_image_once_for_all_its_cells(lfm, weights_file, labelled_folder, monkeypatch):
-    decoded, decode = [], open.decode
-    monkeypatch.setattr(open, "decode", lambda path: decoded.append(path) or decode(path))
+    decoded, decode = [], folder.decode
+    monkeypatch.setattr(folder, "decode", lambda path: decoded.append(path) or decode(path))
     args = ("evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol=native,crop48", "--views=native,all_q75")
     once = lfm(*args)
     assert len(decoded) == len(set(decoded)) == 11

@@ -5,8 +5,7 @@
 12 runs. `npr-all` is configs/tiny_npr.py. Other data and networks: configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 TRUNK = {"model.backbone": "npr", "model.widths": (7, 14)}

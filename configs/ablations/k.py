@@ -6,8 +6,7 @@ An 80 px crop has 64 positions, a 96 px image 100: k = 16 are a quarter of the c
 Other data and networks: configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

@@ -5,8 +5,7 @@
 27 runs. Other data and networks: configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 PRESETS = {

@@ -5,8 +5,7 @@
 Other data and networks: configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 NO_DROPOUT, NO_RANDOM_K = {"model.rank_dropout.p_max": 0.0}, {"model.random_k.aux_weight": 0.0}

@@ -8,14 +8,14 @@
 """
 
 from ml_collections import ConfigDict
-from small import get_config as small
 
+from lfm_jax.configs.ablations import small
 from lfm_jax.data import augmentations
 from lfm_jax.training.sweep import Sweep
 
 
 def get_config() -> ConfigDict:
-    config = small()
+    config = small.get_config()
     config.steps = 1000
     config.data.augment = augmentations.equalised()
     config.data.synthetic.side = 128

@@ -4,16 +4,13 @@ Other data for any of them: --config.data.source=folder --config.data.root=ROOT,
 --config.data.crop, --config.eval.protocol, --config.steps, --config.model.widths=64,128,256,512 --config.model.maps=64.
 """
 
-import runpy
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-tiny = runpy.run_path(str(Path(__file__).parents[1] / "tiny.py"))["get_config"]
+from lfm_jax.configs import tiny
 
 
 def get_config() -> ConfigDict:
-    config = tiny()
+    config = tiny.get_config()
     config.steps = 800
     config.eval.every_steps = config.checkpoint.every_steps = 200
     return config

@@ -5,8 +5,7 @@
 Other data: configs/ablations/small.py. On real data take the published widths for the first.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

@@ -9,22 +9,40 @@ import math
 from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError
+from lfm_jax.runtime.fields import Field, Group
 
 # The numbers that make sense of each transformation's range.
 RANGES = {"scale": ("factor", 0.05, 20), "blur": ("sigma", 0, 50), "noise": ("sigma", 0, 255), "jpeg": ("quality", 1, 100)}
 RANGES["webp"] = RANGES["jpeg"]
 
 
+FIELDS = Group(
+    after_resize=Field(
+        True, "Degrade after the resize, as CNNDetection does; False: the image as decoded, as another upload would degrade it."
+    ),
+    scale=Group(
+        p=Field(0.0, "Probability of scaling an image."),
+        factor=Field((0.5, 2.0), "Range of the factor on both sides, log-uniform, aspect kept; never below the crop."),
+    ),
+    blur=Group(p=Field(0.0, "Probability of a Gaussian blur."), sigma=Field((0.0, 3.0), "Range of its sigma in px.")),
+    noise=Group(
+        p=Field(0.0, "Probability of Gaussian noise, drawn for each value by itself."),
+        sigma=Field((0.0, 8.0), "Range of its sigma in levels of 255."),
+    ),
+    jpeg=Group(
+        p=Field(0.0, "Probability of saving as JPEG."),
+        quality=Field((30, 100), "Range of its quality, whole numbers, both ends included."),
+    ),
+    webp=Group(
+        p=Field(0.0, "Probability of saving as lossy WebP, several times slower than JPEG."),
+        quality=Field((30, 100), "Range of its quality, whole numbers, both ends included."),
+    ),
+)
+
+
 def none() -> ConfigDict:
     """Crop and flip alone, as the paper trains. The other presets start from it."""
-    config = ConfigDict()
-    config.after_resize = True  # CNNDetection's place; False: on the image as decoded, as another upload would do it
-    config.scale = ConfigDict({"p": 0.0, "factor": (0.5, 2.0)})  # of both sides, log-uniform, aspect kept; never below the crop
-    config.blur = ConfigDict({"p": 0.0, "sigma": (0.0, 3.0)})  # px, Gaussian
-    config.noise = ConfigDict({"p": 0.0, "sigma": (0.0, 8.0)})  # levels of 255, Gaussian, each value its own
-    config.jpeg = ConfigDict({"p": 0.0, "quality": (30, 100)})  # whole numbers, both ends included
-    config.webp = ConfigDict({"p": 0.0, "quality": (30, 100)})  # lossy; several times slower than JPEG
-    return config
+    return FIELDS.config()
 
 
 def cnndetection(p: float = 0.5) -> ConfigDict:

@@ -73,14 +73,15 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, jax.tree.map(whole, tree))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, *, accumulate: int = 1, field: str = "config.batch_size") -> None:
-    """Raises ConfigError with the numbers where `batch_size` does not divide over the devices, and into its parts."""
+def check_batch_size(batch_size: int, devices: int, *, accumulate: int = 1) -> None:
+    """Raises ConfigError, with the numbers, unless every part of a batch splits evenly over this many devices."""
     if accumulate < 1:
         raise ConfigError(f"config.accumulate = {accumulate}: expected at least 1")
-    parts = mesh.size * accumulate
-    if batch_size < 1 or batch_size % parts:
-        into = f"{mesh.size} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
-        raise ConfigError(f"{field} = {batch_size} does not divide over {into}: {max(batch_size // parts, 1) * parts} would")
+    shares = devices * accumulate
+    if batch_size < 1 or batch_size % shares:
+        among = f"{devices} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
+        nearest = max(batch_size // shares, 1) * shares
+        raise ConfigError(f"config.batch_size = {batch_size} does not divide over {among}: {nearest} would")
 
 
 def to_devices(batches: Iterable[Any], sharding: NamedSharding, *, ahead: int = 2) -> Iterator[Any]:

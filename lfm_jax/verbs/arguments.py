@@ -8,12 +8,13 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from lfm_jax.runtime.storage import Mirror
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
@@ -100,30 +101,24 @@ def report_failures(failed: Sequence[dict[str, str]]) -> int:
     return SOME_FAILED
 
 
-def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late
-    """Preset file and `--config.FIELD=VALUE` arguments -> ConfigDict. Raises ConfigError naming the field."""
+def load_config(parser: argparse.ArgumentParser, preset: str, changes: list[str]) -> "ConfigDict":
+    """The config of a preset, with the `--config.FIELD=VALUE` arguments applied. Raises ConfigError naming the field."""
     from absl import flags
     from ml_collections import config_flags
 
-    refuse(parser, [arg for arg in overrides if arg.startswith("-") and not arg.startswith("--config.")])
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={path}: no such file")
-    sys.path.insert(0, str(Path(path).resolve().parent))  # a preset may build on its neighbours
-    argv = ["lfm", f"--config={path}", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    from lfm_jax import presets
+
+    refuse(parser, [argument for argument in changes if argument.startswith("-") and not argument.startswith("--config.")])
+    config, argv, values = presets.load_config(preset), ["lfm", *changes], flags.FlagValues()
     try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         left = values(argv)[1:]
-        refuse(parser, left)
-        return values.config
     except (AttributeError, KeyError) as error:
-        if "get_config" in str(error):
-            raise ConfigError(f"--config={path}: a preset needs a function get_config() -> ConfigDict") from None
-        raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
-    except SyntaxError as error:
-        raise ConfigError(f"--config={path}: line {error.lineno}: {error.msg}") from None
-    except (flags.Error, OSError, TypeError, ValueError) as error:
+        raise ConfigError(presets.unknown_field(error) or f"unknown config field {str(error).strip(chr(34) + chr(39))!r}") from None
+    except (flags.Error, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
+    refuse(parser, left)
+    return values.config
 
 
 def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.contact_sheet import contact_sheet
     from lfm_jax.data.sources.open import open_split
 
-    config_lib.check(config)
+    config_lib.validate(config)
     source = open_split(config.data, "train", seed=config.seed)
     sheet = contact_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws)
     try:

@@ -224,7 +224,7 @@ def test_what_cannot_be_is_refused_with_field_and_value(field, value):
     name, part = field.split(".")
     wanted.data.augment[name][part] = value
     with pytest.raises(ConfigError) as refused:
-        config.check(wanted)
+        config.validate(wanted)
     assert f"config.data.augment.{field} = {value}" in str(refused.value)
 
 

@@ -163,7 +163,7 @@ def test_a_name_without_prepared_data_is_a_mistake():
     wrong = config.base()
     wrong.steps, wrong.data.name = 1, "forensynths"
     with pytest.raises(ConfigError, match=r"config\.data\.name"):
-        config.check(wrong)
+        config.validate(wrong)
 
 
 def test_test_suites_may_be_prepared_and_elsewhere(root, out):
