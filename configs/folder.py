@@ -1,11 +1,13 @@
-"""A folder of one's own images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
+"""Your own folder of images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
 
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR2 \\
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR2 \\
         --config.init_from=lfm_bs_model.pth --config.optim.lr=1e-4
 
-Random 128 px crops at the images' own resolution: resizing would wipe out the traces that are looked for.
-Figures on 260 training images, with the hardware and the minutes: README.md, "A real run".
+Takes random 128 px crops at the images' own resolution, because resizing would erase the traces that are looked for.
+
+Two CPU cores, 260 training images, from scratch, at most 7 minutes: test ACC 69.7 and AP 83.1, the mean over three groups
+(protocol crop256, seed 0), where the released weights reach 71.6 and 60.8.
 """
 
 from ml_collections import ConfigDict

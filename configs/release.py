@@ -1,8 +1,8 @@
-"""What the released code does when it is trained: constant rank dropout 0.1, no random-k, steps after epoch 11.
+"""What the released code does in training: a constant rank dropout of 0.1, no random-k, and drops after epochs 11, 21, ...
 
-    lfm train --config=configs/release.py --config.data.root=ROOT --workdir=DIR
+    lfm train --config=release --config.data.root=ROOT --workdir=DIR
 
-Data as for configs/paper.py. Not yet run to its end by this project, so no score stands here.
+The data are those of the `paper` preset. This project has not run it to the end yet, so there is no score to give.
 """
 
 from ml_collections import ConfigDict

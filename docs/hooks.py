@@ -1,6 +1,6 @@
-"""Pages of the site that are written elsewhere: the READMEs as they are, and the configuration from its own comments.
+"""Hooks of mkdocs that add the pages written elsewhere in the repository: the READMEs, and the table of config fields.
 
-In: what mkdocs hands to its hooks. Out: the pages, with links between files of the repository turned into links between pages.
+Links between files of the repository become links between pages of the site.
 """
 
 import posixpath
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import config_table  # mkdocs looks in the folder of its hooks
+import config_table  # found because mkdocs puts the folder of its hooks on the path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -25,7 +25,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Adds the pages that have no file of their own in docs/."""
+    """Add the pages that have no file of their own in docs/."""
     for name, source in ELSEWHERE.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text()))
     files.append(File.generated(config, "configs.md", content=config_table.page()))
@@ -33,7 +33,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Links as they stand in the repository -> links of the site. A file that is no page is named without a link."""
+    """Turn links between files into links between pages. A file that is not a page is named without a link."""
     folder = posixpath.dirname(ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
 
     def relinked(match: re.Match[str]) -> str:

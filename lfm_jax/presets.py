@@ -92,14 +92,14 @@ def _blamed(preset: str, file: Path) -> Iterator[None]:
     except Exception as error:
         line = line_in(file, error)
         where = f"--config={preset}{f', line {line}' if line else ''}"
-        raise ConfigError(f"{where}: {unknown_field(error) or f'{type(error).__name__}: {first_line(error)}'}") from error
+        is_field = "does not exist and cannot be added" in str(error)
+        message = unknown_field(error) if is_field else f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(f"{where}: {message}") from error
 
 
 def unknown_field(error: Exception) -> str:
-    """What a ConfigDict says of a field it does not have, without its listing of all fields; "" for any other error."""
+    """What a ConfigDict's error says of a field it does not have, without its listing of all that it has."""
     text = str(error)
-    named = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
-    if named:
-        return f"unknown config field {named[2]!r}, did you mean {named[1]!r}?"
-    key = re.search(r'Key "(.+?)" does not exist', text)
-    return f"unknown config field {key[1]!r}" if key else ""
+    near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)
+    field = near[2] if near else re.sub(r"""^['"]+(Key ")?|" does not exist.*|['"]+$""", "", text, flags=re.DOTALL)
+    return f"unknown config field {field!r}" + (f", did you mean {near[1]!r}?" if near else "")

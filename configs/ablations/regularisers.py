@@ -1,8 +1,8 @@
-"""Rank dropout: off, constant, linear in either direction. Random-k: off, on, its weight and the order of its ranks.
+"""Rank dropout off, constant, and linear in either direction; random-k off and on, its weight, and the order of its ranks.
 
-    lfm sweep --config=configs/ablations/regularisers.py --out=runs/regularisers
+    lfm sweep --config=ablations/regularisers --out=runs/regularisers
 
-Other data and networks: configs/ablations/small.py.
+24 runs. For other data and networks see configs/ablations/small.py.
 """
 
 from lfm_jax.configs.ablations.small import get_config as get_config

@@ -1,7 +1,8 @@
-"""What the ablations here share: configs/tiny.py's network and drawn images, with fewer steps. Not a sweep itself.
+"""The base of the ablations in this folder: the `tiny` preset's network and built-in images, with fewer steps.
 
-Other data for any of them: --config.data.source=folder --config.data.root=ROOT, and as it suits the images
---config.data.crop, --config.eval.protocol, --config.steps, --config.model.widths=64,128,256,512 --config.model.maps=64.
+It is not a sweep itself. To run any of the ablations on other data, add --config.data.source=folder
+--config.data.root=ROOT and, as the images require, --config.data.crop, --config.eval.protocol, --config.steps,
+--config.model.widths=64,128,256,512 and --config.model.maps=64.
 """
 
 from ml_collections import ConfigDict
