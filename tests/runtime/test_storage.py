@@ -175,7 +175,7 @@ def test_a_bucket_that_cannot_be_used_is_refused_with_advice(bucket, weights_fil
     ran = lfm("train", f"--config={preset}", "--workdir=gs://another/run")
     assert ran.status == 1
     assert "gs://another cannot be reached: no such bucket" in ran.err
-    monkeypatch.setattr(bucket.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"gs://bucket/run: a bucket needs gcsfs: pip install 'lfm_jax\[gcs\]'"):
         storage.as_path("gs://bucket/run")
 
