@@ -1,7 +1,7 @@
-"""A folder of one's own images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
+"""Your own folder of images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
 
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR2 \\
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR2 \\
         --config.init_from=lfm_bs_model.pth --config.optim.lr=1e-4
 
 Random 128 px crops at the images' own resolution: resizing would wipe out the traces that are looked for.

@@ -1,6 +1,6 @@
-"""Module paths of version 0.1 that documents and users' files name: importing one gives the module's new home, with a warning.
+"""Old module paths that documents and users' files name. Importing one gives the module's new home, with a warning.
 
-They go with version 0.3.
+These forwards will be removed in version 0.3.
 """
 
 import importlib
@@ -33,7 +33,7 @@ MOVED = {
 
 
 class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the old names only, after every other finder has not."""
+    """Finds the old names only, and only after every other finder has failed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -42,16 +42,16 @@ class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MOVED[spec.name]
-        warnings.warn(f"{spec.name} is now {new}; the old name goes with version 0.3", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{spec.name} is now {new}; the old name will be removed in version 0.3", DeprecationWarning, stacklevel=2)
         module = ModuleType(spec.name, f"Forwards to {new}.")
         target = importlib.import_module(new)
         module.__dict__.update({name: value for name, value in vars(target).items() if not name.startswith("__")})
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Everything is there already."""
+        """Nothing is left to do: `create_module` has filled the module."""
 
 
 def install() -> None:
-    """Called once, as the package is imported."""
+    """Make the old paths importable. Called once, when the package is imported."""
     sys.meta_path.append(_Forwarding())

@@ -1,12 +1,11 @@
 """How wide the network is, and how many maps it has.
 
-    lfm sweep --config=configs/ablations/widths.py --out=runs/widths
+    lfm sweep --config=ablations/widths --out=runs/widths
 
-Other data: configs/ablations/small.py. On real data take the published widths for the first.
+18 runs. On real data make the published widths the base. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

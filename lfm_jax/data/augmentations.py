@@ -9,22 +9,40 @@ import math
 from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError
+from lfm_jax.runtime.fields import Field, Group
 
 # Of each degradation: the field that holds its range of strengths, and the lowest and highest strength that make sense.
 RANGES = {"scale": ("factor", 0.05, 20), "blur": ("sigma", 0, 50), "noise": ("sigma", 0, 255), "jpeg": ("quality", 1, 100)}
 RANGES["webp"] = RANGES["jpeg"]
 
 
+FIELDS = Group(
+    after_resize=Field(
+        True, "Degrade after the resize, as CNNDetection does; False: the image as decoded, as another upload would degrade it."
+    ),
+    scale=Group(
+        p=Field(0.0, "Probability of scaling an image."),
+        factor=Field((0.5, 2.0), "Range of the factor on both sides, log-uniform, aspect kept; never below the crop."),
+    ),
+    blur=Group(p=Field(0.0, "Probability of a Gaussian blur."), sigma=Field((0.0, 3.0), "Range of its sigma in px.")),
+    noise=Group(
+        p=Field(0.0, "Probability of Gaussian noise, drawn for each value by itself."),
+        sigma=Field((0.0, 8.0), "Range of its sigma in levels of 255."),
+    ),
+    jpeg=Group(
+        p=Field(0.0, "Probability of saving as JPEG."),
+        quality=Field((30, 100), "Range of its quality, whole numbers, both ends included."),
+    ),
+    webp=Group(
+        p=Field(0.0, "Probability of saving as lossy WebP, several times slower than JPEG."),
+        quality=Field((30, 100), "Range of its quality, whole numbers, both ends included."),
+    ),
+)
+
+
 def none() -> ConfigDict:
-    """No degradation, as in the paper: crop and flip only. The other presets start from this one."""
-    config = ConfigDict()
-    config.after_resize = True  # as in CNNDetection; False: on the image as decoded, as happens when a picture is passed on
-    config.scale = ConfigDict({"p": 0.0, "factor": (0.5, 2.0)})  # log-uniform, of both sides; never below the crop
-    config.blur = ConfigDict({"p": 0.0, "sigma": (0.0, 3.0)})  # px, Gaussian
-    config.noise = ConfigDict({"p": 0.0, "sigma": (0.0, 8.0)})  # levels of 255, Gaussian, independent for each value
-    config.jpeg = ConfigDict({"p": 0.0, "quality": (30, 100)})  # whole numbers, including both ends
-    config.webp = ConfigDict({"p": 0.0, "quality": (30, 100)})  # lossy; several times slower than JPEG
-    return config
+    """Crop and flip alone, as the paper trains. The other presets start from it."""
+    return FIELDS.config()
 
 
 def cnndetection(p: float = 0.5) -> ConfigDict:

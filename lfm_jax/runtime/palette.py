@@ -1,4 +1,4 @@
-"""The two colours of every picture, table and page: fake and real, told apart by the colour-blind too."""
+"""The two colours of every picture, table and page, fake and real, which colour-blind people can tell apart too."""
 
 FAKE, REAL = (202, 0, 32), (5, 113, 176)  # RGB
 

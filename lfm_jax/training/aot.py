@@ -77,9 +77,9 @@ def compile_for(config: ConfigDict, topology: str) -> Compilation:
     Raises:
       UserError: no such topology, no libtpu, or a config that cannot run there.
     """
-    config_lib.check(config)
     devices = _devices(topology)
     on = sharding.data_mesh(devices)
+    config_lib.validate(config, devices=on.size)
     hosts = len({device.process_index for device in devices})
     programs = {"train step": _compile_train(config, on), "evaluation step": _compile_evaluation(config, on, hosts)}
     kind = devices[0].device_kind
@@ -109,7 +109,6 @@ def _compile_train(config: ConfigDict, on: Mesh) -> Program:
     side = config.data.crop or config.data.resize
     if not side:
         raise ConfigError("config.data.crop and config.data.resize are both 0: the size of a training image is not known")
-    sharding.check_batch_size(config.batch_size, on, accumulate=config.accumulate)
     model = models.build(config.model)
     tx, _ = optim.build(config.optim, steps=1 << 20, steps_per_epoch=1.0, batch_size=config.batch_size)
     parts = config.accumulate

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.data import protocols
 from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source
@@ -64,28 +63,20 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
     Raises:
       UserError: naming the field.
     """
-    config_lib.check(config)
-    for field in ("protocol", "predict_protocol"):
-        with config_lib.blamed(f"config.eval.{field}"):
-            protocols.parse(config.eval[field])
     devices = sharding.data_mesh()
-    sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
+    config_lib.validate(config, devices=devices.size)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
     test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
     steps_per_epoch = len(train_set.examples) / config.batch_size
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
     tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=config.batch_size)
     say(f"{steps} steps of {config.batch_size} images on {devices.size} device(s); an epoch is {steps_per_epoch:.1f} steps")
-    model = models.build(config.model)
-    if config.data.crop:
-        with config_lib.blamed("config.data.crop"):
-            model.require_size(config.data.crop, config.data.crop)
     return Run(
         config=config,
         workdir=workdir,
         files=Mirror(workdir),
         devices=devices,
-        model=model,
+        model=models.build(config.model),
         tx=tx,
         schedule=schedule,
         pipeline=TrainPipeline(train_set, config.data, seed=config.seed, views=views_per_image(config)),

@@ -7,7 +7,6 @@ each, from which `sweep_results` makes one table. No run needs another: they pas
 import contextlib
 import json
 import re
-import runpy
 import sys
 import time
 import traceback
@@ -19,7 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
-from lfm_jax import models
+from lfm_jax import presets
 from lfm_jax.errors import ConfigError, PreemptedError, UserError, first_line
 from lfm_jax.runtime.progress import say
 
@@ -65,8 +64,8 @@ class SweepRun:
 
 
 def load(path: str) -> Sweep:
-    """Sweep file -> Sweep. Raises ConfigError: it has no get_sweep(), or that gives no variants or seeds."""
-    get_sweep = runpy.run_path(path).get("get_sweep")
+    """Name or path of a sweep file -> Sweep. Raises ConfigError: it has no get_sweep(), or that gives no variants or seeds."""
+    get_sweep = getattr(presets.load_preset(path), "get_sweep", None)
     if get_sweep is None:
         raise ConfigError(
             f"--config={path}: a sweep needs a function get_sweep() -> lfm_jax.training.sweep.Sweep beside get_config()"
@@ -94,8 +93,7 @@ def plan(sweep: Sweep, config: ConfigDict, out: Path) -> list[SweepRun]:
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ConfigError(f"variant {variant!r}: {' '.join(str(error.args[0]).split())}") from None
             with config_lib.blamed(f"variant {variant!r}"):
-                config_lib.check(changed)
-                models.build(changed.model)
+                config_lib.validate(changed)
             runs.append(SweepRun(variant, seed, changed, out / "runs" / f"{variant}-seed{seed}"))
     return runs
 

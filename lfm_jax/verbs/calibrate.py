@@ -1,4 +1,4 @@
-"""`lfm calibrate`: weights and validation images -> the same weights, with a temperature and a threshold of their own."""
+"""`lfm calibrate`: fit a temperature and a threshold on validation images and store them with the weights."""
 
 import argparse
 from pathlib import Path
@@ -6,18 +6,23 @@ from pathlib import Path
 from lfm_jax.errors import DataError
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
 
-SUMMARY = "fit temperature and threshold on validation images"
+SUMMARY = "fit a temperature and a threshold on validation images"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--data", required=True, metavar="VAL", help="[GENERATOR/]{0_real,1_fake}/, or prepared: its val split")
+    verb.add_argument(
+        "--data",
+        required=True,
+        metavar="VAL",
+        help="[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used",
+    )
     verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
-    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own; {PROTOCOL_HELP}")
+    verb.add_argument("--protocol", metavar="P", help=f"default the weights' own; {PROTOCOL_HELP}")
     verb.add_argument("--view", default="native", metavar="V", help="default native; fakes_q96, all_q96, all_blur2, ...")
-    objectives = "default accuracy; balanced, or fpr=F: the lowest with at most that share of false alarms"
+    objectives = "accuracy (default), balanced, or fpr=F for at most that share of false alarms"
     verb.add_argument("--objective", default="accuracy", metavar="O", help=objectives)
-    verb.add_argument("--force", action="store_true", help="take test data too, and mark the weights as an oracle's")
+    verb.add_argument("--force", action="store_true", help="accept test data, and mark the weights as calibrated by an oracle")
     add_speed_arguments(verb)
 
 
@@ -43,8 +48,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     oracle = calibrate.leak(source) or calibrate.known_from_tests(Path(args.weights), data_sha256)
     if oracle and not args.force:
         raise DataError(
-            f"{oracle}: with a threshold fitted there, results on it look better than they are. Give validation images; "
-            "--force takes these, and marks the weights as an oracle's"
+            f"{oracle}: results on images that the threshold was fitted to look better than they are. Give validation images, "
+            "or use --force to accept these and mark the weights as an oracle's"
         )
     options = {"view": view, "objective": args.objective, "batch_size": args.batch_size, "threads": args.threads}
     card, failed = calibrate.calibrate(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)

@@ -1,4 +1,4 @@
-"""`lfm predict`: weights and images -> a score each."""
+"""`lfm predict`: score images, one by one or by the folder."""
 
 import argparse
 import sys
@@ -10,11 +10,12 @@ SUMMARY = "score images: real or AI-generated"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search through")
+    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own, crop256 if they name none; {PROTOCOL_HELP}")
-    verb.add_argument("--format", default="table", choices=("table", "jsonl", "csv"), help="default table")
-    verb.add_argument("--out", metavar="FILE", help="write there, not to the terminal")
+    verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
+    formats = ("table", "jsonl", "csv")
+    verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
+    verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
     add_speed_arguments(verb)
 
 

@@ -215,4 +215,4 @@ def test_an_ablation_changes_what_its_names_say_and_every_run_can_be_built(path,
     assert len({run.name for run in runs}) == len(runs) == 3 * len(sweep.variants)
     configs = {run.config.to_json() for run in runs}
     assert len(configs) == len(runs), "two variants are the same"
-    assert f"--config=configs/ablations/{path.name}" in path.read_text()
+    assert f"--config=ablations/{path.stem} " in path.read_text()

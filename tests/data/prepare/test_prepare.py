@@ -175,7 +175,7 @@ def test_run_again_on_finished_data_decodes_and_writes_nothing(splits_root, out,
     monkeypatch.setattr(verify, "opened", None)
     monkeypatch.setattr(prepare, "write_data_set", None)
     ran = lfm("data", "prepare", splits_root, out)
-    assert (ran.status, ran.out.count("there already, verified")) == (0, 3)
+    assert (ran.status, ran.out.count("already there, verified")) == (0, 3)
     assert tree(out) == before
 
 

@@ -164,7 +164,7 @@ def test_a_name_without_prepared_data_is_a_mistake():
     mistaken = config.base()
     mistaken.steps, mistaken.data.name = 1, "forensynths"
     with pytest.raises(ConfigError, match=r"config\.data\.name"):
-        config.check(mistaken)
+        config.validate(mistaken)
 
 
 def test_test_suites_may_be_prepared_and_elsewhere(root, out):
