@@ -12,8 +12,8 @@ from PIL import Image
 
 from lfm_jax.data import synthetic
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.cells import Cells, data_hash
-from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate, together
+from lfm_jax.evaluation.cells import CellStore, data_hash
+from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate_network, join_evaluations
 from lfm_jax.report.files import write_files
 from lfm_jax.weights.score import sigmoid
 
@@ -41,7 +41,7 @@ def folder(tmp_path, fill):
 @pytest.fixture
 def evaluated(folder, given_logits):
     """evaluated(groups, protocols=...) -> Evaluation of these images."""
-    return lambda groups, protocols=("native",): evaluate(given_logits, open_folder(folder(groups)), protocols)
+    return lambda groups, protocols=("native",): evaluate_network(given_logits, open_folder(folder(groups)), protocols)
 
 
 def near(**values):
@@ -108,7 +108,7 @@ def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
 
 def test_the_threshold_of_the_card_decides(folder, given_logits):
     given_logits.card = dataclasses.replace(given_logits.card, threshold=float(sigmoid(2.5)))
-    row = evaluate(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
+    row = evaluate_network(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
     assert part(row, "acc", "acc_at_threshold") == near(acc=2 / 3, acc_at_threshold=2 / 3)
     assert part(row, "real_acc", "fake_acc") == near(real_acc=0, fake_acc=1)  # as published: at score 0.5
 
@@ -122,9 +122,9 @@ def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_l
             image.paste((100 + middle, 0, 0), (16, 16, 48, 48))
             (root / group / label).mkdir(parents=True)
             image.save(root / group / label / "1.png")
-    both = evaluate(given_logits, open_folder(root), ["native", "crop32"])
+    both = evaluate_network(given_logits, open_folder(root), ["native", "crop32"])
     for protocol, accuracy in {"native": 1, "crop32": 0}.items():
-        alone = evaluate(given_logits, open_folder(root), [protocol])
+        alone = evaluate_network(given_logits, open_folder(root), [protocol])
         assert [row for row in both.rows if row["protocol"] == protocol] == alone.rows
         assert {row["acc"] for row in alone.rows} == {accuracy}
         assert both.row("overall", protocol=protocol)["acc"] == accuracy
@@ -135,9 +135,9 @@ def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_l
 def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_logits):
     root = folder({"gan_a": ([-1, -1, -1], [1, 1])})
     (root / "gan_a/0_real/1.png").write_bytes(b"")
-    evaluation = evaluate(given_logits, open_folder(root), ["native", "crop224"])
+    evaluation = evaluate_network(given_logits, open_folder(root), ["native", "crop224"])
     assert evaluation.errors == [
-        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "native", "error": "empty file (0 bytes)"}
+        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "as_is", "error": "empty file (0 bytes)"}
         for protocol in ("native", "crop224")
     ]
     assert part(evaluation.row("generator", protocol="native"), "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}
@@ -146,16 +146,18 @@ def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_
     ]
 
 
-def test_the_table_gives_percent_and_the_heads_of_the_field(evaluated):
+def test_the_table_is_in_percent_under_the_usual_headings(evaluated):
     evaluation = evaluated({"gan_a": ([-1, 1, 1], [1, 1, 1])})
     head, _, *lines = evaluation.table().splitlines()
     row = evaluation.row("generator")
-    acc, ap = (f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"]["acc"], row["interval"]["ap"]))
+    acc, ap, auc = (
+        f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"][name] for name in ("acc", "ap", "auc"))
+    )
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines)]
     assert cells == [
         ["protocol", "suite", "generator", "real", "fake", "ACC", "real ACC", "fake ACC", "AP", "AUC", "EER"],
-        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
-        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
+        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", f"66.7 {auc}", "40.0"],
+        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", f"66.7 {auc}", "40.0"],
     ]
 
 
@@ -181,22 +183,22 @@ def test_an_interval_widens_with_fewer_images(evaluated):
 def test_views_have_rows_of_their_own(folder, given_logits):
     """With noise on the fakes alone, the reals' logits stay."""
     root = folder({"S/a": ([-3, -2], [2, 3]), "T/b": ([-3], [3])})
-    evaluation = evaluate(given_logits, open_folder(root), ["native"], views=["native", "fakes_noise100"])
-    assert {row["view"] for row in evaluation.rows} == {"native", "fakes_noise100"}
-    alone = evaluate(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
-    assert [row for row in evaluation.rows if row["view"] != "native"] == alone.rows
+    evaluation = evaluate_network(given_logits, open_folder(root), ["native"], views=["as_is", "fakes_noise100"])
+    assert {row["view"] for row in evaluation.rows} == {"as_is", "fakes_noise100"}
+    alone = evaluate_network(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
+    assert [row for row in evaluation.rows if row["view"] != "as_is"] == alone.rows
     logits = {(p["path"], p["view"]): p["logit"] for p in evaluation.predictions}
     for (path, view), logit in logits.items():
-        if view != "native":
-            assert (logit == logits[path, "native"]) == ("0_real" in path)
+        if view != "as_is":
+            assert (logit == logits[path, "as_is"]) == ("0_real" in path)
     assert [line.split("|")[2].strip() for line in evaluation.table().splitlines()[2:]] == [row["view"] for row in evaluation.rows]
 
 
 def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, given_logits, tiny_detector):
     source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
-    one, other = (evaluate(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
+    one, other = (evaluate_network(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
     other = dataclasses.replace(other, rows=[row | {"weights": "other"} for row in other.rows])
-    both = together([one, other])
+    both = join_evaluations([one, other])
     assert both.rows[:4] == one.rows + other.rows
     assert len(both.predictions) == 8
     mean = both.rows[4]
@@ -205,18 +207,18 @@ def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, giv
     assert mean["acc"] == pytest.approx(statistics.mean(accuracies))
     assert mean["deviation"]["acc"] == pytest.approx(statistics.stdev(accuracies))
     assert f"± {100 * mean['deviation']['acc']:.1f}" in both.table()
-    assert together([one]) == one
+    assert join_evaluations([one]) == one
 
 
 def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
-    cells = Cells(tmp_path / "cells", data_hash(source, threads=2))
-    first = evaluate(given_logits, source, ["native"], cells=cells)
+    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
+    first = evaluate_network(given_logits, source, ["native"], cells=cells)
     scored = len(given_logits.seen)
-    both = evaluate(given_logits, source, ["native", "crop32"], views=["native", "all_noise9"], cells=cells)
+    both = evaluate_network(given_logits, source, ["native", "crop32"], views=["as_is", "all_noise9"], cells=cells)
     assert len(given_logits.seen) == 4 * scored  # one of the four cells was there
-    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "native")] == first.rows
-    assert evaluate(given_logits, source, ["native"], cells=cells) == first
+    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "as_is")] == first.rows
+    assert evaluate_network(given_logits, source, ["native"], cells=cells) == first
     assert len(given_logits.seen) == 4 * scored
 
 
@@ -225,9 +227,9 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
     root = folder({"gan_a": ([-1, 1], [1, 1])})
 
     def cells():
-        return Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+        return CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
 
-    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
     scored = len(given_logits.seen)
     if change == "weights":
         given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
@@ -235,21 +237,21 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
         save_with_logit(root / "gan_a/0_real/0.png", 7)
     else:
         (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
-    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
     assert len(given_logits.seen) == 2 * scored
 
 
 def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):
     root = folder({"gan_a": ([-1, 1], [1, 1])})
     (root / "gan_a/0_real/0.png").write_bytes(b"")
-    cells = Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
-    first, again = (evaluate(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
+    cells = CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+    first, again = (evaluate_network(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
     assert again == first
     assert len(again.errors) == 1
 
 
 def test_a_real_detector_is_evaluated_the_same_way(tiny_detector, labelled_folder):
-    evaluation = evaluate(tiny_detector, open_folder(labelled_folder), ["native"])
+    evaluation = evaluate_network(tiny_detector, open_folder(labelled_folder), ["native"])
     rows = {row["generator"]: row for row in evaluation.rows}
     assert part(rows["gan_a"], "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1, fake_acc=1 / 2)
     assert part(rows["gan_b"], "acc", "ap") == near(acc=1, ap=1)
@@ -263,7 +265,7 @@ def written(fill, new_given_logits, tmp_path_factory):
     root = fill(folder / "root", {"S/a": ([-3, 1], [2, 1]), "T/b": ([-1], [30])})
     (root / "S/a/0_real/1.png").write_bytes(b"")
     source, detector = open_folder(root), new_given_logits()
-    evaluation = evaluate(detector, source, ["native", "crop32"])
+    evaluation = evaluate_network(detector, source, ["native", "crop32"])
     write_files(evaluation, [detector], source, folder / "new" / "out", data_sha256="abc")
     return evaluation, source, folder / "new" / "out"
 
@@ -304,7 +306,7 @@ def test_results_json_is_strict_and_complete(written, given_logits):
 
 def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([], [1])}))
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
     assert generator["real_acc"] is generator["ap"] is None
 
@@ -336,7 +338,7 @@ def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_pa
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
     source = open_folder(root)
-    evaluation = evaluate(given_logits, source, ["native"])
+    evaluation = evaluate_network(given_logits, source, ["native"])
     assert len(evaluation.errors) == 2
     assert evaluation.rows == []
     write_files(evaluation, [given_logits], source, tmp_path / "out")
@@ -355,7 +357,7 @@ def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp
     for name in names:
         save_with_logit(root / "gan_a/1_fake" / name, 1)
     source = open_folder(root)
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
 
 
@@ -367,7 +369,7 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
     except OSError:
         pytest.skip("this file system takes no such name")
     source = open_folder(root)
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert len(paths_written(tmp_path / "out")) == 3
     assert strict_json((tmp_path / "out/results.json").read_text())["rows"]
 
@@ -375,11 +377,11 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
 def test_the_built_in_benchmark_is_scored_under_views_as_a_folder_is(lfm, weights_file, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "SIZES", {"test": 16})
     ran = lfm(
-        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=native,all_q75", "--out", tmp_path
+        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=as_is,all_q75", "--out", tmp_path
     )
     assert ran.status == 0
     results = json.loads((tmp_path / "results.json").read_text())
     rows = [row for row in results["rows"] if row["level"] == "generator"]
-    assert {row["view"] for row in rows} == {"native", "all_q75"}
+    assert {row["view"] for row in rows} == {"as_is", "all_q75"}
     assert {row["generator"] for row in rows} == set(synthetic.GENERATORS["test"])
     assert all(row["n_real"] == row["n_fake"] == 1 for row in rows)
