@@ -1,4 +1,4 @@
-"""Evaluation by hand: images with given logits in folders, and what tables and files then say."""
+"""Evaluation worked out by hand: folders of images with known logits, and what tables and files say of them."""
 
 import csv
 import dataclasses
@@ -14,6 +14,7 @@ from lfm_jax.data import synthetic
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.evaluation.cells import CellStore, data_hash
 from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate_network, join_evaluations
+from lfm_jax.inference.scoring import Scored
 from lfm_jax.report.files import write_files
 from lfm_jax.weights.score import sigmoid
 
@@ -69,7 +70,7 @@ def test_a_generator_pools_its_classes(evaluated):
 
 
 def test_a_suite_is_the_unweighted_mean_of_its_generators(evaluated):
-    """gan_a: 10 images all right; gan_b: 2 images, one right. Pooled this would be 11/12."""
+    """gan_a: 10 images, all correct; gan_b: 2 images, one correct. Pooled this would be 11/12."""
     row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [1])}).row("suite")
     assert part(row, "suite", "generator", "n_real", "n_fake") == {"suite": "root", "generator": "mean", "n_real": 6, "n_fake": 6}
     assert part(row, "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1 / 2, fake_acc=1)
@@ -77,8 +78,8 @@ def test_a_suite_is_the_unweighted_mean_of_its_generators(evaluated):
 
 def test_overall_is_the_mean_of_all_generators_not_of_the_suites(evaluated):
     """Suite S has three generators at 1, T one at 0.5: 7/8 over generators, 3/4 over suites."""
-    right, half = ([-1, -1], [1, 1]), ([1, 1], [1, 1])
-    evaluation = evaluated({"S/a": right, "S/b": right, "S/c": right, "T/d": half})
+    correct, half = ([-1, -1], [1, 1]), ([1, 1], [1, 1])
+    evaluation = evaluated({"S/a": correct, "S/b": correct, "S/c": correct, "T/d": half})
     assert evaluation.row("suite", suite="S")["acc"] == 1
     assert evaluation.row("suite", suite="T")["acc"] == 1 / 2
     overall = evaluation.row("overall")
@@ -96,7 +97,7 @@ def test_generators_of_one_name_in_two_suites_stay_apart(evaluated):
     assert evaluation.row("generator", suite="T", generator="ldm")["acc"] == 0
 
 
-def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
+def test_a_metric_that_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
     evaluation = evaluated({"gan_a": ([-1], [1, -1]), "gan_b": ([], [1])})
     assert part(evaluation.row("generator", generator="gan_b"), "real_acc", "ap") == {"real_acc": None, "ap": None}
     suite = evaluation.row("suite")
@@ -114,7 +115,7 @@ def test_the_threshold_of_the_card_decides(folder, given_logits):
 
 
 def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_logits):
-    """A frame of another red: under native the corner decides, under crop32 the middle."""
+    """Images with a frame of another red: under native the corner decides, under crop32 the middle."""
     root = folder({"S/gan_a": ([], []), "T/gan_b": ([], [])})
     for group in ("S/gan_a", "T/gan_b"):
         for label, (corner, middle) in {"0_real": (-1, 1), "1_fake": (1, -1)}.items():
@@ -162,7 +163,7 @@ def test_the_table_is_in_percent_under_the_usual_headings(evaluated):
 
 
 def test_the_weighted_mean_and_the_worst_generator_stand_beside_the_mean(evaluated):
-    """gan_a: 10 images all right; gan_b: 2 images, one right and ranked last."""
+    """gan_a: 10 images, all correct; gan_b: 2 images, one correct and ranked last."""
     row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [-1])}).row("suite")
     assert (row["acc"], row["weighted"]["acc"], row["worst"]) == (1 / 2, pytest.approx(10 / 12), "gan_b")
 
@@ -181,7 +182,7 @@ def test_an_interval_widens_with_fewer_images(evaluated):
 
 
 def test_views_have_rows_of_their_own(folder, given_logits):
-    """With noise on the fakes alone, the reals' logits stay."""
+    """Noise on only the fakes leaves the logits of the reals alone."""
     root = folder({"S/a": ([-3, -2], [2, 3]), "T/b": ([-3], [3])})
     evaluation = evaluate_network(given_logits, open_folder(root), ["native"], views=["as_is", "fakes_noise100"])
     assert {row["view"] for row in evaluation.rows} == {"as_is", "fakes_noise100"}
@@ -216,10 +217,20 @@ def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_pa
     first = evaluate_network(given_logits, source, ["native"], cells=cells)
     scored = len(given_logits.seen)
     both = evaluate_network(given_logits, source, ["native", "crop32"], views=["as_is", "all_noise9"], cells=cells)
-    assert len(given_logits.seen) == 4 * scored  # one of the four cells was there
+    assert len(given_logits.seen) == 4 * scored  # one of the four cells was known
     assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "as_is")] == first.rows
     assert evaluate_network(given_logits, source, ["native"], cells=cells) == first
     assert len(given_logits.seen) == 4 * scored
+
+
+def test_a_cell_that_an_earlier_version_scored_under_the_view_native_is_found(folder, given_logits, tmp_path):
+    source = open_folder(folder({"gan_a": ([-1], [1])}))
+    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
+    cell = {"weights": given_logits.card.weights_sha256[:12], "protocol": "native", "view": "native"}
+    cells.save(cell, [Scored(0, 32, 32, -7.0), Scored(1, 32, 32, 9.0)])
+    evaluation = evaluate_network(given_logits, source, ["native"], cells=cells)
+    assert [(p["logit"], p["view"]) for p in evaluation.predictions] == [(-7.0, "as_is"), (9.0, "as_is")]
+    assert given_logits.seen == []
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "label"])
@@ -286,7 +297,7 @@ def test_predictions_tsv_has_each_prediction(written):
 
 def strict_json(text):
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
@@ -362,7 +373,7 @@ def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp
 
 
 def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp_path, save_with_logit):
-    """Archives made on old Windows machines."""
+    """As in archives made on old Windows machines."""
     root = folder({"gan_a": ([-1], [1])})
     try:
         save_with_logit(root / "gan_a/1_fake/new.png", 1).rename(root / "gan_a/1_fake" / os.fsdecode(b"caf\xe9.png"))

@@ -163,7 +163,7 @@ def test_pngs_get_the_logits_that_python_gives_them(table, images, detector):
 
 
 def test_files_that_cannot_be_scored_are_named_with_the_reason(table, browser):
-    reasons = {"half.png": "damaged", "notes.png": "no image", "empty.png": "0 bytes", "tiny.png": "20 px is too small"}
+    reasons = {"half.png": "damaged", "notes.png": "not an image", "empty.png": "0 bytes", "tiny.png": "20 px is too small"}
     shown = browser.run("document.querySelector('#results').innerText")
     for name, reason in reasons.items():
         assert reason in table[name]["error"] and not table[name]["logit"]
