@@ -34,8 +34,8 @@ class Evaluation:
 
     def row(self, level: str, **names: str) -> dict[str, Any]:
         """The only row of that level with these names (suite=, generator=, protocol=, view=, weights=)."""
-        wanted = {"level": level, **names}
-        (row,) = (row for row in self.rows if wanted.items() <= row.items())
+        names |= {"level": level}
+        (row,) = (row for row in self.rows if names.items() <= row.items())
         return row
 
     def table(self) -> str:

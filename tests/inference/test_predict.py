@@ -127,10 +127,10 @@ def test_a_folder_without_images_is_an_error(lfm, weights_file, tmp_path):
 
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv"])
 def test_out_receives_what_the_terminal_would(format, lfm, weights_file, mixed, tmp_path):
-    shown = lfm("predict", "--weights", weights_file, "--format", format, *mixed)
+    on_terminal = lfm("predict", "--weights", weights_file, "--format", format, *mixed)
     ran = lfm("predict", "--weights", weights_file, "--format", format, "--out", tmp_path / "out.txt", *mixed)
-    assert (ran.status, ran.out, ran.err) == (3, "", shown.err)
-    assert (tmp_path / "out.txt").read_bytes().decode() == shown.out
+    assert (ran.status, ran.out, ran.err) == (3, "", on_terminal.err)
+    assert (tmp_path / "out.txt").read_bytes().decode() == on_terminal.out
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
