@@ -37,7 +37,7 @@ from lfm_jax.data import protocols, views
 from lfm_jax.data.cache import KeptSource
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.folder import FileSource, open_folder
-from lfm_jax.evaluation.evaluate import evaluate
+from lfm_jax.evaluation.evaluate import evaluate_network
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.network import forward
 from lfm_jax.inference.scoring import score
@@ -80,7 +80,7 @@ def with_pytorch(network: TorchLfm, root: Path, protocol: str, *, batch: int, wo
 
 def with_ours(detector: Detector, root: Path, protocol: str) -> tuple[Logits, dict[str, float]]:
     """The same, and all other metrics with their intervals."""
-    evaluation = evaluate(detector, open_folder(root), [protocol], batch_size=BATCH)
+    evaluation = evaluate_network(detector, open_folder(root), [protocol], batch_size=BATCH)
     precision = {row["generator"]: row["ap"] for row in evaluation.rows if row["level"] == "generator"}
     return {each["path"]: each["logit"] for each in evaluation.predictions}, precision
 
@@ -159,7 +159,7 @@ def kept(detector: Detector, root: Path, rounds: int) -> None:
 
     def run(network: Detector, limit: int) -> object:
         source = KeptSource(open_folder(root), limit=limit)
-        return evaluate(network, source, ["crop256", "resize256"], views=views.FORMAT_VIEWS, batch_size=BATCH)
+        return evaluate_network(network, source, ["crop256", "resize256"], views=views.FORMAT_VIEWS, batch_size=BATCH)
 
     for name, network in {"the released network": detector, "a tiny network": small}.items():
         assert run(network, 0) == run(network, 1 << 30)

@@ -20,12 +20,13 @@ import lfm_jax
 from lfm_jax.data import synthetic
 from lfm_jax.ops.npr import npr_residual
 from lfm_jax.ops.pooling import random_k_pool, rank_dropout_rates, top_k_pool
+from lfm_jax.runtime import palette
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 SIDE = 128  # px of the images
 PART = slice(8, 32), slice(88, 112)  # rows and columns of the piece that is enlarged
 REAL, FAKE = 8, 7  # of the built-in test images; the fake is enlarged by a pixel shuffle, a decoder never trained on
-BLUE, ORANGE, GREY = "#0571b0", "#c2410c", "#5c6370"
+BLUE, RED, TEAL, GREY = (palette.css(colour) for colour in (palette.REAL, palette.FAKE, palette.FIRST, palette.GREY))
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -90,7 +91,7 @@ def windows() -> Figure:
     axes.imshow(draw(FAKE), alpha=0.55)
     corners = 8 * np.arange(lfm_jax.models.SNet().map_side(SIDE))
     axes.scatter(*(grid.ravel() + 11 for grid in np.meshgrid(corners, corners)), s=4, color=GREY, linewidths=0)
-    for column, colour in zip((5, 6, 7), (BLUE, ORANGE, "#15803d"), strict=True):
+    for column, colour in zip((5, 6, 7), (BLUE, RED, TEAL), strict=True):
         axes.add_patch(Rectangle((8 * column - 0.5, 39.5), 23, 23, fill=False, color=colour, linewidth=2))
         axes.plot(8 * column + 11, 40 + 11, "o", color=colour, markersize=5)
     axes.annotate("", (39.5, 34), (62.5, 34), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
@@ -107,7 +108,7 @@ def pooling(maps: dict[str, jax.Array], number: int) -> Figure:
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     one = {name: image_maps[..., number : number + 1] for name, image_maps in maps.items()}
     low, high = (float(extreme(np.asarray(list(one.values())))) for extreme in (np.min, np.max))
-    for place, name, colour in ((axes[0], "real", BLUE), (axes[1], "fake", ORANGE)):
+    for place, name, colour in ((axes[0], "real", BLUE), (axes[1], "fake", RED)):
         bare(place, np.asarray(one[name][0, ..., 0]), f"map {number} of the {name} image", cmap="Greys", vmin=low, vmax=high)
         strongest = top_k_pool(one[name], k=16)
         random = random_k_pool(one[name], k=16, key=jax.random.key(0))
@@ -128,7 +129,7 @@ def dropout() -> Figure:
     for name, colour, rates in (
         ("paper.py: p_min 0.1, p_max 0.3", BLUE, rank_dropout_rates(16, p_min=0.1, p_max=0.3)),
         ("the same, drop_most smallest", GREY, rank_dropout_rates(16, p_min=0.1, p_max=0.3, drop_most="smallest")),
-        ("release.py: p_min = p_max = 0.1", ORANGE, rank_dropout_rates(16, p_min=0.1, p_max=0.1)),
+        ("release.py: p_min = p_max = 0.1", RED, rank_dropout_rates(16, p_min=0.1, p_max=0.1)),
     ):
         axes.plot(np.arange(1, 17), np.asarray(rates), "o-", markersize=4, color=colour, label=name)
     axes.set(xlabel="rank (1: the largest value)", ylabel="dropped with probability", ylim=(0, 0.35), xticks=[1, 4, 8, 12, 16])

@@ -31,6 +31,18 @@ MOVED = {
     "lfm_jax.train": "lfm_jax.training.loop",
 }
 
+RENAMED = {  # functions that documents of version 0.1 name, under new names or in another module
+    "lfm_jax.calibrate": {"calibrate": "lfm_jax.evaluation.calibrate.calibrate_network"},
+    "lfm_jax.compare": {
+        "compare": "lfm_jax.evaluation.compare.compare_evaluations",
+        "read": "lfm_jax.evaluation.saved.read_evaluation",
+    },
+    "lfm_jax.evaluate": {
+        "evaluate": "lfm_jax.evaluation.evaluate.evaluate_network",
+        "write": "lfm_jax.report.files.write_files",
+    },
+}
+
 
 class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the old names only, and only after every other finder has failed."""
@@ -46,6 +58,9 @@ class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module = ModuleType(spec.name, f"Forwards to {new}.")
         target = importlib.import_module(new)
         module.__dict__.update({name: value for name, value in vars(target).items() if not name.startswith("__")})
+        for old, path in RENAMED.get(spec.name, {}).items():
+            home, _, function = path.rpartition(".")
+            setattr(module, old, getattr(importlib.import_module(home), function))
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -21,8 +21,8 @@ from tabulate import tabulate
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.errors import ConfigError, UserError, first_line
+from lfm_jax.inference.batching import BATCH_SIDE
 from lfm_jax.inference.network import forward
-from lfm_jax.inference.scoring import BATCH_SIDE
 from lfm_jax.models import folding
 from lfm_jax.runtime import sharding
 from lfm_jax.training import optim

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from lfm_jax.data.batch import split_into_parts
 from lfm_jax.errors import PreemptedError
 from lfm_jax.evaluation.cells import data_hash
-from lfm_jax.evaluation.evaluate import Evaluation, evaluate
+from lfm_jax.evaluation.evaluate import Evaluation, evaluate_network
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.scoring import score_together
@@ -140,7 +140,7 @@ def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Eva
             if is_main():
                 print("\nThe last weights are the best ones.")
             return results | {name: results["best"]}
-        evaluation = evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
+        evaluation = evaluate_network(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
         results[name] = evaluation
         if is_main():
             folder = run.files.folder / "test" / name

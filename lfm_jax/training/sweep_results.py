@@ -15,12 +15,14 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation import compare, plots
-from lfm_jax.evaluation.tables import HEADINGS, grouped, percent
+from lfm_jax.evaluation import plots
+from lfm_jax.evaluation.compare import compare_evaluations
+from lfm_jax.evaluation.metrics import HEADLINE, METRICS
+from lfm_jax.evaluation.saved import read_evaluation
+from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.training.sweep import FINISHED, SweepRun
 
-METRICS = ("acc", "ap")
-CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of METRICS
+CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of HEADLINE
 TESTED = Path("test", "best")
 
 
@@ -66,8 +68,8 @@ def _run_row(run: SweepRun) -> dict[str, Any]:
     mean = _mean_row(results["rows"])
     if mean["ap"] is None:
         raise UserError(f"{run.name}: its test split has images of one label only, which define no AP")
-    kept = {name: mean[name] for name in ("protocol", "n_real", "n_fake", *METRICS)}
-    interval = {name: mean["interval"][name] for name in METRICS}
+    kept = {name: mean[name] for name in ("protocol", "n_real", "n_fake", *HEADLINE)}
+    interval = {name: mean["interval"][name] for name in HEADLINE}
     step = results["cards"][0]["training"]["steps"]
     seconds = json.loads((run.workdir / FINISHED).read_text())["seconds"]
     names = {"run": run.name, "variant": run.variant, "seed": run.seed}
@@ -75,9 +77,9 @@ def _run_row(run: SweepRun) -> dict[str, Any]:
 
 
 def _difference(base: SweepRun, run: SweepRun) -> dict[str, Any]:
-    compared = compare.compare(*(compare.read(each.workdir / TESTED) for each in (base, run)))
+    compared = compare_evaluations(*(read_evaluation(each.workdir / TESTED) for each in (base, run)))
     mean = _mean_row(compared.rows)
-    return {name: {field: mean[name][field] for field in ("difference", "interval", "p")} for name in METRICS}
+    return {name: {field: mean[name][field] for field in ("difference", "interval", "p")} for name in HEADLINE}
 
 
 def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _variant_row(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """`difference` and its `deviation` are over the seeds; `clear`: seeds whose own interval leaves out 0, worse and better."""
     row: dict[str, Any] = {"variant": variant, "seeds": [each["seed"] for each in rows], "deviation": {}, "difference": {}}
-    for name in METRICS:
+    for name in HEADLINE:
         row[name], row["deviation"][name] = _mean_and_deviation([each[name] for each in rows])
         found = [each["difference"][name] for each in rows if each["difference"]]
         if found:
@@ -110,9 +112,9 @@ def write(results: Results, out: Path) -> None:
     (out / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
     with open(out / "table.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["variant", "seed", *(name + end for name in METRICS for end in CSV_COLUMNS), "step", "seconds"])
+        writer.writerow(["variant", "seed", *(name + end for name in HEADLINE for end in CSV_COLUMNS), "step", "seconds"])
         for row in results.runs:
-            cells = [cell for name in METRICS for cell in _csv(row, name)]
+            cells = [cell for name in HEADLINE for cell in _csv(row, name)]
             writer.writerow([row["variant"], row["seed"], *cells, row["step"], row["seconds"]])
     plots.variants(results.runs, results.variants, results.base, results.protocol, out / "variants.png")
 
@@ -124,21 +126,21 @@ def _csv(row: dict[str, Any], name: str) -> list[float | None]:
 
 def markdown(results: Results) -> str:
     """Two Markdown tables in percent: variants over their seeds, and every run with its 95 % interval; then what is missing."""
-    titles = [HEADINGS[name] for name in METRICS]
+    titles = [METRICS[name]().heading for name in HEADLINE]
     heads = ["variant", "seeds", *titles, *(f"{cell} - {results.base}" for cell in titles), *(f"{cell} clear" for cell in titles)]
     lines = [
         [
             row["variant"],
             len(row["seeds"]),
-            *(_spread(row[name], row["deviation"][name]) for name in METRICS),
-            *(_change(row["difference"].get(name)) for name in METRICS),
-            *(_clear(row["difference"].get(name)) for name in METRICS),
+            *(_spread(row[name], row["deviation"][name]) for name in HEADLINE),
+            *(_change(row["difference"].get(name)) for name in HEADLINE),
+            *(_clear(row["difference"].get(name)) for name in HEADLINE),
         ]
         for row in results.variants
     ]
     run_heads = ["run", *(f"{cell} [95 %]" for cell in titles), "step", "minutes"]
     run_lines = [
-        [row["run"], *(_ends(row, name) for name in METRICS), row["step"], _minutes(row["seconds"])] for row in results.runs
+        [row["run"], *(_ends(row, name) for name in HEADLINE), row["step"], _minutes(row["seconds"])] for row in results.runs
     ]
     notes = [f"{name}: {why}" for name, why in (results.missing | results.incomparable).items()]
     parts = [f"test split, {results.protocol}, weights of the best validation; ± is the deviation over seeds"]

@@ -6,8 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from lfm_jax.errors import UserError
-from lfm_jax.verbs.arguments import nearest, open_out, refuse
+from lfm_jax.verbs.arguments import open_out, refuse
 
 SUMMARY = "compare two evaluations of the same images"
 
@@ -23,15 +22,15 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.evaluation import compare
+    from lfm_jax.evaluation.compare import as_json, compare_evaluations, markdown
     from lfm_jax.evaluation.metrics import METRICS
+    from lfm_jax.evaluation.saved import read_evaluation
 
     metrics = args.metric.split(",")
     for name in metrics:
-        if name not in METRICS:
-            raise UserError(f"unknown metric {name!r}{nearest(name, METRICS)}: expected some of {', '.join(METRICS)}")
-    comparison = compare.compare(*(compare.read(Path(folder)) for folder in (args.a, args.b)))
-    text = json.dumps(compare.as_json(comparison), indent=1) if args.json else compare.markdown(comparison, metrics)
+        METRICS.choose(name)
+    comparison = compare_evaluations(*(read_evaluation(Path(folder)) for folder in (args.a, args.b)))
+    text = json.dumps(as_json(comparison), indent=1) if args.json else markdown(comparison, metrics)
     with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
         print(text, file=out)
     return 0

@@ -26,7 +26,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, prepared data, or builtin"
     )
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
-    verb.add_argument("--views", default="native", metavar="V[,V...]", help="default native; fakes_q96, all_q96, all_blur2, ...")
+    verb.add_argument("--views", default="as_is", metavar="V[,V...]", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
     verb.add_argument(
         "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="also score all views of the robustness grid"
     )
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data import protocols
     from lfm_jax.data.cache import KeptSource
     from lfm_jax.data.sources.open import open_tests
-    from lfm_jax.evaluation import evaluate
-    from lfm_jax.evaluation.cells import Cells, data_hash
+    from lfm_jax.evaluation.cells import CellStore, data_hash
+    from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     out = make_folder(args.out) if args.out else None
     if out:
         out.pull("cells")
-    cells = Cells(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
+    cells = CellStore(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
     with out or nullcontext():
-        evaluation = evaluate.together([evaluate.evaluate(detector, source, cells=cells, **options) for detector in detectors])
+        evaluation = join_evaluations([evaluate_network(detector, source, cells=cells, **options) for detector in detectors])
         if not distributed.is_main():
             return SOME_FAILED if evaluation.errors else 0
         if out and cells:

@@ -22,15 +22,16 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
-    from lfm_jax.inference import predict
     from lfm_jax.inference.detector import load
+    from lfm_jax.inference.predict import predict_files
+    from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.progress import say
 
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
-    records = predict.predict(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
+    records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
     with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
-        _, failed = predict.write(records, args.format, out)
+        _, failed = write_records(records, args.format, out)
     return report_failures(failed)

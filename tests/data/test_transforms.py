@@ -224,7 +224,7 @@ def test_impossible_values_are_refused_with_the_field_and_the_value(field, value
     name, part = field.split(".")
     mistaken.data.augment[name][part] = value
     with pytest.raises(ConfigError) as error:
-        config.check(mistaken)
+        config.validate(mistaken)
     assert f"config.data.augment.{field} = {value}" in str(error.value)
 
 

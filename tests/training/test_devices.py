@@ -9,12 +9,12 @@ import pytest
 
 import lfm_jax
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.evaluate import evaluate
+from lfm_jax.evaluation.evaluate import evaluate_network
 from tests.launching import LAUNCH, environment
 
 # Height, width: small images, odd ones among them, that pass the network together, a large one that does not, one too small.
 SIZES = [(64, 64), (41, 64), (64, 50), (200, 210), (33, 64), (63, 61), (20, 64)]
-PROTOCOLS, VIEWS, BATCH_SIZE = ["native", "tiles64_stride32_top25"], ["native", "fakes_q75"], 5
+PROTOCOLS, VIEWS, BATCH_SIZE = ["native", "tiles64_stride32_top25"], ["as_is", "fakes_q75"], 5
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def mixed_folder(noise, tmp_path_factory):
 
 
 def evaluated(weights, root):
-    evaluation = evaluate(lfm_jax.load(weights), open_folder(root), PROTOCOLS, views=VIEWS, batch_size=BATCH_SIZE)
+    evaluation = evaluate_network(lfm_jax.load(weights), open_folder(root), PROTOCOLS, views=VIEWS, batch_size=BATCH_SIZE)
     return json.loads(json.dumps(dataclasses.asdict(evaluation)))
 
 

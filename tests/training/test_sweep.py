@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import lfm_jax.training.loop
-from lfm_jax.evaluation.compare import compare, read
+from lfm_jax.evaluation.compare import compare_evaluations
+from lfm_jax.evaluation.saved import read_evaluation
 from lfm_jax.training import sweep as sweep_lib
 from lfm_jax.training.loop import train_and_evaluate
 
@@ -99,7 +100,7 @@ def test_the_table_has_each_run_each_variant_and_its_difference_on_the_same_imag
     assert mean["deviation"]["ap"] == pytest.approx(abs(of_mean[0] - of_mean[1]) / 2**0.5)
     assert mean["difference"]["ap"]["mean"] == pytest.approx(mean["ap"] - topk["ap"])
     assert topk["difference"] == {}
-    compared = compare(*(read(swept / "runs" / name / "test" / "best") for name in RUNS[:2]))
+    compared = compare_evaluations(*(read_evaluation(swept / "runs" / name / "test" / "best") for name in RUNS[:2]))
     (expected,) = [row for row in compared.rows if row["level"] == "suite"]
     assert results["runs"][1]["difference"]["ap"]["interval"] == expected["ap"]["interval"]
     assert (swept / "variants.png").read_bytes().startswith(b"\x89PNG")

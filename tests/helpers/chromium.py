@@ -1,7 +1,4 @@
-"""Headless Chromium, driven through its DevTools protocol over a pipe: what a page does to somebody who uses it.
-
-In: methods and parameters of the protocol. Out: their results, and the events that came meanwhile.
-"""
+"""Headless Chromium, driven through its DevTools protocol over a pipe, to see a page as its users do."""
 
 import json
 import os
@@ -18,7 +15,7 @@ PATIENCE = 60  # s
 
 
 class Chromium:
-    """One page in a profile of its own. `events` holds (method, params) of all that was reported."""
+    """One page in a fresh profile. `events` holds (method, params) of everything the browser has reported."""
 
     def __init__(self, profile: Path):
         commands, answers = os.pipe(), os.pipe()
@@ -26,7 +23,7 @@ class Chromium:
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--remote-debugging-pipe"),
             *(f"--user-data-dir={profile}", "about:blank"),
         ]
-        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # the numbers that Chromium expects them at
+        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # the file descriptors that Chromium expects
         self._process = subprocess.Popen(
             ["bash", "-c", pipes, "bash", program() or NAMES[0], *options],
             pass_fds=(commands[0], answers[1]),
@@ -38,7 +35,7 @@ class Chromium:
         self._buffer, self._number = b"", 0
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._session: str | None = None
-        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
+        page = next(target for target in self.call("Target.getTargets")["targetInfos"] if target["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
@@ -53,7 +50,7 @@ class Chromium:
             os.close(end)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Method of the protocol -> its result. Raises RuntimeError with what Chromium has against it."""
+        """Calls a method of the protocol and returns its result. Raises RuntimeError with Chromium's objection."""
         self._number += 1
         number = self._number
         session = {"sessionId": self._session} if self._session and not method.startswith("Browser.") else {}
@@ -65,28 +62,28 @@ class Chromium:
         return message["result"]
 
     def run(self, script: str) -> Any:
-        """JavaScript expression -> its value, awaited."""
-        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
-        if "exceptionDetails" in found:
-            raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", str(found)))
-        return found["result"].get("value")
+        """Evaluates a JavaScript expression and returns its value, awaited."""
+        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", str(answer)))
+        return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Until a JavaScript expression is true -> its value."""
+        """Waits until a JavaScript expression is true and returns its value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
-            assert time.monotonic() < end, f"{condition} did not come true in {PATIENCE} s"
+            assert time.monotonic() < end, f"{condition} was not true within {PATIENCE} s"
             time.sleep(0.05)
         return value
 
     def heard(self, method: str, **params: Any) -> None:
-        """Until an event came with these parameters, if it has not come yet."""
-        while not any(name == method and params.items() <= found.items() for name, found in self.events):
+        """Waits for an event with these parameters, unless it has come already."""
+        while not any(name == method and params.items() <= reported.items() for name, reported in self.events):
             message = self._next()
             self.events.append((message["method"], message["params"]))
 
     def choose(self, selector: str, files: list[Path]) -> None:
-        """Give files to a file picker."""
+        """Gives files to a file picker."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, files)))
@@ -95,12 +92,12 @@ class Chromium:
         while b"\0" not in self._buffer:
             assert select.select([self._answers], [], [], PATIENCE)[0], f"Chromium said nothing for {PATIENCE} s"
             read = os.read(self._answers, 1 << 20)
-            assert read, "Chromium has ended"
+            assert read, "Chromium has exited"
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
 
 def program() -> str | None:
-    """Chromium's path, None where there is none."""
+    """Chromium's path, or None if it is not installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
