@@ -115,7 +115,7 @@ SLOW_TO_LOAD = {  # why a function imports a module of this package
     "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
     "lfm_jax.data.prepare.prepare": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
     "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
-    "lfm_jax.bench.report": {"lfm_jax.bench.torch_lfm"},  # torch
+    "lfm_jax.bench.benchmark": {"lfm_jax.bench.pytorch"},  # torch
     "lfm_jax.training.sweep": {"lfm_jax.training.loop"},  # clu, orbax and the loader
 }
 
@@ -133,7 +133,7 @@ def test_functions_import_this_package_only_to_defer_a_slow_library():
         ("fsspec", {"runtime/storage.py"}),
         ("gcsfs", set()),
         ("tensorflow", set()),
-        ("torch", {"weights/files.py", "bench/torch_lfm.py", "export/lfm_torch.py"}),
+        ("torch", {"weights/files.py", "bench/pytorch.py", "export/lfm_torch.py"}),
     ],
 )
 def test_a_library_with_one_user_has_no_other(library, where):

@@ -27,9 +27,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.bench import report
+    from lfm_jax.bench import benchmark
 
-    found = report.make(
+    found = benchmark.run(
         args.kind,
         weights=args.weights,
         batches=args.batch_size or ([1, 8, 32] if args.kind == "inference" else [32]),

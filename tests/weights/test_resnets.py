@@ -35,7 +35,7 @@ def weights_of(name, **changes):
 
 @pytest.mark.parametrize("name", NARROW)
 def test_the_order_shapes_and_dtypes_are_those_of_pytorchs_own_state_dict(name, torch):
-    from benchmarks.torch_resnet import TorchResNet
+    from lfm_jax.export.lfm_torch import TorchResNet
 
     state, own = to_state_dict(drawn(name)[1]), TorchResNet(NARROW[name], npr=name == "npr").state_dict()
     assert set(state) == set(own)
