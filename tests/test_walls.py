@@ -9,7 +9,7 @@ import pytest
 
 import lfm_jax
 from lfm_jax import presets
-from tests.without import run_without
+from tests.helpers.without import run_without
 
 PACKAGE = Path(lfm_jax.__file__).parent
 
@@ -116,7 +116,7 @@ SLOW_TO_LOAD = {  # why a function imports a module of this package
     "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
     "lfm_jax.data.prepare.build": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
     "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
-    "lfm_jax.bench.report": {"lfm_jax.bench.torch_lfm"},  # torch
+    "lfm_jax.bench.benchmark": {"lfm_jax.bench.pytorch"},  # torch
     "lfm_jax.training.sweep": {"lfm_jax.training.loop"},  # clu, orbax and the loader
 }
 
@@ -134,7 +134,7 @@ def test_functions_import_this_package_only_to_defer_a_slow_library():
         ("fsspec", {"runtime.storage"}),
         ("gcsfs", set()),
         ("tensorflow", set()),
-        ("torch", {"weights.files", "bench.torch_lfm", "export.lfm_torch"}),
+        ("torch", {"weights.files", "bench.pytorch", "export.lfm_torch"}),
     ],
 )
 def test_a_library_with_one_user_has_no_other(library, where):

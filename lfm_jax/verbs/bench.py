@@ -29,9 +29,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.bench import report
+    from lfm_jax.bench import benchmark
 
-    benchmark = report.make(
+    measured = benchmark.run(
         args.kind,
         weights=args.weights,
         batches=args.batch_size or ([1, 8, 32] if args.kind == "inference" else [32]),
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         data=args.data,
         seconds=args.seconds,
     )
-    print(json.dumps(benchmark.to_json(), indent=1) if args.json else benchmark.table())
+    print(json.dumps(measured.to_json(), indent=1) if args.json else measured.table())
     return 0
 
 

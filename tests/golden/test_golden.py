@@ -18,7 +18,7 @@ from lfm_jax.data.sources.folder import FileSource
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.scoring import score
 from lfm_jax.ops.npr import normalize, npr_residual
-from lfm_jax.training.step import train_step
+from lfm_jax.training.step import StepOptions, train_step
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state import TrainState
 from lfm_jax.weights.state_dict import to_state_dict
@@ -101,7 +101,7 @@ def five_steps(training):
     adam, losses = optax.adam(1e-4), []
     params = variables["params"]
     state = TrainState(np.int32(0), params, variables["batch_stats"], adam.init(params))
-    step = jax.jit(functools.partial(train_step, model=model, tx=adam, seed=0, aux_weight=0.0))
+    step = jax.jit(functools.partial(train_step, model=model, tx=adam, options=StepOptions()))
     for _ in range(5):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))

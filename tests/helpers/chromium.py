@@ -1,4 +1,4 @@
-"""Headless Chromium, driven through its DevTools protocol over a pipe, to see a page as its users do."""
+"""Headless Chromium, driven through its DevTools protocol over a pipe, to use a page as a visitor would."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PATIENCE = 60  # s
 
 
 class Chromium:
-    """One page in a fresh profile. `events` holds (method, params) of everything the browser has reported."""
+    """One page in its own profile. `events` lists the (method, params) of every event that Chromium has reported."""
 
     def __init__(self, profile: Path):
         commands, answers = os.pipe(), os.pipe()
@@ -23,7 +23,7 @@ class Chromium:
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--remote-debugging-pipe"),
             *(f"--user-data-dir={profile}", "about:blank"),
         ]
-        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # the file descriptors that Chromium expects
+        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # Chromium reads commands from 3 and answers on 4
         self._process = subprocess.Popen(
             ["bash", "-c", pipes, "bash", program() or NAMES[0], *options],
             pass_fds=(commands[0], answers[1]),
@@ -50,7 +50,7 @@ class Chromium:
             os.close(end)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Calls a method of the protocol and returns its result. Raises RuntimeError with Chromium's objection."""
+        """Call a method of the protocol and return its result. Raises RuntimeError with Chromium's reason if it fails."""
         self._number += 1
         number = self._number
         session = {"sessionId": self._session} if self._session and not method.startswith("Browser.") else {}
@@ -62,14 +62,14 @@ class Chromium:
         return message["result"]
 
     def run(self, script: str) -> Any:
-        """Evaluates a JavaScript expression and returns its value, awaited."""
+        """Evaluate a JavaScript expression, await it if it is a promise, and return its value."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", str(answer)))
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Waits until a JavaScript expression is true and returns its value."""
+        """Wait until a JavaScript expression is true, and return its value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
             assert time.monotonic() < end, f"{condition} was not true within {PATIENCE} s"
@@ -77,13 +77,13 @@ class Chromium:
         return value
 
     def heard(self, method: str, **params: Any) -> None:
-        """Waits for an event with these parameters, unless it has come already."""
-        while not any(name == method and params.items() <= reported.items() for name, reported in self.events):
+        """Wait for an event with these parameters, unless it has come already."""
+        while not any(name == method and params.items() <= event.items() for name, event in self.events):
             message = self._next()
             self.events.append((message["method"], message["params"]))
 
     def choose(self, selector: str, files: list[Path]) -> None:
-        """Gives files to a file picker."""
+        """Put files into the file picker that `selector` matches."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, files)))
@@ -99,5 +99,5 @@ class Chromium:
 
 
 def program() -> str | None:
-    """Chromium's path, or None if it is not installed."""
+    """The path of Chromium on this machine, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)

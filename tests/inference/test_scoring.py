@@ -97,7 +97,7 @@ def test_every_image_has_the_logit_it_has_alone_in_its_place(batch_size, tiny_de
 def test_images_of_50_random_sizes_get_the_logits_that_pytorch_gives_each_alone(tiny_detector, noise):
     """Batched and padded here; PyTorch gets the images one by one, unpadded, without an odd last row or column."""
     torch = pytest.importorskip("torch", reason="PyTorch compiles nothing for a new size")
-    from lfm_jax.bench.torch_lfm import load, normalize
+    from lfm_jax.bench.pytorch import load, normalize
     from lfm_jax.weights.state_dict import to_state_dict
 
     network = load(to_state_dict(tiny_detector.variables), (4, 8, 8, 8), maps=4, k=4).eval()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lfm_jax import presets
-from tests.launching import LAUNCH, environment
+from tests.helpers.launching import LAUNCH, environment
 
 SCRIPTS = sorted(LAUNCH.glob("*.sh")) + sorted(LAUNCH.parent.glob("tests/launch/*.sh")) + [LAUNCH.parent / ".ci" / "run"]
 

@@ -16,7 +16,7 @@ from lfm_jax.inference.detector import Detector
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
-from tests.conftest import REPOSITORY
+from tests.helpers.paths import REPOSITORY
 from tests.models.test_folding import pixels
 
 NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have all there is, and compile in seconds
@@ -54,7 +54,7 @@ def logits(model, variables, images, sizes=None):
 
 def twin(name, variables, widths=None):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import TorchResNet
+    from lfm_jax.export.lfm_torch import TorchResNet
 
     network = TorchResNet(widths or NARROW[name], npr=name == "npr")
     network.load_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables).items()}, strict=True)
@@ -73,7 +73,7 @@ def test_the_number_of_parameters_is_the_published_one(name, millions):
 )
 def test_logits_are_those_of_pytorch(name, widths, shape):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import normalize
+    from lfm_jax.export.lfm_torch import normalize
 
     model, variables, _ = drawn(name, widths)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_logits_are_those_of_pytorch(name, widths, shape):
 @pytest.mark.parametrize("name", NARROW)
 def test_gradients_and_running_averages_are_those_of_pytorch(name):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import normalize
+    from lfm_jax.export.lfm_torch import normalize
 
     model, variables, _ = drawn(name)
     images, labels = pixels(6, 64, 64), np.float32([0, 1, 0, 1, 1, 0])

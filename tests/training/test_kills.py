@@ -1,4 +1,4 @@
-"""A run killed again and again ends as if nothing had happened."""
+"""A run that is killed again and again ends as if nothing had happened."""
 
 import random
 import signal
@@ -10,19 +10,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.launching import PRESET, environment, lines, same_weights
+from tests.helpers.launching import PRESET, environment, lines, same_weights
 
 KILLS = 20
 
 
-def optimizer(workdir):
+def last_optimizer_state(workdir):
+    """Step and optimizer state of the newest checkpoint."""
     folder = max((workdir / "checkpoints" / "last").iterdir(), key=lambda entry: int(entry.name))
     return folder.name, ocp.StandardCheckpointer().restore(folder / "optimizer")
 
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
-    """SIGKILL up to 2 s after the first step of each start; with a checkpoint every 5 steps, many fall into a save."""
+    """SIGKILL comes up to 2 s after the first step of each start. With a checkpoint every 5 steps, many hit a save."""
     preset = tmp_path / "preset.py"
     changes = {
         "config.steps = 20": "config.steps = 800",
@@ -62,6 +63,6 @@ def test_a_run_killed_twenty_times_ends_with_the_bits_of_an_uninterrupted_one(tm
     for split in ("train", "val"):
         assert lines(tmp_path / "killed", split) == lines(tmp_path / "whole", split)
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
-    (step, ours), (same_step, theirs) = (optimizer(tmp_path / name) for name in ("killed", "whole"))
+    (step, ours), (same_step, theirs) = (last_optimizer_state(tmp_path / name) for name in ("killed", "whole"))
     assert step == same_step == "800"
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))

@@ -35,7 +35,7 @@ def weights_of(name, **changes):
 
 @pytest.mark.parametrize("name", NARROW)
 def test_the_order_shapes_and_dtypes_are_those_of_pytorchs_own_state_dict(name, torch):
-    from benchmarks.torch_resnet import TorchResNet
+    from lfm_jax.export.lfm_torch import TorchResNet
 
     state, own = to_state_dict(drawn(name)[1]), TorchResNet(NARROW[name], npr=name == "npr").state_dict()
     assert set(state) == set(own)
@@ -152,7 +152,7 @@ def test_training_from_a_classifier_takes_its_trunk_and_a_new_head(classifier, t
     assert equal(jax.tree.map(np.asarray, state.batch_stats), expected["batch_stats"])
     kernel = np.asarray(state.params["head"]["kernel"])
     assert kernel.shape == (24, 1) and 0 < np.abs(kernel).max() <= 24**-0.5
-    assert "its trunk is taken, the head is new" in "".join(capfd.readouterr())
+    assert "its trunk is used and the head starts fresh" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("name", NARROW)

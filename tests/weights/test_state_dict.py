@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_refused():
 
 def test_an_exported_network_gives_the_same_logits_in_pytorch_under_strict_loading():
     torch = pytest.importorskip("torch", reason="loads the export in PyTorch")
-    from benchmarks.torch_lfm import TorchLfm, normalize
+    from lfm_jax.export.lfm_torch import TorchLfm, normalize
 
     model, variables = small_variables()
     network = TorchLfm(widths=(4, 6, 8, 10), maps=5, k=3).eval()

@@ -1,7 +1,6 @@
-"""The LFM network in PyTorch, the one that exports bring along, as the yardstick.
+"""The yardstick: the LFM network in PyTorch that exports bring along, run in the ways that are common there.
 
-It loads PyTorch when it is imported; nothing imports it before a comparison is made.
-In: a state dict and uint8 images as numpy arrays. Out: logits, or the loss of a training step.
+Importing this module loads PyTorch, so it is imported only when a comparison is made. Images and labels are numpy arrays.
 """
 
 import copy
@@ -16,14 +15,14 @@ from lfm_jax.export.lfm_torch import TorchLfm, normalize
 
 
 def load(state: dict[str, np.ndarray], widths: tuple[int, ...], maps: int, k: int) -> TorchLfm:
-    """State dict as numpy arrays -> the network, on the GPU where there is one."""
+    """The network with the weights of a state dict, on the GPU if there is one."""
     network = TorchLfm(widths, maps, k)
     network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()}, strict=True)
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def scorers(network: TorchLfm) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """uint8 images [B, H, W, 3] -> logits [B], the ways in which PyTorch is commonly run."""
+    """Functions from uint8 images [B, H, W, 3] to logits [B], by the way in which PyTorch runs the network."""
     device = next(network.parameters()).device
     channels_last: Any = copy.deepcopy(network).eval()
     channels_last.to(memory_format=torch.channels_last)
@@ -48,11 +47,11 @@ def scorers(network: TorchLfm) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def trainer(network: TorchLfm, *, bfloat16: bool = False, compiled: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
-    """uint8 images [B, H, W, 3], labels [B] -> loss of one step of Adam, which has been made when it returns."""
+    """A function from uint8 images [B, H, W, 3] and labels [B] to the loss of a step of Adam, which it waits for."""
     device = next(network.parameters()).device
     network.train()
-    for frozen in (network.downsample_conv, network.upsample_conv):
-        frozen.requires_grad_(False)
+    for fixed in (network.downsample_conv, network.upsample_conv):
+        fixed.requires_grad_(False)
     adam = torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=1e-4)
     module: Any = torch.compile(network) if compiled else network
 
@@ -70,8 +69,8 @@ def trainer(network: TorchLfm, *, bfloat16: bool = False, compiled: bool = False
     return step
 
 
-def measured(function: Callable[..., Any], *args: Any) -> tuple[Any, int]:
-    """Its result, and the most bytes of GPU memory in use while it ran, those from before included; 0 on a CPU."""
+def measure_gpu_memory(function: Callable[..., Any], *args: Any) -> tuple[Any, int]:
+    """Call a function; returns its result and the peak of GPU memory in use meanwhile, in bytes; 0 on a CPU."""
     if not torch.cuda.is_available():
         return function(*args), 0
     torch.cuda.reset_peak_memory_stats()

@@ -1,25 +1,21 @@
 """An evaluation on any number of devices and processes: the same predictions and metrics, to the last bit."""
 
-import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 
-import lfm_jax
-from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.evaluate import evaluate_network
-from tests.launching import LAUNCH, environment
+from tests.helpers.evaluation import BATCH_SIZE, PROTOCOLS, VIEWS, evaluated
+from tests.helpers.launching import LAUNCH, environment
 
-# Height, width: small images, odd ones among them, that pass the network together, a large one that does not, one too small.
+# (height, width): small images, some odd, that are scored together; one too large for that, and one too small.
 SIZES = [(64, 64), (41, 64), (64, 50), (200, 210), (33, 64), (63, 61), (20, 64)]
-PROTOCOLS, VIEWS, BATCH_SIZE = ["native", "tiles64_stride32_top25"], ["as_is", "fakes_q75"], 5
 
 
 @pytest.fixture(scope="module")
 def mixed_folder(noise, tmp_path_factory):
-    """23 files, one of them broken: nothing divides by 2, 3 or 8."""
+    """23 files, one of them broken; 2, 3 and 8 do not divide their number."""
     root = tmp_path_factory.mktemp("data") / "suite"
     for index in range(22):
         folder = root / f"gan_{index % 3}" / ("0_real", "1_fake")[index % 2]
@@ -29,20 +25,8 @@ def mixed_folder(noise, tmp_path_factory):
     return root
 
 
-def evaluated(weights, root):
-    evaluation = evaluate_network(lfm_jax.load(weights), open_folder(root), PROTOCOLS, views=VIEWS, batch_size=BATCH_SIZE)
-    return json.loads(json.dumps(dataclasses.asdict(evaluation)))
-
-
-IN_A_PROCESS_OF_ITS_OWN = """
-import json, sys
-from tests.training.test_devices import evaluated
-json.dump(evaluated(*sys.argv[1:]), sys.stdout)
-"""
-
-
 def test_an_evaluation_on_3_or_8_devices_is_that_on_one(weights_file, mixed_folder):
-    argv = [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN, weights_file, mixed_folder]
+    argv = [sys.executable, "-m", "tests.helpers.evaluation", weights_file, mixed_folder]
     several = {
         count: subprocess.Popen(argv, env=environment(JAX_NUM_CPU_DEVICES=str(count), PYTHONPATH=":".join(sys.path)), stdout=-1)
         for count in (3, 8)
