@@ -23,6 +23,7 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.bench import inference, machine, training
 from lfm_jax.bench.common import HEADS, Row, first_line, random_variables, unmeasured, with_dtype
 from lfm_jax.weights import io as weights_io
@@ -141,7 +142,7 @@ def _torch() -> Any:
 
 
 def _network(torch_lfm: Any, config: Any, variables: Any) -> Any:
-    return torch_lfm.load(to_state_dict(variables), tuple(config.widths), config.maps, config.pooling.k)
+    return torch_lfm.load(to_state_dict(variables, models.build(config)), tuple(config.widths), config.maps, config.pooling.k)
 
 
 def _torch_scorers(config: Any, variables: Any) -> dict[str, inference.Scorer]:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.bench import inference, inputs, machine, training
 from lfm_jax.bench.common import HEADS, Row, random_variables, unmeasured, with_dtype
 from lfm_jax.errors import UserError
@@ -61,7 +62,7 @@ def make(
     measured = torch_lfm.measured if torch_lfm else unmeasured
 
     def network() -> Any:
-        return torch_lfm.load(to_state_dict(variables), tuple(config.widths), config.maps, config.pooling.k)
+        return torch_lfm.load(to_state_dict(variables, models.build(config)), tuple(config.widths), config.maps, config.pooling.k)
 
     if kind == "inference":
         scorers = torch_lfm.scorers(network()) if torch_lfm else {}

@@ -38,8 +38,8 @@ def trace(detector: Detector, side: int) -> export.Exported:
     Raises UserError: any side, of a network that pools a share of the positions, or whose map sizes jax cannot work out.
     """
     model, least = detector.model, detector.model.smallest_side
-    if not side and (model.k_share or model.draw):
-        field = "k_share" if model.k_share else "kind"
+    if not side and model.pooling.share:
+        field = "kind" if model.pooling.draw else "k_share"
         raise UserError(f"model.pooling.{field}: how many positions are pooled follows from the size: give --side=PX")
     folded = folding.fold(model, detector.variables)
     sides, constraints = ("h, w", [f"h >= {least}", f"w >= {least}"]) if not side else (f"{side}, {side}", [])

@@ -413,7 +413,7 @@ sys.exit(cli.main(["train", "--config=c.py", "--workdir", sys.argv[2]]))
     ran = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 1, ran.stderr[-2000:]
     assert "File too large" in ran.stderr.splitlines()[-1]
-    assert "Whole ones there, from before: 2, 4. Make room" in ran.stderr.splitlines()[-1]
+    assert "Complete ones from before: 2, 4. Make room" in ran.stderr.splitlines()[-1]
     assert "Traceback" not in ran.stderr
     train_and_evaluate(small_config(data_root), tmp_path)
     assert same_weights(tmp_path, whole_run[0])
