@@ -55,7 +55,7 @@ def both(preset: str, batch: int, side: int) -> tuple[Callable[[np.ndarray], np.
     config = runpy.run_path(str(CONFIGS / f"{preset}.py"))["get_config"]().model
     model = models.build(config)
     variables = random_variables(model)
-    network = from_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables).items()})
+    network = from_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables, model).items()})
 
     @torch.inference_mode()
     def eager(images: np.ndarray) -> np.ndarray:

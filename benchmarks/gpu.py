@@ -23,6 +23,7 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.bench import inference, machine, training
 from lfm_jax.bench.measuring import Measure, measure_nothing, short_reason
 from lfm_jax.bench.networks import random_variables, with_dtype
@@ -145,7 +146,7 @@ def _pytorch() -> Any:
 
 
 def _network(pytorch: Any, config: Any, variables: Any) -> Any:
-    return pytorch.load(to_state_dict(variables), tuple(config.widths), config.maps, config.pooling.k)
+    return pytorch.load(to_state_dict(variables, models.build(config)), tuple(config.widths), config.maps, config.pooling.k)
 
 
 def _torch_scorers(config: Any, variables: Any) -> dict[str, inference.Scorer]:

@@ -19,7 +19,7 @@ from PIL import Image
 import lfm_jax
 from lfm_jax.data import synthetic
 from lfm_jax.ops.npr import npr_residual
-from lfm_jax.ops.pooling import random_k_pool, rank_dropout_rates, top_k_pool
+from lfm_jax.ops.pooling import RankDropout, random_k_pool, top_k_pool
 from lfm_jax.runtime import palette
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
@@ -127,9 +127,9 @@ def dropout() -> Figure:
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.subplots()
     for name, colour, rates in (
-        ("paper.py: p_min 0.1, p_max 0.3", BLUE, rank_dropout_rates(16, p_min=0.1, p_max=0.3)),
-        ("the same, drop_most smallest", GREY, rank_dropout_rates(16, p_min=0.1, p_max=0.3, drop_most="smallest")),
-        ("release.py: p_min = p_max = 0.1", RED, rank_dropout_rates(16, p_min=0.1, p_max=0.1)),
+        ("paper.py: p_min 0.1, p_max 0.3", BLUE, RankDropout(0.1, 0.3).rates(16)),
+        ("the same, drop_most smallest", GREY, RankDropout(0.1, 0.3, drop_most="smallest").rates(16)),
+        ("release.py: p_min = p_max = 0.1", RED, RankDropout(0.1, 0.1).rates(16)),
     ):
         axes.plot(np.arange(1, 17), np.asarray(rates), "o-", markersize=4, color=colour, label=name)
     axes.set(xlabel="rank (1: the largest value)", ylabel="dropped with probability", ylim=(0, 0.35), xticks=[1, 4, 8, 12, 16])

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.bench import inference, input_pipeline, machine, training
 from lfm_jax.bench.measuring import measure_nothing
 from lfm_jax.bench.networks import random_variables, with_dtype
@@ -76,7 +77,7 @@ def run(
     measure = pytorch.measure_gpu_memory if pytorch else measure_nothing
 
     def network() -> Any:
-        return pytorch.load(to_state_dict(variables), tuple(config.widths), config.maps, config.pooling.k)
+        return pytorch.load(to_state_dict(variables, models.build(config)), tuple(config.widths), config.maps, config.pooling.k)
 
     if kind == "inference":
         scorers = pytorch.scorers(network()) if pytorch else {}

@@ -17,7 +17,7 @@ from lfm_jax.export.cards import card_json
 from lfm_jax.export.parity import Scorer
 from lfm_jax.inference.network import Network
 from lfm_jax.models import Lfm, folding
-from lfm_jax.models.lfm import LinearHead
+from lfm_jax.models.heads import LinearHead
 from lfm_jax.ops.npr import normalize
 from lfm_jax.ops.pooling import top_k_pool
 from lfm_jax.weights.files import card_name
@@ -59,10 +59,10 @@ def build(network: Network, side: int) -> "onnx.ModelProto":
     from onnx import TensorProto, helper
 
     model, folded = network.model, folding.fold(network.model, network.variables)
-    if "blocks" not in folded or model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
+    if "blocks" not in folded or model.pooling.pool is not top_k_pool or not isinstance(model.head, LinearHead):
         raise WeightsError("--format=onnx is for SNet with top-k pooling and a linear head; --format=stablehlo takes any network")
-    if model.k_share or model.draw:
-        field = "pooling.k_share" if model.k_share else "pooling.kind"
+    if model.pooling.share:
+        field = "pooling.kind" if model.pooling.draw else "pooling.k_share"
         raise WeightsError(f"--format=onnx pools k positions, model.{field} another number: --format=stablehlo --side=PX takes it")
     graph = _Graph()
     _head(graph, model, folded["head"], _maps(graph, model, folded))
@@ -131,7 +131,7 @@ def _normalized(graph: _Graph, model: Lfm) -> str:
     They look the values of `ops.npr.normalize` up in a table, so that no runtime can round a division in its own way.
     """
     size = graph.node("Shape", ["images"], "size", start=1, end=3)
-    factor = graph.integers("factor", model.residual.get("factor", 2))
+    factor = graph.integers("factor", model.residual.factor)
     whole = graph.node("Mul", [graph.node("Div", [size, factor], "blocks"), factor], "whole_size")
     images = graph.node("Slice", ["images", graph.integers("origin", 0, 0), whole, graph.integers("sides", 1, 2)], "whole_images")
     planes = graph.node("Transpose", [images], "planes", perm=[0, 3, 1, 2])
@@ -144,8 +144,8 @@ def _normalized(graph: _Graph, model: Lfm) -> str:
 
 def _residual(graph: _Graph, model: Lfm, x: str) -> str:
     """Adds the nodes from [N, 3, H, W] to its NPR residual; see `ops.npr.npr_residual`."""
-    kind, scale = model.residual.get("kind", "abs"), model.residual.get("scale", 1.0)
-    factor, anchor = model.residual.get("factor", 2), model.residual.get("anchor", (0, 0))
+    kind, scale = model.residual.kind, model.residual.scale
+    factor, anchor = model.residual.factor, model.residual.anchor
     if kind != "none":
         starts, ends = graph.integers("starts", *anchor), graph.integers("ends", *[np.iinfo(np.int64).max] * 2)
         axes, steps = graph.integers("rows_and_columns", 2, 3), graph.integers("a_block", factor, factor)

@@ -42,8 +42,8 @@ def trace(network: Network, side: int) -> jax.export.Exported:
       UserError: `side` is 0, but the network pools a share of the positions or jax cannot work out its map sizes.
     """
     model, least = network.model, network.model.smallest_side
-    if not side and (model.k_share or model.draw):
-        field = "k_share" if model.k_share else "kind"
+    if not side and model.pooling.share:
+        field = "kind" if model.pooling.draw else "k_share"
         raise UserError(f"model.pooling.{field}: how many positions are pooled depends on the size: give --side=PX")
     folded = folding.fold(model, network.variables)
     sides, constraints = ("h, w", [f"h >= {least}", f"w >= {least}"]) if not side else (f"{side}, {side}", [])

@@ -15,7 +15,6 @@ from lfm_jax.data.protocols import Box
 from lfm_jax.inference.batching import padded_shape
 from lfm_jax.inference.network import Network
 from lfm_jax.models import Lfm
-from lfm_jax.models.lfm import AttentionPool, LinearHead
 
 T = TypeVar("T")
 
@@ -68,9 +67,9 @@ def pooled_entries(network: Network, pixels: np.ndarray) -> Entries | None:
 
 def no_sum(model: Lfm) -> str:
     """Why a logit of this network is not a sum over single positions; "" if it may be one."""
-    if isinstance(model.pool, AttentionPool):
+    if not model.pooling.sums_positions:
         return "model.pooling.kind: it neither selects positions nor averages them"
-    if not isinstance(model.head, LinearHead):
+    if not model.head.linear:
         return "model.head.kind: the head is not linear"
     return ""
 

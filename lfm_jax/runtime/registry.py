@@ -46,7 +46,7 @@ class Registry(Mapping[str, Factory]):
             return self._factories[name]
         near = difflib.get_close_matches(name, self._factories, n=1)
         raise ConfigError(
-            f"{self.field} = {name!r}: no such {self.what}{f', did you mean {near[0]!r}?' if near else ''} Expected one of "
+            f"{self.field} = {name!r}: no such {self.what}{f', did you mean {near[0]!r}?' if near else '.'} Expected one of "
             f"{', '.join(self._factories)}, or one of your own from --import=FILE.py (docs/extending.md)"
         )
 

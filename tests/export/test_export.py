@@ -147,7 +147,15 @@ SHARE, ATTENTION, RANDOM = {"pooling.k_share": 0.2}, {"pooling.kind": "attention
 
 @pytest.mark.parametrize(
     ("fields", "format"),
-    [(SIGNED, "onnx"), (PLAIN, "onnx"), (SHARE, "stablehlo"), (MLP | ATTENTION, "stablehlo"), (RANDOM, "safetensors")],
+    [
+        (SIGNED, "onnx"),
+        (PLAIN, "onnx"),
+        (SHARE, "stablehlo"),
+        (MLP | ATTENTION, "stablehlo"),
+        (RANDOM, "safetensors"),
+        (MLP, "safetensors"),
+        (MAX, "safetensors"),
+    ],
 )
 def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, format):
     side = 64 * FORMATS[format].takes_side
@@ -165,8 +173,7 @@ def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tm
     [
         *((MEAN, "onnx"), (MLP, "onnx"), (SHARE, "onnx"), (RANDOM, "onnx")),
         *((SHARE, "stablehlo"), (RANDOM, "stablehlo"), (MEAN, "stablehlo")),
-        *((MLP, "safetensors"), (ATTENTION, "safetensors"), (MAX, "safetensors")),
-        *((SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
+        *((MLP, "torch"), (ATTENTION, "torch"), (MAX, "torch"), (SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
     ],
 )
 def test_networks_that_a_format_cannot_hold_are_refused(weights_file, tmp_path, fields, format):

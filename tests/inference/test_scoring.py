@@ -100,7 +100,7 @@ def test_images_of_50_random_sizes_get_the_logits_that_pytorch_gives_each_alone(
     from lfm_jax.bench.pytorch import load, normalize
     from lfm_jax.weights.state_dict import to_state_dict
 
-    network = load(to_state_dict(tiny_detector.variables), (4, 8, 8, 8), maps=4, k=4).eval()
+    network = load(to_state_dict(tiny_detector.variables, tiny_detector.model), (4, 8, 8, 8), maps=4, k=4).eval()
     sizes = np.random.default_rng(7).integers(33, 129, (50, 2)).tolist()
     images = [noise(*size, seed=index, strength=255 - 4 * index) for index, size in enumerate(sizes)]
     logits = [item.logit for item in score(tiny_detector, Given(images), "native", batch_size=8)]

@@ -121,7 +121,7 @@ def test_every_format_survives_the_way_to_a_bucket_and_back(tiny_detector, bucke
         assert lfm("predict", f"--weights={target}", tmp_path).out == expected
         source = target
     bucket.put("weights/broken.safetensors", b"\0" * 9)
-    with pytest.raises(WeightsError, match=r"^gs://bucket/weights/broken\.safetensors is no readable safetensors file"):
+    with pytest.raises(WeightsError, match=r"^gs://bucket/weights/broken\.safetensors is not a readable safetensors file"):
         weights_io.load("gs://bucket/weights/broken.safetensors")
 
 
@@ -149,7 +149,7 @@ def test_an_unfinished_save_in_a_bucket_is_skipped(stopped, bucket, here, preset
     if damage == "marker missing":
         bucket.delete(f"{last}/20/commit_success.txt")
         assert weights_io.load(f"gs://bucket/{last}").card.training["steps"] == step
-        with pytest.raises(WeightsError, match="last/20 is not whole"):
+        with pytest.raises(WeightsError, match="last/20 is incomplete"):
             weights_io.load(f"gs://bucket/{last}/20")
     else:
         arrays = [name for name in bucket.objects if name.startswith(f"{last}/20/weights/") and "/d/" in name]

@@ -88,7 +88,7 @@ def test_a_full_disk_is_reported_in_one_line_and_costs_no_earlier_checkpoint(who
     ran = python("-m", "tests.helpers.full_disk", "train", f"--config={preset}", f"--workdir={workdir}")
     assert ran.returncode == 1, ran.stderr[-2000:]
     assert "File too large" in ran.stderr.splitlines()[-1]
-    assert "Whole ones there, from before: 2, 4. Make room" in ran.stderr.splitlines()[-1]
+    assert "Complete ones from before: 2, 4. Make room" in ran.stderr.splitlines()[-1]
     assert "Traceback" not in ran.stderr
     train_and_evaluate(small_config(data_root), workdir)
     assert same_weights(workdir, whole_run[0])

@@ -76,7 +76,7 @@ def test_a_name_nobody_registered_is_refused_with_the_names_there_are():
     config = config_lib.base()
     config.steps, config.data.source = 1, "strips"
     with pytest.raises(ConfigError, match=r"config\.data\.source = 'strips'.*folder, tfds, synthetic.*--import=FILE\.py"):
-        config_lib.check(config)
+        config_lib.validate(config)
 
 
 def test_a_source_that_has_no_test_split_says_so_when_asked(parts):
