@@ -42,9 +42,9 @@ def golden_logits(shared):
 def test_every_logit_of_the_released_code(shared, weights, golden_logits, protocol):
     source = FileSource(shared / "data", [Example(row["path"]) for row in golden_logits])
     expected = np.array([float(row[protocol]) for row in golden_logits])
-    found = list(score(lfm_jax.load(weights), source, protocol))
-    assert [item.error for item in found] == [None] * len(golden_logits)
-    difference = np.abs(np.array([item.logit for item in found]) - expected)
+    scored = list(score(lfm_jax.load(weights), source, protocol))
+    assert [item.error for item in scored] == [None] * len(golden_logits)
+    difference = np.abs(np.array([item.logit for item in scored]) - expected)
     assert (difference <= 1e-4 + 1e-5 * np.abs(expected)).all(), f"largest difference {difference.max()}"
 
 
@@ -54,10 +54,10 @@ def test_bfloat16_changes_hardly_any_label(shared, weights, golden_logits):
     config.compute_dtype = "bfloat16"
     detector = Detector(models.build(config), loaded.variables, loaded.card)
     source = FileSource(shared / "data", [Example(row["path"]) for row in golden_logits])
-    found = np.array([item.logit for item in score(detector, source, "crop256")])
+    logits = np.array([item.logit for item in score(detector, source, "crop256")])
     expected = np.array([float(row["crop256"]) for row in golden_logits])
-    assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
-    assert np.mean((found > 0) != (expected > 0)) <= 0.005
+    assert np.abs(logits - expected).max() <= 0.02 * np.abs(expected).max()
+    assert np.mean((logits > 0) != (expected > 0)) <= 0.005
 
 
 def pixels(shared, names, protocol):
@@ -119,10 +119,10 @@ def test_batch_norm_buffers_after_five_steps(training, five_steps):
     buffers = [key for key in golden if key.startswith("buffer/")]
     assert len(buffers) == 12
     for key in buffers:
-        expected, ours = golden[key], tensors[key.removeprefix("buffer/")]
-        assert ours.dtype == expected.dtype
+        expected, tensor = golden[key], tensors[key.removeprefix("buffer/")]
+        assert tensor.dtype == expected.dtype
         # Adam moves the conv biases by rounding noise, up to lr per step, and the running means absorb a tenth of it.
-        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=5 * 1e-4)
+        np.testing.assert_allclose(tensor, expected, rtol=1e-3, atol=5 * 1e-4)
 
 
 def test_gradients(training):

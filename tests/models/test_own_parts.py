@@ -118,5 +118,5 @@ def test_a_head_says_whether_it_is_linear(config):
 
 def test_a_name_that_nobody_registered_is_answered_with_those_that_exist_and_how_to_bring_your_own(config):
     config.pooling.kind = "extreme"
-    with pytest.raises(ConfigError, match=r"Expected one of topk, .*, or one of your own from --import=FILE.py"):
+    with pytest.raises(ConfigError, match=r"Expected one of topk, .*, or your own from --import=FILE.py"):
         models.build(config)

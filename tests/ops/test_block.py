@@ -49,8 +49,8 @@ def images_at_once(request, monkeypatch):
 def test_it_equals_its_steps_forward_and_gradient(size, channels):
     args, cotangent = arguments(size, channels), normal(3, 4, (size[0] - 1) // 2, (size[1] - 1) // 2, 6)
     results, expected = (all_results("cpu", function, args, cotangent) for function in (conv_norm_relu_pool, step_by_step))
-    for result, right in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, right, rtol=1e-4, atol=1e-4)
+    for result, reference in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("images_at_once")
@@ -59,23 +59,23 @@ def test_in_bfloat16_it_equals_its_steps_up_to_rounding():
     functions = conv_norm_relu_pool, step_by_step
     dtypes = [[array.dtype for array in jax.eval_shape(with_gradients(function, cotangent), *args)] for function in functions]
     assert dtypes[0] == dtypes[1]
-    for result, right in zip(*(all_results("cpu", function, args, cotangent) for function in functions), strict=True):
-        np.testing.assert_allclose(result, right, rtol=3e-2, atol=3e-2 * np.abs(right).max())
+    for result, reference in zip(*(all_results("cpu", function, args, cotangent) for function in functions), strict=True):
+        np.testing.assert_allclose(result, reference, rtol=3e-2, atol=3e-2 * np.abs(reference).max())
 
 
 @pytest.mark.parametrize("pool", [True, False])
 def test_a_block_of_many_channels_is_its_steps(pool):
     args = arguments((4, 5), WIDE)
-    for result, right in zip(*(f(*args, EPSILON, pool) for f in (conv_norm_relu_pool, step_by_step)), strict=True):
-        np.testing.assert_array_equal(result, right)
+    for result, reference in zip(*(f(*args, EPSILON, pool) for f in (conv_norm_relu_pool, step_by_step)), strict=True):
+        np.testing.assert_array_equal(result, reference)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_other_platforms_give_what_the_cpu_gives(platform):
     args, cotangent = arguments((9, 12), 3), normal(3, 4, 4, 5, 6)
     here, there = (all_results(name, conv_norm_relu_pool, args, cotangent) for name in ("cpu", platform))
-    for result, right in zip(there, here, strict=True):
-        np.testing.assert_allclose(result, right, rtol=1e-4, atol=1e-4)
+    for result, reference in zip(there, here, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-4)
 
 
 def test_other_platforms_convolve_once_for_forward_and_gradient():

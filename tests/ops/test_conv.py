@@ -42,8 +42,8 @@ def gradients(function):
 def test_the_gradients_of_the_convolution_are_those_of_the_plain_one(size, channels, platform):
     x, kernel, cotangent = normal(0, 2, *size, channels), normal(1, 2, 2, channels, 5), normal(2, 2, size[0] - 1, size[1] - 1, 5)
     expected = gradients(plain_conv)(cotangent, x, kernel)
-    for gradient, right in zip(as_on(platform, gradients(conv2x2))(cotangent, x, kernel), expected, strict=True):
-        np.testing.assert_allclose(gradient, right, rtol=1e-5, atol=1e-5)
+    for gradient, reference in zip(as_on(platform, gradients(conv2x2))(cotangent, x, kernel), expected, strict=True):
+        np.testing.assert_allclose(gradient, reference, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

@@ -36,8 +36,8 @@ def test_it_equals_the_steps_one_by_one_forward_and_gradient(size, pool):
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-5)
     cotangent = normal(2, *expected.shape)
     gradients = jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], x, SCALE, bias)[1](cotangent)
-    for result, right in zip(gradients, gradient(cotangent), strict=True):
-        np.testing.assert_allclose(result, right, rtol=1e-4, atol=1e-5)
+    for result, reference in zip(gradients, gradient(cotangent), strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -52,8 +52,8 @@ def test_the_gradient_for_cpu_and_the_one_for_other_platforms_agree(size, pool, 
         return jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], *args)[1](cotangent)
 
     here, there = (as_on(platform, gradients)(x, SCALE, bias) for platform in ("cpu", "tpu"))
-    for result, right in zip(here, there, strict=True):
-        np.testing.assert_allclose(result, right, rtol=1e-4, atol=1e-5)
+    for result, reference in zip(here, there, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_comes_out_as_bfloat16_with_float32_statistics():

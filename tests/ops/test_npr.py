@@ -14,7 +14,7 @@ SIGNED = Residual(kind="signed")
 # Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
 IMAGES = hnp.arrays(
     np.float32,
-    st.sampled_from([(1, 2, 2, 1), (2, 5, 4, 3), (1, 7, 9, 3), (1, 8, 6, 2)]),  # few shapes: each is compiled anew
+    st.sampled_from([(1, 2, 2, 1), (2, 5, 4, 3), (1, 7, 9, 3), (1, 8, 6, 2)]),  # few shapes, because each one is compiled
     elements=st.floats(-4, 4, width=16),
 )
 

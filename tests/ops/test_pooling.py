@@ -1,7 +1,7 @@
 """Top-K pooling, rank dropout and random-k: properties, masks, gradients, and their distributions.
 
 The statistical tests use fixed keys, so they give the same verdict on every run; the bounds are chosen so
-that a right implementation under a fresh key would fail any one of them with probability below 1e-6.
+that a correct implementation under a fresh key would fail any of them with probability below 1e-6.
 """
 
 import jax
@@ -21,7 +21,7 @@ FALSE_ALARM = 1e-6
 
 @st.composite
 def maps_and_k(draw, masked=False):
-    # Few shapes, since each is compiled anew; many contents.
+    # Few shapes, because each one is compiled, and many contents.
     shape = draw(st.sampled_from([(1, 1, 1, 1), (2, 3, 4, 2), (1, 6, 2, 3), (3, 4, 4, 1)]))
     # Small whole numbers, so that ties are common.
     maps = draw(hnp.arrays(np.float32, shape, elements=st.integers(-3, 3)))
