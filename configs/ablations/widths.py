@@ -12,4 +12,4 @@ from lfm_jax.training.sweep import Sweep
 def get_sweep() -> Sweep:
     widths = {"base": (16, 32, 32, 64), "half": (8, 16, 16, 32), "double": (32, 64, 64, 128), "three-blocks": (16, 32, 64)}
     maps = {f"maps{maps}": {"model.maps": maps} for maps in (4, 64)}
-    return Sweep({name: {"model.widths": given} for name, given in widths.items()} | maps)
+    return Sweep({name: {"model.widths": channels} for name, channels in widths.items()} | maps)
