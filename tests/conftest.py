@@ -1,4 +1,4 @@
-"""What several test files need: a tiny detector, its weights on disk, drawn images, labelled folders."""
+"""Fixtures that several test files use: a tiny detector, its weights on disk, noise images, labelled folders, the command."""
 
 import os
 from collections.abc import Callable
@@ -11,24 +11,28 @@ import pytest
 from PIL import Image
 
 from lfm_jax import config, models
-from lfm_jax.bench.common import random_variables
 from lfm_jax.cli import main
 from lfm_jax.inference.detector import Detector
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.io import Weights
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.variables import random_variables
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-Draw = Callable[..., Image.Image]
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+Noise = Callable[..., Image.Image]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs are shared by all tests of a session and by the processes they start: most of the time goes there."""
+    """Share compiled programs between all tests, workers and child processes, as most of the tests' time is compiling.
+
+    They lie in JAX_COMPILATION_CACHE_DIR where that is set, so that several runs can share them too, else in a temporary folder.
+    """
     folder = tmp_path_factory.getbasetemp()
-    workers_share = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    of_all_workers = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     settings = {
-        "jax_compilation_cache_dir": str(workers_share / "compiled"),
+        CACHE.lower(): os.environ.get(CACHE) or str(of_all_workers / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
@@ -39,7 +43,10 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the released weights, golden values and images: LFM_SHARED, or ../shared beside the repository."""
+    """The folder with the released weights, golden values and images: LFM_SHARED, or ../shared beside the repository.
+
+    Where it is missing, tests that need it are skipped, but fail in CI.
+    """
     folder = Path(os.environ.get("LFM_SHARED") or REPOSITORY.parent / "shared").resolve()
     if not folder.is_dir():
         reason = f"no shared test data at {folder}: set LFM_SHARED to the folder that holds weights/, golden/ and data/"
@@ -50,8 +57,8 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def noise() -> Draw:
-    """noise(height, width, seed=0, strength=255) -> RGB image of independent pixels in 0..strength."""
+def noise() -> Noise:
+    """noise(height, width, seed=0, strength=255) -> RGB image of independent, uniform pixels in 0..strength."""
 
     def draw(height: int, width: int, seed: int = 0, strength: int = 255) -> Image.Image:
         rng = np.random.default_rng((seed, height, width))
@@ -61,8 +68,11 @@ def noise() -> Draw:
 
 
 @pytest.fixture(scope="session")
-def tiny_detector(noise: Draw) -> Detector:
-    """A network small enough to compile in a second (32 px or more). It calls strong noise fake and faint noise real."""
+def tiny_detector(noise: Noise) -> Detector:
+    """A network small enough to compile in a second, for images of 32 px or more.
+
+    It calls strong noise (`strength` 255) fake with a logit of +5 and faint noise (20) real with -5.
+    """
     model_config = config.model()
     model_config.widths, model_config.maps, model_config.pooling.k = (4, 8, 8, 8), 4, 4
     model = models.build(model_config)
@@ -71,25 +81,28 @@ def tiny_detector(noise: Draw) -> Detector:
     variables["params"]["project"], head["kernel"] = np.abs(variables["params"]["project"]), np.abs(head["kernel"])
     card = Card(model=model_config.to_dict())
     faint, strong = Detector(model, variables, card).logits(np.stack([noise(64, 64, strength=s) for s in (20, 255)]))
-    head["kernel"] *= 10 / (strong - faint)  # their logits become +-5
+    head["kernel"] *= 10 / (strong - faint)
     head["bias"] -= 5 * (faint + strong) / (strong - faint)
     return Detector(model, variables, card)
 
 
 @pytest.fixture(scope="session")
 def weights_file(tiny_detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny detector as .safetensors."""
+    """The tiny detector saved as .safetensors."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     weights_io.save(path, Weights(jax.tree.map(np.asarray, tiny_detector.variables), tiny_detector.card))
     return path
 
 
-class GivenLogits(Detector):
-    """A detector whose logit is the red value of the first pixel less 100, and which remembers the batches it was given."""
+class RedPixelDetector(Detector):
+    """A detector whose logit is the red value of the first pixel minus 100. `seen` lists the shapes of its batches.
+
+    Tests choose the logit of an image by painting it, and need not compile a network.
+    """
 
     def __init__(self, like: Detector):
         super().__init__(like.model, like.variables, like.card)
-        self.seen: list[tuple[int, int, int]] = []  # rows, height, width
+        self.seen: list[tuple[int, int, int]] = []  # images, height, width
 
     def logits_async(self, images, *, sizes=None):
         self.seen.append(images.shape[:3])
@@ -97,18 +110,20 @@ class GivenLogits(Detector):
 
 
 @pytest.fixture(scope="session")
-def new_given_logits(tiny_detector: Detector) -> Callable[[], GivenLogits]:
-    return lambda: GivenLogits(tiny_detector)
+def new_given_logits(tiny_detector: Detector) -> Callable[[], RedPixelDetector]:
+    """new_given_logits() -> a RedPixelDetector that has seen nothing yet."""
+    return lambda: RedPixelDetector(tiny_detector)
 
 
 @pytest.fixture
-def given_logits(new_given_logits: Callable[[], GivenLogits]) -> GivenLogits:
+def given_logits(new_given_logits: Callable[[], RedPixelDetector]) -> RedPixelDetector:
+    """A RedPixelDetector: it gives each image the logit that the image was saved with by `save_with_logit`."""
     return new_given_logits()
 
 
 @pytest.fixture(scope="session")
-def save_with_logit() -> Callable[[Path, float], Path]:
-    """save_with_logit(path, logit): a PNG to which `given_logits` gives that (whole) logit; folders are made."""
+def save_with_logit() -> Callable[[Path, int], Path]:
+    """save_with_logit(path, logit) saves a PNG that `given_logits` scores with that whole number, and returns its path."""
 
     def save(path: Path, logit: int) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +134,8 @@ def save_with_logit() -> Callable[[Path, float], Path]:
 
 
 @pytest.fixture(scope="session")
-def labelled_folder(noise: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two generators, the second in two classes, as the tiny detector sees them: gan_a one fake in two missed, gan_b all right."""
+def labelled_folder(noise: Noise, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two generators, of which the second has two classes. The tiny detector misses one of gan_a's fakes and errs nowhere else."""
     root = tmp_path_factory.mktemp("data") / "suite"
     for group, fakes in {"gan_a": (255, 20), "gan_b/car": (255, 255), "gan_b/cat": (255,)}.items():
         for label, strengths in {"0_real": (20, 20), "1_fake": fakes}.items():
@@ -133,7 +148,7 @@ def labelled_folder(noise: Draw, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """unreadable(folder): listing it is refused from now on. (For root, no permission stands in the way.)"""
+    """unreadable(folder) makes listing that folder fail from now on, also for root, whom permissions do not stop."""
     refused, scandir = set(), os.scandir
 
     def refuse(path="."):
@@ -146,7 +161,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 class Ran(NamedTuple):
-    """What a command left behind."""
+    """The exit status of a command and what it printed."""
 
     status: int
     out: str
@@ -155,7 +170,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 def lfm(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """lfm("predict", path, ...): the command in this process -> exit status, stdout, stderr."""
+    """lfm("predict", path, ...) runs the command in this process -> exit status, stdout, stderr. No traceback may show."""
 
     def run(*argv: Any) -> Ran:
         try:

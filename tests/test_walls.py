@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lfm_jax
-from tests.without import run_without
+from tests.helpers.without import run_without
 
 PACKAGE = Path(lfm_jax.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

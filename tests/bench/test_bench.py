@@ -10,7 +10,7 @@ import pytest
 
 from lfm_jax import config, models
 from lfm_jax.bench import work
-from tests.conftest import REPOSITORY
+from tests.helpers.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

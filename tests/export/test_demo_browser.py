@@ -25,7 +25,7 @@ from lfm_jax.export import demo
 from lfm_jax.inference import evidence
 from lfm_jax.inference.predict import COLUMNS
 from lfm_jax.weights import io as weights_io
-from tests.chromium import Chromium, program
+from tests.helpers.chromium import Chromium, program
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 TOLERANCE = 1e-3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lfm_jax.export import lfm_stablehlo, stablehlo_file
-from tests.without import run_without
+from tests.helpers.without import run_without
 
 pytest.importorskip("flatbuffers", reason="jax saves programs with it")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from lfm_jax.data import protocols
 from lfm_jax.export import weight_files
 from lfm_jax.inference.detector import Detector
-from tests.without import run_without
+from tests.helpers.without import run_without
 
 torch = pytest.importorskip("torch", reason="runs the export in PyTorch")
 

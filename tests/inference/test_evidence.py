@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lfm_jax import models
-from lfm_jax.bench.common import random_variables
 from lfm_jax.errors import UserError
 from lfm_jax.inference import evidence, picture
 from lfm_jax.inference.detector import Detector
+from tests.helpers.variables import random_variables
 
 
 def with_model(detector, changes):

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.launching import LAUNCH, environment
+from tests.helpers.launching import LAUNCH, environment
 
 SCRIPTS = sorted(LAUNCH.glob("*.sh")) + sorted(LAUNCH.parent.glob("tests/launch/*.sh")) + [LAUNCH.parent / ".ci" / "run"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
+from tests.helpers.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
 
 SLURM = Path(__file__).with_name("slurm.sh")
 pytestmark = [

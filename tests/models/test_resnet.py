@@ -16,7 +16,7 @@ from lfm_jax.inference.detector import Detector
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
-from tests.conftest import REPOSITORY
+from tests.helpers.paths import REPOSITORY
 from tests.models.test_folding import pixels
 
 NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have all there is, and compile in seconds

@@ -11,7 +11,7 @@ from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.evaluation.evaluate import evaluate
 from lfm_jax.evaluation.tables import percent
 from lfm_jax.report.files import write_files
-from tests.chromium import NAMES, program
+from tests.helpers.chromium import NAMES, program
 
 VIEWS = ["native", "fakes_q96", "all_q96", "all_q90", "all_q50", "all_blur1"]
 WIDTHS = (390, 1280)  # px; a window cannot be as narrow as a telephone, a frame in it can

@@ -14,8 +14,8 @@ from lfm_jax.errors import UserError, WeightsError
 from lfm_jax.runtime import storage
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.weights import io as weights_io
-from tests.gcs import FakeStorage
-from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
+from tests.helpers.gcs import FakeStorage
+from tests.helpers.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
 
 RUN = "gs://bucket/runs/one"
 

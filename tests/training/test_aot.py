@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lfm_jax.training import aot
-from tests.launching import LAUNCH, environment
+from tests.helpers.launching import LAUNCH, environment
 
 CONFIGS = LAUNCH.parent / "configs"
 # Statistics of the global batch: mean and variance of four layers, forward and backward; and one for all gradients and metrics.

@@ -10,7 +10,7 @@ import pytest
 import lfm_jax
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.evaluation.evaluate import evaluate
-from tests.launching import LAUNCH, environment
+from tests.helpers.launching import LAUNCH, environment
 
 # Height, width: small images, odd ones among them, that pass the network together, a large one that does not, one too small.
 SIZES = [(64, 64), (41, 64), (64, 50), (200, 210), (33, 64), (63, 61), (20, 64)]

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.launching import PRESET, environment, lines, same_weights
+from tests.helpers.launching import PRESET, environment, lines, same_weights
 
 KILLS = 20
 

@@ -18,7 +18,7 @@ from lfm_jax.training.losses import disagreement, lfm_loss
 from lfm_jax.training.step import averaged
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.checkpoint import Checkpoints
-from tests.launching import losses, same_weights, values
+from tests.helpers.launching import losses, same_weights, values
 from tests.training.test_train import one_step, small_config
 
 OPTIONS = {"label_smoothing": 0.1, "consistency": 0.5, "average_decay": 0.8, "data.augment.jpeg.p": 0.5}

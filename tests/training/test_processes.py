@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
+from tests.helpers.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
 
 LOCAL = LAUNCH / "local.sh"
 

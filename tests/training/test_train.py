@@ -23,7 +23,7 @@ from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.training.step import train_step
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state import TrainState
-from tests.launching import losses, same_weights, values
+from tests.helpers.launching import losses, same_weights, values
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,4 @@
-"""Headless Chromium, driven through its DevTools protocol over a pipe: what a page does to somebody who uses it.
-
-In: methods and parameters of the protocol. Out: their results, and the events that came meanwhile.
-"""
+"""Headless Chromium, driven through its DevTools protocol over a pipe, to use a page as a visitor would."""
 
 import json
 import os
@@ -18,7 +15,7 @@ PATIENCE = 60  # s
 
 
 class Chromium:
-    """One page in a profile of its own. `events` holds (method, params) of all that was reported."""
+    """One page in its own profile. `events` lists the (method, params) of every event that Chromium has reported."""
 
     def __init__(self, profile: Path):
         commands, answers = os.pipe(), os.pipe()
@@ -26,7 +23,7 @@ class Chromium:
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--remote-debugging-pipe"),
             *(f"--user-data-dir={profile}", "about:blank"),
         ]
-        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # the numbers that Chromium expects them at
+        pipes = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'  # Chromium reads commands from 3 and answers on 4
         self._process = subprocess.Popen(
             ["bash", "-c", pipes, "bash", program() or NAMES[0], *options],
             pass_fds=(commands[0], answers[1]),
@@ -38,7 +35,7 @@ class Chromium:
         self._buffer, self._number = b"", 0
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._session: str | None = None
-        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
+        page = next(target for target in self.call("Target.getTargets")["targetInfos"] if target["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
@@ -53,7 +50,7 @@ class Chromium:
             os.close(end)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Method of the protocol -> its result. Raises RuntimeError with what Chromium has against it."""
+        """Call a method of the protocol and return its result. Raises RuntimeError with Chromium's reason if it fails."""
         self._number += 1
         number = self._number
         session = {"sessionId": self._session} if self._session and not method.startswith("Browser.") else {}
@@ -65,14 +62,14 @@ class Chromium:
         return message["result"]
 
     def run(self, script: str) -> Any:
-        """JavaScript expression -> its value, awaited."""
-        found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
-        if "exceptionDetails" in found:
-            raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", str(found)))
-        return found["result"].get("value")
+        """Evaluate a JavaScript expression, await it if it is a promise, and return its value."""
+        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", str(answer)))
+        return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Until a JavaScript expression is true -> its value."""
+        """Wait until a JavaScript expression is true, and return its value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
             assert time.monotonic() < end, f"{condition} did not come true in {PATIENCE} s"
@@ -80,13 +77,13 @@ class Chromium:
         return value
 
     def heard(self, method: str, **params: Any) -> None:
-        """Until an event came with these parameters, if it has not come yet."""
-        while not any(name == method and params.items() <= found.items() for name, found in self.events):
+        """Wait for an event with these parameters, unless it has come already."""
+        while not any(name == method and params.items() <= event.items() for name, event in self.events):
             message = self._next()
             self.events.append((message["method"], message["params"]))
 
     def choose(self, selector: str, files: list[Path]) -> None:
-        """Give files to a file picker."""
+        """Put files into the file picker that `selector` matches."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, files)))
@@ -102,5 +99,5 @@ class Chromium:
 
 
 def program() -> str | None:
-    """Chromium's path, None where there is none."""
+    """The path of Chromium on this machine, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)

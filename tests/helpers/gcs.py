@@ -1,6 +1,7 @@
-"""A Google Cloud Storage of one bucket on 127.0.0.1, kept in memory: as much of its JSON API as the libraries under `lfm` use.
+"""A fake Google Cloud Storage on 127.0.0.1 with one bucket in memory.
 
-In: nothing. Out: `objects`, name -> bytes, for tests to look at and to damage, and the `environment` that leads there.
+It speaks as much of the JSON API as the libraries under `lfm` use. Tests read and damage `objects`, and set `environment` to
+send a process there.
 """
 
 import base64
@@ -15,14 +16,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class FakeStorage:
-    """Runs from construction to `close`."""
+    """A server of one bucket, from construction until `close`. `objects` maps names to bytes."""
 
     def __init__(self, bucket="bucket"):
         self.bucket = bucket
         self.objects: dict[str, bytes] = {}
         self.generations: dict[str, int] = {}
         self.lock = threading.Lock()
-        self.read_only = False  # True: the right to write was taken away
+        self.read_only = False  # True: every write is refused with 403
         self.uploads: dict[str, bytes] = {}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.storage = self
@@ -32,8 +33,8 @@ class FakeStorage:
             "STORAGE_EMULATOR_HOST": self.url,  # gcsfs and google-cloud-storage
             "TENSORSTORE_GCS_HTTP_URL": self.url,
             "GOOGLE_CLOUD_PROJECT": "project",
-            "NO_GCE_CHECK": "true",  # or the metadata server of a cloud machine is looked for
-            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # speaks gRPC to the real one
+            "NO_GCE_CHECK": "true",  # or gcsfs asks for the metadata server of a cloud machine
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # that would speak gRPC to the real service
             "FSSPEC_GCS_TOKEN": "anon",
         }
 
@@ -42,7 +43,10 @@ class FakeStorage:
         self._server.server_close()
 
     def put(self, name, data, *, only_if=None):
-        """Whole or not at all. `only_if`: the generation that has to be there, 0 for none. -> generation, None if it was not."""
+        """Store an object and return its generation.
+
+        With `only_if` it is stored only over an object of that generation, 0 for no object; otherwise None is returned.
+        """
         with self.lock:
             if only_if is not None and self.generations.get(name, 0) != only_if:
                 return None
@@ -62,7 +66,7 @@ class FakeStorage:
             return self.objects.pop(name, None)
 
     def download(self, prefix, folder):
-        """The objects under `prefix` as files in `folder`."""
+        """Write the objects under `prefix` as files into `folder`."""
         for name, data in self.objects.items():
             if name.startswith(f"{prefix}/"):
                 path = Path(folder, name.removeprefix(f"{prefix}/"))
@@ -76,7 +80,7 @@ class _Server(ThreadingHTTPServer):
     storage: FakeStorage
 
     def handle_error(self, request, client_address):
-        """gcsfs asks for an object and a listing at once, and hangs up on the slower."""
+        """Say nothing of closed connections: gcsfs asks for an object and a listing at once, and hangs up on the slower."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -101,10 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._fail(412)
         if query.get("alt") != "media":
             return self._json(self._resource(name))
-        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if not wanted:
+        byte_range = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not byte_range:
             return self._send(200, data, **{"x-goog-generation": generation})
-        first, last = wanted.groups()
+        first, last = byte_range.groups()
         start = int(first) if first else max(len(data) - int(last), 0)
         stop = min(int(last) + 1, len(data)) if first and last else len(data)
         if start >= len(data):
@@ -113,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(206, data[start:stop], **{"x-goog-generation": generation, "Content-Range": span})
 
     def do_POST(self):
-        """An object at once, or (resumable) in chunks that become one with the last."""
+        """Store an object sent whole, or (resumable) in chunks that become an object with the last one."""
         storage, (kind, _), query = self.server.storage, *self._address()
         name, body = query.get("name"), self.rfile.read(int(self.headers["Content-Length"]))
         if storage.read_only:
@@ -142,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _address(self):
-        """(bucket, ""), (objects, "") or (object, NAME), and the query."""
+        """What the request is for, (bucket, ""), (objects, "") or (object, NAME), and its query."""
         url = urlsplit(self.path)
         match = re.fullmatch(r"/(?:upload/|download/)?storage/v1/b/([^/]+)(?:/(o)(?:/(.+))?)?", url.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -159,8 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name in sorted(self.server.storage.objects):
             if not name.startswith(prefix) or name < first or (beyond and name >= beyond):
                 continue
-            head, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
-            if found:
+            head, below, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
+            if below:
                 prefixes[prefix + head + delimiter] = None
             else:
                 items.append(self._resource(name))

@@ -1,4 +1,4 @@
-"""For tests that start `lfm` as a user would: a small preset, the environment, and what a run left behind."""
+"""For tests that start `lfm` as a user would: a small preset, an environment, and readers of what a run left behind."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import numpy as np
 
 from lfm_jax.training import writers
 from lfm_jax.weights import io as weights_io
+from tests.helpers.paths import LAUNCH as LAUNCH
 
-LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 PRESET = """
 from lfm_jax.config import base
 
@@ -31,21 +31,22 @@ def get_config():
 
 
 def environment(**changes):
-    """On CPU, with this Python's `lfm` on PATH."""
+    """This process's environment on the CPU, with this Python's `lfm` on PATH, and `changes` on top."""
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JAX_PLATFORMS": "cpu", **changes}
 
 
 def values(lines):
-    """Metrics without the speed, which is the machine's."""
+    """Lines of metrics without the speed, which differs from run to run."""
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in lines]
 
 
 def lines(workdir, split="train"):
-    """The metrics of one split."""
+    """The metrics that a run logged for one split, without the speed."""
     return values(line for line in writers.read(workdir) if line["split"] == split)
 
 
 def losses(workdir):
+    """The training loss of every logged step."""
     return [line["loss"] for line in lines(workdir)]
 
 

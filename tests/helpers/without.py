@@ -1,4 +1,4 @@
-"""A Python in which packages are missing, as on machines that an export or a training run goes to."""
+"""A Python process in which some packages cannot be imported, as on machines that have only what an export needs."""
 
 import subprocess
 import sys
@@ -19,6 +19,12 @@ sys.meta_path.insert(0, Absent())
 
 
 def run_without(absent: Sequence[str], code: str, *argv: Any, folder: Path | None = None) -> str:
-    """What `code` prints where `absent` cannot be imported; `sys` and `json` are there. Raises CalledProcessError if it fails."""
+    """Run `code` where the packages `absent` cannot be imported, and return what it prints.
+
+    `sys` and `json` are imported before `code` starts, and `argv` is its `sys.argv[1:]`.
+
+    Raises:
+      CalledProcessError: `code` failed.
+    """
     command = [sys.executable, "-c", HIDING.format(absent=tuple(absent)) + code, *argv]
     return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
