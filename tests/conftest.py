@@ -1,6 +1,8 @@
 """Fixtures that several test files use: a tiny detector, its weights on disk, noise images, labelled folders, the command."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,25 @@ from tests.helpers.variables import random_variables
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 Noise = Callable[..., Image.Image]
+
+# Half of the tests' time went into making programs fast that run once. XLA reads its flags when a device is first asked for.
+QUICK_COMPILING = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+OPTIMISED = "LFM_TESTS_OPTIMISED"  # 1: compile as users do
+if not os.environ.get(OPTIMISED) and QUICK_COMPILING not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILING}".strip()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked `optimised` in a process of its own, whose programs are compiled as users compile them."""
+    if os.environ.get(OPTIMISED) or not pyfuncitem.get_closest_marker("optimised"):
+        return None
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {OPTIMISED: "1"}
+    env["XLA_FLAGS"] = env["XLA_FLAGS"].replace(QUICK_COMPILING, "")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", pyfuncitem.nodeid]
+    ran = subprocess.run(command, cwd=pyfuncitem.config.rootpath, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-5000:]
+    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

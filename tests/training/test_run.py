@@ -4,12 +4,14 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax.training import run as run_lib
 from lfm_jax.weights.checkpoint import Checkpoints
 
 
+@pytest.mark.optimised
 def test_the_quickly_compiled_fresh_state_has_the_bits_of_the_plainly_compiled_one(tmp_path):
     config = config_lib.base()
     config.steps, config.batch_size = 1, 2
