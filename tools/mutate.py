@@ -55,12 +55,21 @@ class Mutant:
     timeout: float = TIMEOUT
 
     def apply(self, root: Path) -> str:
-        """Change the file below `root`, and return its text as it was. Raises ValueError where `old` is not there exactly once."""
+        """Change the file below `root`, and return its text as it was.
+
+        Raises:
+          ValueError: `old` is not there exactly once, or the file would be no Python.
+        """
         path = root / self.file
         text = path.read_text() if path.is_file() else ""
         if (count := text.count(self.old)) != 1:
             raise ValueError(f"the snippet occurs {count} times in {self.file}, expected once")
-        path.write_text(text.replace(self.old, self.new))
+        changed = text.replace(self.old, self.new)
+        try:
+            compile(changed, self.file, "exec")
+        except SyntaxError as error:
+            raise ValueError(f"the change is not Python: {error}") from None
+        path.write_text(changed)
         return text
 
 

@@ -1,4 +1,4 @@
-"""Two numbers that are easily lost on the way: how many positions a share is, and the scale of a residual that is left out."""
+"""Two numbers that are easily lost on the way: how many positions a share is, and the scale of a residual."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +17,10 @@ def test_a_share_of_the_positions_is_rounded_to_the_nearest(positions, share, co
 
 
 @pytest.mark.parametrize("scale", [0.5, 2 / 3])
-def test_an_image_passed_through_in_place_of_its_residual_is_scaled_as_that_would_be(scale):
+@pytest.mark.parametrize("kind", ["abs", "signed", "none"])
+def test_every_kind_of_residual_is_scaled_also_the_image_in_its_place(kind, scale):
     images = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
-    np.testing.assert_array_equal(npr_residual(jnp.asarray(images), kind="none", scale=scale), images[:, :4] * np.float32(scale))
+    plain, scaled = (npr_residual(jnp.asarray(images), kind=kind, scale=factor) for factor in (1.0, scale))
+    np.testing.assert_array_equal(scaled, plain * np.float32(scale))
+    if kind == "none":
+        np.testing.assert_array_equal(plain, images[:, :4])

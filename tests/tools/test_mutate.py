@@ -34,6 +34,7 @@ MUTANTS = {
     "hangs": {"old": "return False", "new": "return True", "tests": ["test_thing.py"], "timeout": 4},
     "broken": {"old": "def clipped", "new": "def renamed", "tests": ["test_thing.py"]},
     "stale-snippet": {"old": "max(x, 10)", "new": "x", "tests": ["test_thing.py"]},
+    "no-python": {"old": "return False", "new": "return (", "tests": ["test_thing.py"]},
     "twice": {"old": "return", "new": "yield", "tests": ["test_thing.py"]},
     "stale-test": {"old": "min(x, 10)", "new": "x", "tests": ["test_gone.py"]},
 }
@@ -76,6 +77,7 @@ def all_of_them(project):
         ("hangs", "killed", "no answer in 4 s"),
         ("broken", "killed", "test_thing.py"),
         ("stale-snippet", "stale", "occurs 0 times"),
+        ("no-python", "stale", "the change is not Python"),
         ("twice", "stale", "occurs 2 times"),
         ("stale-test", "stale", "could not run test_gone.py"),
     ],
@@ -89,8 +91,8 @@ def test_each_mutant_has_its_outcome_in_the_table(all_of_them, name, outcome, by
 
 def test_survivors_fail_the_command_and_are_counted(all_of_them):
     assert all_of_them.returncode == 1
-    counts = all_of_them.stdout.splitlines()[-1].removeprefix("9 mutants: ").split(", ")
-    assert sorted(counts) == ["1 same", "2 survived", "3 killed", "3 stale"]
+    counts = all_of_them.stdout.splitlines()[-1].removeprefix("10 mutants: ").split(", ")
+    assert sorted(counts) == ["1 same", "2 survived", "3 killed", "4 stale"]
 
 
 def test_the_working_tree_is_left_alone(all_of_them, project):

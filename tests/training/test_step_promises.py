@@ -7,6 +7,7 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.errors import ConfigError
 from lfm_jax.training import loop, optim
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.training.step import compiled_step, first_state
@@ -59,3 +60,11 @@ def test_a_step_with_a_broken_loss_stops_the_run_even_if_the_next_ones_are_sound
     with pytest.raises(FloatingPointError, match=r"^step 3\b"):
         train_and_evaluate(config, tmp_path)
     assert not list(tmp_path.glob("checkpoints/*/*"))
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused():
+    """It would never reach the learning rate of the config."""
+    longest = tiny_config(**{"optim.warmup_steps": 5})
+    optim.build(longest.optim, steps=6, steps_per_epoch=2, batch_size=4)
+    with pytest.raises(ConfigError, match=r"config\.optim\.warmup_steps = 5 does not fit a run of 5 steps"):
+        optim.build(longest.optim, steps=5, steps_per_epoch=2, batch_size=4)
