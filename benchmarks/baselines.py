@@ -17,8 +17,8 @@ from tabulate import tabulate
 from lfm_jax import models
 from lfm_jax.bench import inference
 from lfm_jax.bench.measuring import mismatch, random_images, time_in_turns
-from lfm_jax.bench.networks import random_variables
 from lfm_jax.export.lfm_torch import from_state_dict, normalize
+from lfm_jax.models import random_variables
 from lfm_jax.weights.state_dict import to_state_dict
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

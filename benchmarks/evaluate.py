@@ -31,7 +31,6 @@ import lfm_jax
 from benchmarks.input_pipeline import draw_images
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.bench.networks import random_variables
 from lfm_jax.data import protocols, views
 from lfm_jax.data.cache import KeptSource
 from lfm_jax.data.sources.base import Example
@@ -41,6 +40,7 @@ from lfm_jax.export.lfm_torch import TorchLfm, normalize
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.network import forward
 from lfm_jax.inference.scoring import score
+from lfm_jax.models import random_variables
 from lfm_jax.runtime.timing import in_turns
 from lfm_jax.weights.card import Card
 

@@ -26,8 +26,9 @@ from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.bench import inference, machine, training
 from lfm_jax.bench.measuring import Measure, measure_nothing, short_reason
-from lfm_jax.bench.networks import random_variables, with_dtype
+from lfm_jax.bench.networks import with_dtype
 from lfm_jax.bench.rows import HEADS, Row
+from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state_dict import to_state_dict
 

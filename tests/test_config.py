@@ -37,7 +37,10 @@ def test_the_defaults_can_run_once_a_length_is_set():
         ({"checkpoint__keep": 0}, r"config\.checkpoint\.keep = 0: expected at least 1"),
         ({"optim__name": "sgd"}, r"config\.optim\.name = 'sgd': expected adam or adamw"),
         ({"optim__schedule": "steps"}, r"config\.optim\.schedule = 'steps': expected staircase, constant or cosine"),
-        ({"data__source": "parquet"}, r"config\.data\.source = 'parquet': no such data source\. Expected one of folder, tfds, synthetic"),
+        (
+            {"data__source": "parquet"},
+            r"config\.data\.source = 'parquet': no such data source\. Expected one of folder, tfds",
+        ),
         ({"data__crop": 512}, r"config\.data\.crop = 512 is larger than config\.data\.resize = 256"),
         ({"data__crop": 20}, r"config\.data\.crop: 20 x 20 px is too small"),
         ({"eval__protocol": "crp224"}, r"config\.eval\.protocol: unknown protocol 'crp224'"),

@@ -11,9 +11,10 @@ from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.bench import inference, input_pipeline, machine, training
 from lfm_jax.bench.measuring import measure_nothing
-from lfm_jax.bench.networks import random_variables, with_dtype
+from lfm_jax.bench.networks import with_dtype
 from lfm_jax.bench.rows import HEADS, Row
 from lfm_jax.errors import UserError
+from lfm_jax.models import random_variables
 from lfm_jax.runtime.progress import say
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state_dict import to_state_dict

@@ -9,12 +9,14 @@ Every factory takes the model config (`lfm_jax.config.base().model`). A backbone
 `linear`. docs/extending.md has complete examples.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError
@@ -175,3 +177,18 @@ def init(model: Lfm, key: jax.Array) -> dict[str, Any]:
 def abstract_variables(model: Lfm) -> Any:
     """The tree of `init` as shapes and dtypes, without computing anything."""
     return jax.eval_shape(lambda: init(model, jax.random.key(0)))
+
+
+def random_variables(model: Lfm, seed: int = 0) -> dict[str, Any]:
+    """Variables of `model` as numpy arrays, a pure function of `seed`.
+
+    Kernels are normal with variance 1 / fan-in. Vectors are neutral: 1 for scales and variances, 0 for biases and means.
+    """
+    rng = np.random.default_rng(seed)
+
+    def values(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(leaf.shape) < 2:
+            return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
+        return (rng.normal(size=leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(values, abstract_variables(model))

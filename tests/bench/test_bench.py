@@ -81,6 +81,7 @@ def test_a_mistake_in_the_command_is_named(option, words, lfm):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_gpu_script_runs_without_what_a_gpu_machine_lacks(tmp_path):
     code = """
 import runpy, sys

@@ -39,6 +39,7 @@ def test_an_evaluation_on_3_or_8_devices_is_that_on_one(weights_file, mixed_fold
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_write_the_files_that_one_writes(weights_file, mixed_folder, tmp_path):
     options = [f"--protocol={','.join(PROTOCOLS)}", f"--views={','.join(VIEWS)}", f"--batch_size={BATCH_SIZE}"]
     command = [f"--weights={weights_file}", f"--data={mixed_folder}", *options]

@@ -16,9 +16,9 @@ from lfm_jax.data.protocols import parse
 from lfm_jax.errors import UserError
 from lfm_jax.export import FORMATS, export, onnx_file
 from lfm_jax.inference.detector import load
+from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.io import Weights
-from tests.helpers.variables import random_variables
 
 FILES = {
     "onnx": {"w.onnx", "w.onnx.card.json"},

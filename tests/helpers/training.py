@@ -12,9 +12,9 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.models import random_variables
 from lfm_jax.training import writers
 from lfm_jax.training.step import StepOptions, first_state, train_step
-from tests.helpers.variables import random_variables
 
 
 def small_config(root, **changes):

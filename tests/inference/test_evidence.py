@@ -8,7 +8,7 @@ from lfm_jax.errors import UserError
 from lfm_jax.inference import drawing
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.evidence import evidence_map, pooled_entries
-from tests.helpers.variables import random_variables
+from lfm_jax.models import random_variables
 
 
 def with_model(detector, changes):

@@ -126,6 +126,7 @@ def test_every_format_survives_the_way_to_a_bucket_and_back(tiny_detector, bucke
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_share_a_bucket(bucket, here, preset, tmp_path):
     """Both save their arrays, and one writes the rest. At step 10 the last and the best checkpoint are due together."""
     argv = [LAUNCH / "local.sh", "-n", "2", "--devices-per-process", "1", f"--config={preset}", "--workdir=gs://bucket/two"]

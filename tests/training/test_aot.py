@@ -41,7 +41,9 @@ def test_eight_cpu_devices():
 
 @needs_libtpu
 @pytest.mark.slow
-@pytest.mark.parametrize(("topology", "chips", "hosts"), [("v5e:4x4", 16, 4), ("v5e:16x16", 256, 64)])
+@pytest.mark.parametrize(
+    ("topology", "chips", "hosts"), [("v5e:4x4", 16, 4), pytest.param("v5e:16x16", 256, 64, marks=pytest.mark.full)]
+)
 def test_a_tpu_slice_holds_the_preset_made_for_it(topology, chips, hosts):
     ran = compile_for(topology, preset="tpu_v5e.py")
     print(ran.stdout)
@@ -55,6 +57,7 @@ def test_a_tpu_slice_holds_the_preset_made_for_it(topology, chips, hosts):
 
 @needs_libtpu
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_batch_that_a_slice_cannot_hold_is_reported():
     ran = compile_for("v5e:2x2", "--config.batch_size=8192")
     assert ran.returncode == 1

@@ -4,12 +4,14 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax.training import run as run_lib
 from lfm_jax.weights.checkpoint import Checkpoints
 
 
+@pytest.mark.optimised
 def test_a_fresh_state_has_the_same_bits_whichever_way_it_is_compiled(tmp_path):
     config = config_lib.base()
     config.steps, config.batch_size = 1, 2
