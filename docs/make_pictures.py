@@ -26,7 +26,8 @@ PICTURES = Path(__file__).resolve().parent / "pictures"
 SIDE = 128  # px of the images
 PART = slice(8, 32), slice(88, 112)  # rows and columns of the piece that is enlarged
 REAL, FAKE = 8, 7  # of the built-in test images; the fake is enlarged by a pixel shuffle, a decoder never trained on
-BLUE, RED, TEAL, GREY = (palette.css(colour) for colour in (palette.REAL, palette.FAKE, palette.FIRST, palette.GREY))
+BLUE, RED = palette.css(palette.REAL), palette.css(palette.FAKE)  # real and fake, and nothing else
+TEAL, AMBER, GREY = (palette.css(colour) for colour in (palette.FIRST, palette.SECOND, palette.GREY))
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -91,7 +92,7 @@ def windows() -> Figure:
     axes.imshow(draw(FAKE), alpha=0.55)
     corners = 8 * np.arange(lfm_jax.models.SNet().map_side(SIDE))
     axes.scatter(*(grid.ravel() + 11 for grid in np.meshgrid(corners, corners)), s=4, color=GREY, linewidths=0)
-    for column, colour in zip((5, 6, 7), (BLUE, RED, TEAL), strict=True):
+    for column, colour in zip((5, 6, 7), (TEAL, AMBER, GREY), strict=True):
         axes.add_patch(Rectangle((8 * column - 0.5, 39.5), 23, 23, fill=False, color=colour, linewidth=2))
         axes.plot(8 * column + 11, 40 + 11, "o", color=colour, markersize=5)
     axes.annotate("", (39.5, 34), (62.5, 34), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
@@ -127,9 +128,9 @@ def dropout() -> Figure:
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.subplots()
     for name, colour, rates in (
-        ("paper.py: p_min 0.1, p_max 0.3", BLUE, RankDropout(0.1, 0.3).rates(16)),
+        ("paper.py: p_min 0.1, p_max 0.3", TEAL, RankDropout(0.1, 0.3).rates(16)),
         ("the same, drop_most smallest", GREY, RankDropout(0.1, 0.3, drop_most="smallest").rates(16)),
-        ("release.py: p_min = p_max = 0.1", RED, RankDropout(0.1, 0.1).rates(16)),
+        ("release.py: p_min = p_max = 0.1", AMBER, RankDropout(0.1, 0.1).rates(16)),
     ):
         axes.plot(np.arange(1, 17), np.asarray(rates), "o-", markersize=4, color=colour, label=name)
     axes.set(xlabel="rank (1: the largest value)", ylabel="dropped with probability", ylim=(0, 0.35), xticks=[1, 4, 8, 12, 16])
