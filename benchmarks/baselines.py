@@ -1,4 +1,4 @@
-"""LFM, NPR and ResNet-50 at full size against the same networks in eager PyTorch: images a second, in turns, in one process.
+"""LFM, NPR and ResNet-50 at full size against the same networks in eager PyTorch: images per second, in turns, in one process.
 
 python benchmarks/baselines.py [--batch 8] [--side 256] [--seconds 60]
 """
@@ -16,8 +16,9 @@ from tabulate import tabulate
 
 from lfm_jax import models
 from lfm_jax.bench import inference
-from lfm_jax.bench.common import disagreement, random_images, random_variables, time_in_turns
+from lfm_jax.bench.measuring import mismatch, random_images, time_in_turns
 from lfm_jax.export.lfm_torch import from_state_dict, normalize
+from lfm_jax.models import random_variables
 from lfm_jax.weights.state_dict import to_state_dict
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -32,18 +33,17 @@ def main() -> None:
     args = parser.parse_args()
     sys.path.insert(0, str(CONFIGS))  # presets build on each other
 
-    images, ways = random_images(args.batch, args.side), {}
+    images, scorers = random_images(args.batch, args.side), {}
     for preset in PRESETS:
         ours, eager = both(preset, args.batch, args.side)
-        found = disagreement(eager(images[0]), ours(images[0]), "float32")
-        if found:
-            raise SystemExit(f"{preset}: PyTorch {found}")
-        ways |= {(preset, "lfm_jax"): ours, (preset, "PyTorch eager"): eager}
-    calls = {way: lambda round_, score=score: score(images[round_ % len(images)]) for way, score in ways.items()}
+        if reason := mismatch(eager(images[0]), ours(images[0]), "float32"):
+            raise SystemExit(f"{preset}: PyTorch {reason}")
+        scorers |= {(preset, "lfm_jax"): ours, (preset, "PyTorch eager"): eager}
+    calls = {name: lambda round_, score=score: score(images[round_ % len(images)]) for name, score in scorers.items()}
     timings = time_in_turns(calls, seconds=args.seconds)
     rows = [
-        [preset, way, args.batch / timing.median, 1e3 * timing.p95, timings[preset, "PyTorch eager"].median / timing.median]
-        for (preset, way), timing in timings.items()
+        [preset, library, args.batch / timing.median, 1e3 * timing.p95, timings[preset, "PyTorch eager"].median / timing.median]
+        for (preset, library), timing in timings.items()
     ]
     rounds = len(next(iter(timings.values())).seconds)
     print(f"{jax.devices()[0].device_kind}, {torch.get_num_threads()} threads, float32, {args.side} px, {rounds} rounds in turns")
@@ -51,17 +51,17 @@ def main() -> None:
 
 
 def both(preset: str, batch: int, side: int) -> tuple[Callable[[np.ndarray], np.ndarray], ...]:
-    """-> scorers of uint8 [B, H, W, 3] with the same random weights: ours, eager PyTorch."""
+    """Our scorer and eager PyTorch's, of images uint8 [B, H, W, 3], with the same random weights."""
     config = runpy.run_path(str(CONFIGS / f"{preset}.py"))["get_config"]().model
     model = models.build(config)
     variables = random_variables(model)
-    network = from_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables).items()})
+    network = from_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables, model).items()})
 
     @torch.inference_mode()
     def eager(images: np.ndarray) -> np.ndarray:
         return network(normalize(torch.from_numpy(images))).numpy()
 
-    return inference.ours(model, variables, batch, side)[0], eager
+    return inference.jax_scorer(model, variables, batch, side)[0], eager
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What checkpointing costs: steps a second with a checkpoint every few steps and with none, in turns, in one process.
+"""What checkpointing costs: steps per second with a checkpoint every few steps and with none, in turns, in one process.
 
 python benchmarks/checkpointing.py [--every 10] [--steps 40] [--rounds 3]
 """
@@ -46,9 +46,9 @@ def main() -> None:
                 jax.block_until_ready(state)
                 checkpoints.wait()
 
-            names = {"none": 0, f"every {args.every} steps": args.every}
-            ways = {name: lambda _, every=every: train(every=every) for name, every in names.items()}
-            timings = in_turns(ways, rounds=args.rounds, warm_up=1)  # the first round compiles
+            intervals = {"none": 0, f"every {args.every} steps": args.every}
+            calls = {name: lambda _, every=every: train(every=every) for name, every in intervals.items()}
+            timings = in_turns(calls, rounds=args.rounds, warm_up=1)  # the first round compiles
     rows = []
     for name, timing in timings.items():
         rates = [args.steps / seconds for seconds in timing.seconds]

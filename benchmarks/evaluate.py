@@ -1,14 +1,14 @@
-"""A whole evaluation, folder to metrics, against a plain PyTorch loop with the same decoding; compilations; the grid's cost.
+"""A whole evaluation, from a folder to metrics, against a plain PyTorch loop that decodes the same way; and what parts of it cost.
 
     python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=speed   # images/s, in turns, after the logits were compared
     python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=sizes   # programs compiled for a folder of many sizes
     python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=hosts   # ms of decoding and of each view, one thread
-    python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=kept    # eight cells with decoded images kept, and without
+    python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=kept    # eight cells, with decoded images kept and without
     python -m benchmarks.evaluate --weights=lfm_bs_model.pth --part=grid    # all 26 views in one run against a run for each
 
-Images are drawn by the script (256 to 512 px, half JPEG and half PNG) unless --root, a folder in the field's layout, is given.
-The loop is the released test script's: an image after the other through PIL and the network, then scikit-learn's AP. Where
-all images get one size, a DataLoader with worker processes and batches of 32 stands beside it.
+The script draws its images (256 to 512 px, half JPEG and half PNG) unless --root names a folder with GROUP/{0_real,1_fake}/.
+The loop is that of the released test script: one image after another through PIL and the network, then scikit-learn's AP.
+Where all images get one size, a DataLoader with worker processes and batches of 32 is timed as well.
 """
 
 import argparse
@@ -29,17 +29,18 @@ from torch.utils.data import DataLoader, Dataset
 
 import lfm_jax
 from benchmarks.input_pipeline import draw_images
-from benchmarks.torch_lfm import TorchLfm, normalize
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.bench.common import random_variables
 from lfm_jax.data import protocols, views
+from lfm_jax.data.cache import KeptSource
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.folder import FileSource, open_folder
-from lfm_jax.evaluation.evaluate import evaluate
+from lfm_jax.evaluation.evaluate import evaluate_network
+from lfm_jax.export.lfm_torch import TorchLfm, normalize
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.network import forward
 from lfm_jax.inference.scoring import score
+from lfm_jax.models import random_variables
 from lfm_jax.runtime.timing import in_turns
 from lfm_jax.weights.card import Card
 
@@ -48,7 +49,7 @@ Logits = dict[str, float]  # by path
 
 
 class TorchImages(Dataset):
-    """Each image as the test script makes it: float32 [3, H, W], normalised, even sides."""
+    """Each image as the test script prepares it: float32 [3, H, W], normalised, with even sides."""
 
     def __init__(self, source: FileSource, protocol: str):
         self.source, self.protocol = source, protocols.parse(protocol)
@@ -65,7 +66,7 @@ class TorchImages(Dataset):
 
 @torch.inference_mode()
 def with_pytorch(network: TorchLfm, root: Path, protocol: str, *, batch: int, workers: int) -> tuple[Logits, dict[str, float]]:
-    """Folder -> logits, and the AP of every generator."""
+    """The logits of a folder, and the AP of every generator."""
     source = open_folder(root)
     loader = DataLoader(TorchImages(source, protocol), batch_size=batch, num_workers=workers)
     logits = np.concatenate([network(images).numpy() for images in loader])
@@ -78,29 +79,31 @@ def with_pytorch(network: TorchLfm, root: Path, protocol: str, *, batch: int, wo
 
 
 def with_ours(detector: Detector, root: Path, protocol: str) -> tuple[Logits, dict[str, float]]:
-    """The same, and all other metrics with their intervals."""
-    evaluation = evaluate(detector, open_folder(root), [protocol], batch_size=BATCH)
+    """The same by this package, which also computes all other metrics and their intervals."""
+    evaluation = evaluate_network(detector, open_folder(root), [protocol], batch_size=BATCH)
     precision = {row["generator"]: row["ap"] for row in evaluation.rows if row["level"] == "generator"}
-    return {each["path"]: each["logit"] for each in evaluation.predictions}, precision
+    return {prediction["path"]: prediction["logit"] for prediction in evaluation.predictions}, precision
 
 
 def speed(detector: Detector, network: TorchLfm, root: Path, names: list[str], rounds: int) -> None:
     count, rows = len(open_folder(root).examples), []
     for protocol in names:
-        ways: dict[str, Callable[[], tuple[Logits, dict[str, float]]]] = {
+        evaluations: dict[str, Callable[[], tuple[Logits, dict[str, float]]]] = {
             "PyTorch, one by one": lambda p=protocol: with_pytorch(network, root, p, batch=1, workers=0),
             "lfm_jax": lambda p=protocol: with_ours(detector, root, p),
         }
         if protocol == "resize256":
-            ways["PyTorch, DataLoader"] = lambda p=protocol: with_pytorch(network, root, p, batch=BATCH, workers=os.cpu_count())
-        found = {name: way() for name, way in ways.items()}
-        right, precision = found["PyTorch, one by one"]
-        for name, (logits, others) in found.items():
-            assert logits.keys() == right.keys()
-            expected = [right[path] for path in logits]
+            evaluations["PyTorch, DataLoader"] = lambda p=protocol: with_pytorch(
+                network, root, p, batch=BATCH, workers=os.cpu_count()
+            )
+        results = {name: run() for name, run in evaluations.items()}
+        reference, precision = results["PyTorch, one by one"]
+        for name, (logits, others) in results.items():
+            assert logits.keys() == reference.keys()
+            expected = [reference[path] for path in logits]
             np.testing.assert_allclose(list(logits.values()), expected, rtol=1e-5, atol=1e-4, err_msg=f"{protocol} {name}")
             assert all(abs(others[generator] - value) < 1e-9 for generator, value in precision.items()), f"{protocol} {name}: AP"
-        timings = in_turns({name: lambda _, way=way: way() for name, way in ways.items()}, rounds=rounds, warm_up=0)
+        timings = in_turns({name: lambda _, run=run: run() for name, run in evaluations.items()}, rounds=rounds, warm_up=0)
         base = timings["PyTorch, one by one"].median
         for name, timing in timings.items():
             slow, fast = count / max(timing.seconds), count / min(timing.seconds)
@@ -111,24 +114,24 @@ def speed(detector: Detector, network: TorchLfm, root: Path, names: list[str], r
 
 
 def sizes(detector: Detector, images: int) -> None:
-    """Each image of a size of its own, under native."""
+    """Score images that all differ in size, under native, and count the programs that are compiled."""
     rng = np.random.default_rng(0)
-    drawn = [Image.new("RGB", tuple(rng.integers(96, 384, 2).tolist())) for _ in range(images)]
+    pictures = [Image.new("RGB", tuple(rng.integers(96, 384, 2).tolist())) for _ in range(images)]
 
-    class Drawn:
-        name, examples = "drawn", [Example(str(index), 0) for index in range(images)]
-        image = staticmethod(drawn.__getitem__)
+    class BlackImages:
+        name, examples = "black images", [Example(str(index), 0) for index in range(images)]
+        image = staticmethod(pictures.__getitem__)
         content_hash = staticmethod(str)
 
     for run in ("first", "second"):
         before, start = forward._cache_size(), time.perf_counter()
-        assert all(item.error is None for item in score(detector, Drawn(), "native", batch_size=BATCH))
+        assert all(item.error is None for item in score(detector, BlackImages(), "native", batch_size=BATCH))
         new, seconds = forward._cache_size() - before, time.perf_counter() - start
-        print(f"{run} run: {images} images of {len({i.size for i in drawn})} sizes, {new} programs, {seconds:.1f} s")
+        print(f"{run} run: {images} images of {len({picture.size for picture in pictures})} sizes, {new} programs, {seconds:.1f} s")
 
 
 def hosts(root: Path, images: int) -> None:
-    """What the grid costs the host, image by image, on one thread."""
+    """What the grid costs the host for each image, on one thread."""
     source, rows = open_folder(root), []
     chosen = np.random.default_rng(0).permutation(len(source.examples))[:images]
     start = time.perf_counter()
@@ -145,20 +148,20 @@ def hosts(root: Path, images: int) -> None:
         total += spent
         rows.append([curve, len(names), spent / len(names)])
     cells = sum(map(len, views.GRID.values()))
-    print(tabulate([["decoding", "", decoding], *rows], ["", "views", "ms an image"], tablefmt="github", floatfmt=".2f"))
-    print(f"{cells} cells: decoding {cells * decoding:.0f} ms of {cells * decoding + total:.0f} ms an image on the host")
+    print(tabulate([["decoding", "", decoding], *rows], ["", "views", "ms per image"], tablefmt="github", floatfmt=".2f"))
+    print(f"{cells} cells: decoding {cells * decoding:.0f} ms of {cells * decoding + total:.0f} ms per image on the host")
 
 
 def kept(detector: Detector, root: Path, rounds: int) -> None:
-    """Eight cells with the detector, and with a network so small that the host is what takes the time, as beside a GPU."""
+    """Eight cells, with the detector and with a network so small that the host takes most of the time, as beside a GPU."""
     config = config_lib.model()
     config.widths, config.maps = (4, 8, 8, 8), 4
     model = models.build(config)
     small = Detector(model, random_variables(model), Card(model=config.to_dict()))
 
     def run(network: Detector, limit: int) -> object:
-        source = views.KeptSource(open_folder(root), limit=limit)
-        return evaluate(network, source, ["crop256", "resize256"], views=views.FORMAT_VIEWS, batch_size=BATCH)
+        source = KeptSource(open_folder(root), limit=limit)
+        return evaluate_network(network, source, ["crop256", "resize256"], views=views.FORMAT_VIEWS, batch_size=BATCH)
 
     for name, network in {"the released network": detector, "a tiny network": small}.items():
         assert run(network, 0) == run(network, 1 << 30)
@@ -171,8 +174,8 @@ def kept(detector: Detector, root: Path, rounds: int) -> None:
         )
 
 
-def grid(weights: str, root: Path, each: int) -> None:
-    """One command for native and the grid, and commands of their own for `each` of its views; compiled programs are kept."""
+def grid(weights: str, root: Path, single_views: int) -> None:
+    """One command for native and the grid, against one command each for `single_views` of its views; programs stay compiled."""
     names = [name for curve in views.GRID.values() for name in curve]
     count = len(open_folder(root).examples)
 
@@ -187,9 +190,9 @@ def grid(weights: str, root: Path, each: int) -> None:
 
     command()  # so that no run below compiles
     together = command("--robustness=grid")
-    alone = [command(f"--views={name}") for name in names[:: len(names) // each][:each]]
-    naive = float(np.median(alone)) * (len(names) + 1)
-    print(f"{count} images: native and {len(names)} views in one run {together:.1f} s; runs of one view {np.round(alone, 1)} s,")
+    seconds = [command(f"--views={name}") for name in names[:: len(names) // single_views][:single_views]]
+    naive = float(np.median(seconds)) * (len(names) + 1)
+    print(f"{count} images: native and {len(names)} views in one run {together:.1f} s; runs of one view {np.round(seconds, 1)} s,")
     print(f"so {naive:.0f} s for {len(names) + 1} of them: {naive / together:.1f} x")
 
 
@@ -197,11 +200,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, help="the released .pth")
     parser.add_argument("--part", required=True, choices=("speed", "sizes", "hosts", "kept", "grid"))
-    parser.add_argument("--root", type=Path, help="images in the field's layout; drawn where not given")
+    parser.add_argument("--root", type=Path, help="folder with GROUP/{0_real,1_fake}/; default: drawn images")
     parser.add_argument("--protocol", nargs="+", default=["resize256", "crop256"], help="of --part=speed")
     parser.add_argument("--images", type=int, default=96, help="how many to draw")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--each", type=int, default=3, help="views of the grid that get a run of their own")
+    parser.add_argument("--each", type=int, default=3, help="views of the grid that are also run on their own")
     args = parser.parse_args()
     detector, network = lfm_jax.load(args.weights), TorchLfm().eval()
     network.load_state_dict(torch.load(args.weights, map_location="cpu"))

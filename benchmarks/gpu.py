@@ -1,11 +1,11 @@
-"""The GPU rows of benchmarks/README.md: checks, times and prints them within ten minutes, on one GPU.
+"""Checks, times and prints the GPU rows of benchmarks/README.md, within ten minutes on one GPU.
 
 python benchmarks/gpu.py [--shared=DIR] [--minutes=9] [--out=gpu.json]
 python benchmarks/gpu.py --smoke          # the same on a CPU with tiny sizes: does it run?
 
-Needs jax with its GPU plugin, flax, optax, ml_collections, safetensors, pillow, tabulate, tqdm, and torch for the
-comparison; the pure-Python ones among them may be carried along as wheels. Not grain, clu, orbax or tfds.
-A row that fails says why and the rest goes on; rows that the time does not reach are named.
+Needs jax with its GPU plugin, flax, optax, ml_collections, safetensors, pillow, tabulate and tqdm, and torch for the
+comparison; those in pure Python may be brought along as wheels. Does not need grain, clu, orbax or tfds.
+A row that fails says why, and the others are made; rows for which no time is left are named.
 """
 
 import argparse
@@ -17,14 +17,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout that is not installed
 
 import numpy as np
 from tabulate import tabulate
 
 from lfm_jax import config as config_lib
+from lfm_jax import models
 from lfm_jax.bench import inference, machine, training
-from lfm_jax.bench.common import HEADS, Row, first_line, random_variables, unmeasured, with_dtype
+from lfm_jax.bench.measuring import Measure, measure_nothing, short_reason
+from lfm_jax.bench.networks import with_dtype
+from lfm_jax.bench.rows import HEADS, Row
+from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state_dict import to_state_dict
 
@@ -36,8 +40,8 @@ SMOKE = {"batches": (2,), "side": 48, "train_batches": (4,), "train_side": 48, "
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, help="folder with golden/ and weights/: check the released code's logits first")
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which no further row is begun")
+    parser.add_argument("--shared", type=Path, help="folder with golden/ and weights/: first check the logits of the released code")
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which no new row is begun")
     parser.add_argument("--out", type=Path, help="JSON file for the rows and the machine")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, any device")
     args = parser.parse_args()
@@ -53,8 +57,8 @@ def main() -> int:
             for row in section():
                 rows.append(row)
                 print(f"{name}: {' | '.join(row.cells())}", flush=True)
-        except Exception as error:  # each section stands alone
-            rows.append(Row(name, 0, skipped=first_line(error)))
+        except Exception as error:  # one section that fails must not cost the others
+            rows.append(Row(name, 0, skipped=short_reason(error)))
     print("\n" + tabulate([row.cells() for row in rows], HEADS, tablefmt="github", disable_numparse=True))
     if args.out:
         args.out.write_text(json.dumps({"machine": described, "rows": [row.to_json() for row in rows]}, indent=1))
@@ -63,16 +67,16 @@ def main() -> int:
 
 
 def sections(sizes: dict[str, Any], shared: Path | None) -> dict[str, Section]:
-    """What is measured, the most telling first."""
+    """What is measured, in order of interest."""
     config = config_lib.model()
     config.widths = sizes["widths"]
     variables = random_variables(with_dtype(config, "float32"))
-    found: dict[str, Section] = {}
+    parts: dict[str, Section] = {}
     if shared:
-        found["golden logits"] = lambda: golden(shared)
-    found["peaks"] = peaks
+        parts["golden logits"] = lambda: golden(shared)
+    parts["peaks"] = peaks
     for batch in sorted(sizes["batches"], key=lambda batch: abs(batch - 256)):
-        found[f"inference, batch {batch}"] = lambda batch=batch: inference.rows(
+        parts[f"inference, batch {batch}"] = lambda batch=batch: inference.rows(
             config,
             variables,
             batches=[batch],
@@ -80,18 +84,18 @@ def sections(sizes: dict[str, Any], shared: Path | None) -> dict[str, Section]:
             side=sizes["side"],
             seconds=sizes["seconds"],
             baseline=_torch_scorers(config, variables),
-            measured=_measured(),
+            measure=_measure(),
         )
     for dtype in ("bfloat16", "float32"):
         for batch in sizes["train_batches"]:
-            found[f"training {dtype}, batch {batch}"] = lambda dtype=dtype, batch=batch: train(
+            parts[f"training {dtype}, batch {batch}"] = lambda dtype=dtype, batch=batch: train(
                 config, variables, dtype, batch, sizes
             )
-    return found
+    return parts
 
 
 def golden(shared: Path) -> Iterator[Row]:
-    """The released code's logits of two images under resize256, float32 to 1e-4 + 1e-5 |logit|, bfloat16 to 2 % of their scale."""
+    """The logits of the released code for every 8th image: float32 to 1e-4 + 1e-5 |logit|, bfloat16 to 2 % of the largest."""
     from lfm_jax.data import protocols
     from lfm_jax.data.images import decode
 
@@ -101,7 +105,7 @@ def golden(shared: Path) -> Iterator[Row]:
     images = np.stack([protocols.parse("resize256")(decode(shared / "data" / line["path"])) for line in lines])
     expected = np.array([float(line["resize256"]) for line in lines])
     for dtype in ("float32", "bfloat16"):
-        score, _ = inference.ours(with_dtype(loaded.card.model_config(), dtype), loaded.variables, len(images), 256)
+        score, _ = inference.jax_scorer(with_dtype(loaded.card.model_config(), dtype), loaded.variables, len(images), 256)
         error = np.abs(score(images) - expected)
         allowed = 1e-4 + 1e-5 * np.abs(expected) if dtype == "float32" else 0.02 * np.abs(expected).max()
         row = Row(f"golden logits {dtype}: at most {error.max():.1e} off", len(images))
@@ -110,7 +114,7 @@ def golden(shared: Path) -> Iterator[Row]:
 
 
 def peaks() -> Iterator[Row]:
-    """What the device can do, measured: the numbers that shares are taken of."""
+    """What the device can do at most, measured; shares of the peak are relative to this."""
     for dtype in ("bfloat16", "float32"):
         yield Row(f"matrix product {dtype}: {machine.peak_flops(dtype) / 1e12:.1f} TFLOP/s", 0)
     yield Row(f"memory: {machine.bandwidth() / 1e9:.0f} GB/s", 0)
@@ -122,40 +126,42 @@ def train(config: Any, variables: Any, dtype: str, batch: int, sizes: dict[str, 
     run.batch_size, run.model = batch, config.copy_and_resolve_references()
     run.model.compute_dtype = dtype
     baseline = {}
-    if torch_lfm := _torch():
-        new = lambda **how: torch_lfm.trainer(_network(torch_lfm, config, variables), **how)  # noqa: E731
-        baseline = {"PyTorch eager float32": new, "PyTorch compiled float32": lambda: new(compiled=True)}
-        if dtype == "bfloat16":
-            baseline["PyTorch eager bfloat16"] = lambda: new(bfloat16=True)
-            baseline["PyTorch compiled bfloat16"] = lambda: new(bfloat16=True, compiled=True)
-    options = {"side": sizes["train_side"], "seconds": sizes["seconds"], "baseline": baseline, "measured": _measured()}
-    yield from training.rows(run, variables, **options)
+    if pytorch := _pytorch():
+        for precision in dict.fromkeys(("float32", dtype)):
+            for mode in ("eager", "compiled"):
+                options = {"bfloat16": precision == "bfloat16", "compiled": mode == "compiled"}
+                baseline[f"PyTorch {mode} {precision}"] = lambda options=options: pytorch.trainer(
+                    _network(pytorch, config, variables), **options
+                )
+    seconds, side = sizes["seconds"], sizes["train_side"]
+    yield from training.rows(run, variables, side=side, seconds=seconds, baseline=baseline, measure=_measure())
 
 
-def _torch() -> Any:
+def _pytorch() -> Any:
+    """The module of the baseline, None without PyTorch."""
     try:
-        from lfm_jax.bench import torch_lfm
+        from lfm_jax.bench import pytorch
     except ImportError:
         return None
-    return torch_lfm
+    return pytorch
 
 
-def _network(torch_lfm: Any, config: Any, variables: Any) -> Any:
-    return torch_lfm.load(to_state_dict(variables), tuple(config.widths), config.maps, config.pooling.k)
+def _network(pytorch: Any, config: Any, variables: Any) -> Any:
+    return pytorch.load(to_state_dict(variables, models.build(config)), tuple(config.widths), config.maps, config.pooling.k)
 
 
 def _torch_scorers(config: Any, variables: Any) -> dict[str, inference.Scorer]:
     try:
-        torch_lfm = _torch()
-        return torch_lfm.scorers(_network(torch_lfm, config, variables)) if torch_lfm else {}
-    except Exception as error:  # our own rows must not go with the baseline's
-        print(f"no PyTorch baseline: {first_line(error)}")
+        pytorch = _pytorch()
+        return pytorch.scorers(_network(pytorch, config, variables)) if pytorch else {}
+    except Exception as error:  # a baseline that fails must not cost our own rows
+        print(f"no PyTorch baseline: {short_reason(error)}")
         return {}
 
 
-def _measured() -> Callable[..., tuple[Any, int]]:
-    torch_lfm = _torch()
-    return torch_lfm.measured if torch_lfm else unmeasured
+def _measure() -> Measure:
+    pytorch = _pytorch()
+    return pytorch.measure_gpu_memory if pytorch else measure_nothing
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Training images a second: this pipeline and a PyTorch DataLoader doing the same PIL work, in turns, in one process.
+"""Training images per second: this pipeline and a PyTorch DataLoader doing the same PIL work, in turns, in one process.
 
     python benchmarks/input_pipeline.py [--source folder|arrayrecord] [--root ROOT] [--workers 2] [--rounds 5]
-    python benchmarks/input_pipeline.py --tree 100000       # how soon a large tree gives its first batch
+    python benchmarks/input_pipeline.py --tree 100000       # how soon the first batch of a large tree is ready
 
-Images are drawn by the script (photograph-like, 256 to 512 px, half JPEG and half PNG) unless --root, a folder in
-the field's layout, is given. Both read, convert to RGB, resize to 256 (bilinear), crop 224 at random and flip.
-The DataLoader comes in two variants: float32, normalised in the worker, as usual (torchvision's ToTensor and Normalize
-by hand), and uint8. That all give the same pixels is checked before anything is timed.
+The script draws its images (photograph-like, 256 to 512 px, half JPEG and half PNG) unless --root names a folder with
+GROUP/{0_real,1_fake}/. Both pipelines read, convert to RGB, resize to 256 (bilinear), crop 224 at random and flip.
+The DataLoader comes in two variants: float32, normalised in the worker as usual (torchvision's ToTensor and Normalize by
+hand), and uint8. Before anything is timed, the script checks that all give the same pixels.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MEAN, STD = (torch.tensor(config_lib.model()[name]).view(3, 1, 1) for name in ("
 
 
 def draw_images(root: Path, count: int) -> None:
-    """`count` image files below ROOT, real and fake, half of each JPEG and half PNG."""
+    """Write `count` images below `root`, real and fake, half of each as JPEG and half as PNG."""
     rng = np.random.default_rng(0)
     for index in range(count):
         height, width = rng.integers(256, 513, 2)
@@ -57,7 +57,7 @@ def draw_images(root: Path, count: int) -> None:
 
 
 class Records:
-    """The files of a source in one ArrayRecord file, in order; read through grain, decoded as files are."""
+    """The files of a source in one ArrayRecord file, in order; read through grain and decoded like files."""
 
     def __init__(self, source: FileSource, path: Path):
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -74,7 +74,7 @@ class Records:
 
 
 class TorchDataset(Dataset):
-    """The same work by position, as it is usually written for PyTorch."""
+    """The same work by position, the way it is usually written for PyTorch."""
 
     def __init__(self, pipeline: TrainPipeline, *, normalise: bool, same_draws: bool):
         self.order, self.source, self.seed = pipeline._order, pipeline.source, pipeline.seed
@@ -105,7 +105,7 @@ class TorchDataset(Dataset):
 
 
 class Steps:
-    """A sampler that can be moved on: positions of the batches of a round."""
+    """A sampler of the positions in the batches of a round; setting `first` moves it to another round."""
 
     def __init__(self, steps: int):
         self.steps, self.first = steps, 0
@@ -119,14 +119,14 @@ class Steps:
 
 
 class Alternatives:
-    """The ways to read `steps` batches of one source, each with `workers` threads or processes."""
+    """Ways to read `steps` batches of one source, each with `workers` threads or processes."""
 
     def __init__(self, source: Source, *, workers: int, steps: int):
         self.source, self.workers, self.steps = source, workers, steps
         data = config_lib.data()
         data.resize, data.crop, data.threads = RESIZE, CROP, workers
         self.pipeline = TrainPipeline(source, data, seed=0)
-        data.cache_mib = len(source.examples)  # more than they need
+        data.cache_mib = len(source.examples)  # more than they take
         keeping = TrainPipeline(source, data, seed=0)
         self.batches = {
             OURS: self.ours(self.pipeline),
@@ -161,7 +161,7 @@ class Alternatives:
                 pass
 
     def check_equal(self) -> None:
-        """Raises AssertionError where, with the same draws, the three give other pixels."""
+        """Raises AssertionError if the three give different pixels for the same random draws."""
         plain, normal = (self.torch(normalise=normalise, same_draws=True)(0) for normalise in (False, True))
         for ours, theirs, floats in zip(self.batches[OURS](0), plain, normal, strict=True):
             np.testing.assert_array_equal(ours, theirs.numpy())
@@ -175,32 +175,32 @@ def consume(batches: Iterator) -> None:
 
 
 def peak_memory(alternatives: Alternatives, name: str) -> tuple[float, float]:
-    """-> MiB of a fresh process and its workers, shared pages once: at most, and how much more than before reading."""
+    """Peak MiB of a fresh process and its workers, counting shared pages once, and how much of it came with reading."""
     receive, send = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=_watch, args=(alternatives, name, send))
     child.start()
-    found = receive.recv()
+    peak_and_growth = receive.recv()
     child.join()
-    return found
+    return peak_and_growth
 
 
 def _watch(alternatives: Alternatives, name: str, send) -> None:
-    done, seen = threading.Event(), [_proportional_mib(os.getpid())]
+    done, samples = threading.Event(), [_proportional_mib(os.getpid())]
 
     def watch() -> None:
         while not done.wait(0.05):
-            seen.append(_proportional_mib(os.getpid()))
+            samples.append(_proportional_mib(os.getpid()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     consume(alternatives.batches[name](0))
     done.set()
     watcher.join()
-    send.send((max(seen), max(seen) - seen[0]))
+    send.send((max(samples), max(samples) - samples[0]))
 
 
 def _proportional_mib(pid: int) -> float:
-    """Resident memory of a process and those it started."""
+    """Resident memory of a process and its children, in MiB."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         children = _children(pid)
@@ -211,7 +211,7 @@ def _proportional_mib(pid: int) -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process and those it started, in user and kernel."""
+    """CPU time of a process and its children, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return own + sum(_cpu_seconds(child) for child in _children(pid))
@@ -223,22 +223,22 @@ def _children(pid: int) -> list[int]:
 
 def compare(source: Source, args: argparse.Namespace) -> None:
     alternatives = Alternatives(source, workers=args.workers, steps=args.steps)
-    # Memory first: its processes start from one that has read nothing and runs no threads.
+    # Memory first, so that its processes start from one that has read nothing and runs no threads.
     memory = {name: peak_memory(alternatives, name) for name in alternatives.batches}
     alternatives.check_equal()
-    ways = {name: lambda round_, way=way: consume(way(round_)) for name, way in alternatives.batches.items()}
-    ways[BARE] = alternatives.bare
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    calls = {name: lambda round_, read=read: consume(read(round_)) for name, read in alternatives.batches.items()}
+    calls[BARE] = alternatives.bare
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
 
     def counted(name: str):
         def run(round_: int) -> None:
             before = _cpu_seconds(os.getpid())
-            ways[name](round_)
+            calls[name](round_)
             cpu[name].append(_cpu_seconds(os.getpid()) - before)
 
         return run
 
-    timings = in_turns({name: counted(name) for name in ways}, rounds=args.rounds, warm_up=1)
+    timings = in_turns({name: counted(name) for name in calls}, rounds=args.rounds, warm_up=1)
     images, ours = args.steps * BATCH, timings[OURS].median
     rows = []
     for name, timing in timings.items():
@@ -261,15 +261,15 @@ def compare(source: Source, args: argparse.Namespace) -> None:
 
 
 def first_batch(images: FileSource, folder: Path, count: int) -> None:
-    """Time from a folder of `count` files (hard links to `images`) to its first batch."""
+    """Print the time from a folder of `count` files (hard links to `images`) to its first batch."""
     files = [images.root / example.path for example in images.examples]
     for group in range(20):
         for label in ("0_real", "1_fake"):
-            place = folder / f"class{group:02d}" / label
-            place.mkdir(parents=True)
+            leaf = folder / f"class{group:02d}" / label
+            leaf.mkdir(parents=True)
             for i in range(count // 40):
                 file = files[i % len(files)]
-                os.link(file, place / f"{i:06d}{file.suffix}")
+                os.link(file, leaf / f"{i:06d}{file.suffix}")
     start = time.perf_counter()
     source = open_folder(folder)
     listed = time.perf_counter()
@@ -281,10 +281,10 @@ def first_batch(images: FileSource, folder: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", choices=("folder", "arrayrecord"), default="folder")
-    parser.add_argument("--root", type=Path, help="images in the field's layout; drawn where not given")
+    parser.add_argument("--root", type=Path, help="folder with GROUP/{0_real,1_fake}/; default: drawn images")
     parser.add_argument("--images", type=int, default=256, help="how many to draw")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads, or processes of the DataLoader")
-    parser.add_argument("--steps", type=int, default=12, help="batches of 32 in one measurement")
+    parser.add_argument("--steps", type=int, default=12, help="batches of 32 per measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tree", type=int, metavar="N", help="instead: time the first batch of a tree of N files")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""The two limits, arithmetic and memory traffic, stage by stage: what no implementation of the network can beat.
+"""The limits of arithmetic and of memory traffic, stage by stage, which no implementation of the network can beat.
 
 python benchmarks/limits.py                                              # this machine, its peaks measured
-python benchmarks/limits.py --flops=989e12 --bandwidth=3.35e12 --dtype=bfloat16   # another one, by its data sheet
+python benchmarks/limits.py --flops=989e12 --bandwidth=3.35e12 --dtype=bfloat16   # another machine, by its data sheet
 
-Bytes: each stage reads its input and writes its output once, pooled before it is written; nothing in between.
+Each stage is taken to read its input and write its pooled output once, and nothing in between.
 """
 
 import argparse
@@ -11,9 +11,10 @@ import argparse
 from tabulate import tabulate
 
 from lfm_jax import config, models
-from lfm_jax.bench import machine, work
+from lfm_jax.bench import machine
+from lfm_jax.bench.stage_costs import stage_costs
 
-WIDTH = {"float32": 4, "bfloat16": 2}
+WIDTH = {"float32": 4, "bfloat16": 2}  # bytes
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=WIDTH)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--flops", type=float, help="FLOP/s; default: of a large matrix product, measured")
-    parser.add_argument("--bandwidth", type=float, help="bytes a second; default: of a large array read and written, measured")
+    parser.add_argument("--bandwidth", type=float, help="bytes per second; default: of a large array read and written, measured")
     args = parser.parse_args()
     peak, bandwidth = args.flops or machine.peak_flops(args.dtype), args.bandwidth or machine.bandwidth()
     print(f"{args.dtype}, {args.side} x {args.side} px, {peak / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.4g} GB/s\n")
@@ -29,9 +30,9 @@ def main() -> None:
 
 
 def table(model: models.Lfm, side: int, width: int, peak: float, bandwidth: float) -> str:
-    """A row for each stage, and the whole: microseconds an image by either limit, the larger one binds."""
+    """A row for each stage and for the whole: microseconds per image by either limit; the larger one binds."""
     rows, total = [], [0.0] * 5
-    for stage in work.stages(model, side):
+    for stage in stage_costs(model, side):
         size = stage.bytes(width)
         arithmetic, traffic = 1e6 * stage.flops / peak, 1e6 * size / bandwidth
         figures = [stage.flops / 1e6, size / 1e6, arithmetic, traffic, max(arithmetic, traffic)]

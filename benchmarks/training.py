@@ -1,8 +1,8 @@
-"""A training step against PyTorch on the same cores: in turns, in one process; then the peak memory of each in its own process.
+"""A training step against PyTorch on the same cores: timed in turns in one process, then the peak memory of each in its own.
 
 python benchmarks/training.py --weights=lfm_bs_model.pth [--batch 32] [--side 224] [--rounds 5]
 
-Both take the released recipe without regularisers (Adam, BatchNorm of the batch), from the same weights on the same images.
+Both train by the released recipe without regularisers (Adam, BatchNorm of the batch), from the same weights on the same images.
 """
 
 import argparse
@@ -17,14 +17,13 @@ import optax
 import torch
 from tabulate import tabulate
 
-from benchmarks.torch_lfm import TorchLfm, normalize
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.export.lfm_torch import TorchLfm, normalize
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.timing import in_turns
-from lfm_jax.training.loop import compiled_step
+from lfm_jax.training.step import compiled_step, first_state
 from lfm_jax.weights import io as weights_io
-from lfm_jax.weights.state import TrainState
 
 Step = Callable[[dict[str, np.ndarray]], float]
 
@@ -50,7 +49,7 @@ def jax_step(weights: str) -> Step:
     config = config_lib.base()
     config.model.rank_dropout.p_max = config.model.random_k.aux_weight = 0.0
     model, adam, variables = models.build(config.model), optax.adam(1e-4), weights_io.load(weights).variables
-    state = TrainState(np.int32(0), variables["params"], variables["batch_stats"], adam.init(variables["params"]))
+    state = first_state(config, adam, variables)
     everywhere = sharding.replicated(sharding.data_mesh())
     state = sharding.place(state, jax.tree.map(lambda _: everywhere, state))
     step_fn = compiled_step(config, model, adam, state)
@@ -64,7 +63,7 @@ def jax_step(weights: str) -> Step:
 
 
 def peak_memory() -> float:
-    """Of this process so far, in MiB (Linux). Not getrusage's: that begins with the peak of the process that started this one."""
+    """Of this process so far, in MiB, on Linux. (getrusage would begin with the peak of the process that started this one.)"""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -92,10 +91,12 @@ def main() -> None:
         print(peak_memory() - before)
         return
 
-    steps = {name: make(args.weights) for name, make in STEPS.items()}
+    steps = {name: make_step(args.weights) for name, make_step in STEPS.items()}
     losses = {name: step(batches[0]) for name, step in steps.items()}
     np.testing.assert_allclose(losses["lfm_jax"], losses["PyTorch eager"], rtol=1e-4)
-    timings = in_turns({name: lambda r, f=step: f(batches[r]) for name, step in steps.items()}, rounds=args.rounds, warm_up=1)
+    timings = in_turns(
+        {name: lambda round_, step=step: step(batches[round_]) for name, step in steps.items()}, rounds=args.rounds, warm_up=1
+    )
     base = timings["PyTorch eager"].median
     rows = []
     for name, timing in timings.items():
@@ -103,7 +104,7 @@ def main() -> None:
         memory = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append([name, timing.median, min(timing.seconds), args.batch / timing.median, base / timing.median, memory])
     print(f"\n{jax.devices()[0].device_kind}, {torch.get_num_threads()} threads, float32, batch {args.batch} at {args.side} px")
-    header = ["", "s a step, median", "min", "images/s", "x eager", "peak above start, MiB"]
+    header = ["", "s per step, median", "min", "images/s", "x eager", "peak above start, MiB"]
     print(tabulate(rows, header, tablefmt="github", floatfmt=".2f"))
 
 

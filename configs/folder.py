@@ -1,11 +1,11 @@
-"""A folder of one's own images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
+"""Your own folder of images, small enough for a CPU: ROOT/{train,val,test}/GROUP/{0_real,1_fake}/.
 
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR
-    lfm train --config=configs/folder.py --config.data.root=ROOT --workdir=DIR2 \\
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR
+    lfm train --config=folder --config.data.root=ROOT --workdir=DIR2 \\
         --config.init_from=lfm_bs_model.pth --config.optim.lr=1e-4
 
 Random 128 px crops at the images' own resolution: resizing would wipe out the traces that are looked for.
-Figures on 260 training images, with the hardware and the minutes: README.md, "A real run".
+Figures on 260 training images, with the hardware and the minutes: docs/notes/first_runs.md, "A real run".
 """
 
 from ml_collections import ConfigDict

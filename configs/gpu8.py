@@ -1,18 +1,19 @@
-"""LFM as the paper describes it, on the eight GPUs of one machine, or any number of devices that divides 256.
+"""LFM as the paper describes it, on eight GPUs of one machine, or on any number of devices that divides 256.
 
-    lfm train --config=configs/gpu8.py --config.data.root=ROOT --workdir=DIR                  # one process, all its GPUs
-    sbatch --ntasks=8 --gpus-per-task=1 launch/slurm.sh --config=configs/gpu8.py ...          # or one process a GPU
+    lfm train --config=gpu8 --config.data.root=ROOT --workdir=DIR                  # one process for all GPUs
+    sbatch --ntasks=8 --gpus-per-task=1 launch/slurm.sh --config=gpu8 ...          # or one process per GPU
 
-Eight times the batch of configs/paper.py: the learning rate grows by the square root, as is usual for Adam, after a
-warm-up. bfloat16 activations. Not yet run to its end by this project, so no score stands here.
+The batch is eight times that of the `paper` preset, so the learning rate grows by the square root of eight, as is usual for
+Adam, after a warm-up. Activations are bfloat16. This project has not run it to the end yet, so there is no score to give.
 """
 
 from ml_collections import ConfigDict
-from paper import get_config as paper
+
+from lfm_jax.configs import paper
 
 
 def get_config() -> ConfigDict:
-    config = paper()
+    config = paper.get_config()
     config.batch_size = 256
     config.model.compute_dtype = "bfloat16"
     config.optim.lr_scaling, config.optim.warmup_steps = "sqrt", 500

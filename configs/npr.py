@@ -1,17 +1,18 @@
-"""NPR (CVPR 2024), the baseline: signed residual x 2/3, two stages of ResNet-50, mean over positions; 1.44 M parameters.
+"""NPR (CVPR 2024, arXiv 2312.10461), the baseline: signed residual x 2/3, two stages of ResNet-50, mean over positions.
 
-    lfm train --config=configs/npr.py --config.data.root=ROOT --workdir=DIR
+    lfm train --config=npr --config.data.root=ROOT --workdir=DIR
 
-Data as for configs/paper.py. Batches of 32, Adam with learning rate 2e-4 over 50 epochs, as its README has it; the schedule
-is its code's. Not yet run to its end by this project, so no score stands here.
+1.44 M parameters. The data are those of the `paper` preset. Batches of 32 and Adam with learning rate 2e-4 over 50 epochs
+follow NPR's README, the schedule its code. This project has not run it to the end yet, so there is no score to give.
 """
 
 from ml_collections import ConfigDict
-from paper import get_config as paper
+
+from lfm_jax.configs import paper
 
 
 def get_config() -> ConfigDict:
-    config = paper()
+    config = paper.get_config()
     config.model.backbone, config.model.widths, config.model.maps = "npr", (64, 128), 0
     config.model.residual.kind, config.model.residual.scale = "signed", 2 / 3
     config.model.pooling.kind, config.model.pooling.k = "mean", 1

@@ -1,10 +1,10 @@
 """LFM as the paper describes it, on the ForenSynths training split (ProGAN: car, cat, chair, horse).
 
-    lfm train --config=configs/paper.py --config.data.root=ROOT --workdir=DIR
+    lfm train --config=paper --config.data.root=ROOT --workdir=DIR
 
-ROOT holds {train,val}/{car,cat,chair,horse}/{0_real,1_fake}/: 144,024 and 1,600 images. Test suites:
---config.data.test_root=DIR_OF_SUITES. 50 epochs are 225,038 steps of 32. Not yet run to its end by this
-project, so no score stands here.
+ROOT holds {train,val}/{car,cat,chair,horse}/{0_real,1_fake}/, with 144,024 and 1,600 images. Name the folder of test suites
+with --config.data.test_root=SUITES. 50 epochs are 225,038 steps of 32. This project has not run it to the end yet, so
+there is no score to give.
 """
 
 from ml_collections import ConfigDict

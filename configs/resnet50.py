@@ -1,11 +1,11 @@
-"""A plain ResNet-50 on RGB, as CNNDetection (CVPR 2020) trains it: blur and JPEG half of the time; 23.5 M parameters.
+"""A plain ResNet-50 on RGB, trained like CNNDetection (CVPR 2020) with blur and JPEG on half of the images.
 
-    lfm train --config=configs/resnet50.py --config.data.root=ROOT --workdir=DIR --config.init_from=resnet50.pth
+    lfm train --config=resnet50 --config.data.root=ROOT --workdir=DIR --config.init_from=resnet50.pth
 
-ROOT holds {train,val}/CLASS/{0_real,1_fake}/, all 20 classes of the ForenSynths training split. `resnet50.pth` are
-torchvision's ImageNet weights, of which all but the last layer is taken; without them it starts from scratch. CNNDetection
-divides the learning rate by ten where validation stands still; here it falls by a cosine over ten epochs. Not yet run to its end
-by this project, so no score stands here.
+23.5 M parameters. ROOT holds {train,val}/CLASS/{0_real,1_fake}/ with all 20 classes of the ForenSynths training split.
+`resnet50.pth` stands for torchvision's ImageNet weights, of which all but the last layer is used; leave the field out to
+start from scratch. CNNDetection divides the learning rate by ten whenever validation stops improving; here it falls along
+a cosine over ten epochs. This project has not run it to the end yet, so there is no score to give.
 """
 
 from ml_collections import ConfigDict

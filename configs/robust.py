@@ -1,17 +1,20 @@
-"""A recipe for files that were scaled and saved as JPEG or WebP on their way: docs/robust.md.
+"""A recipe for images that were scaled and saved again as JPEG or WebP before they are scored; see docs/robust.md.
 
-    lfm train --config=configs/robust.py --config.data.root=ROOT --workdir=DIR                        # from scratch
-    lfm train --config=configs/robust.py --config.data.root=ROOT --workdir=DIR \\
+    lfm train --config=robust --config.data.root=ROOT --workdir=DIR                                   # from scratch
+    lfm train --config=robust --config.data.root=ROOT --workdir=DIR \\
         --config.init_from=lfm_bs_model.pth --config.optim.lr=5e-4                                    # from the released weights
-    lfm train --config=configs/robust.py --config.data.source=synthetic --workdir=DIR                 # on built-in images
+    lfm train --config=robust --config.data.source=synthetic --workdir=DIR                            # on built-in images
 
-ROOT holds {train,val,test}/GROUP/{0_real,1_fake}/. Both classes pass the same random scaling, JPEG and WebP, one image in
-six none of it, as 128 px crops at the images' own resolution. Scored on tiles of the crop's side: the 16 strongest of
-196 positions are other values than the 16 strongest of 900.
+ROOT holds {train,val,test}/GROUP/{0_real,1_fake}/. Both classes go through the same random scaling, JPEG and WebP, except
+for one image in six, as 128 px crops at the images' own resolution. Images are scored as tiles of the same side, because
+the 16 strongest of 196 positions are not comparable with the 16 strongest of 900.
 
-260 training images, two CPU cores, 16 minutes: mean test AP of three groups 88.8 as they are, 77.1 and 76.4 after JPEG of the
-fakes and of all, 63.1 at half size, where the released weights have 58.2, 35.9, 46.9 and 52.9; training without any augmentation
-has 90.0, 64.3, 69.6 and 73.5. Intervals, and what each part is worth: docs/robust.md.
+Two CPU cores, 260 training images, 16 minutes. Mean test AP over three groups, with intervals in docs/robust.md:
+
+                                     as they are   JPEG of the fakes   JPEG of all   half size
+    this recipe                             88.8                77.1          76.4        63.1
+    training without augmentation           90.0                64.3          69.6        73.5
+    released weights                        58.2                35.9          46.9        52.9
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
-"""A small detector on built-in images, from nothing to a tested table: the main job of the README.
+"""A small detector on built-in images, from nothing to a table of test results: the README's first command.
 
-    lfm train --config=configs/tiny.py --workdir=runs/tiny
+    lfm train --config=tiny --workdir=runs/tiny
 
-Two CPU cores, 1 min 37 s: test AP 98.7, ACC 92.2 over eight unseen generators (seed 0).
+Two CPU cores, two minutes: test AP 98.7 ± 0.6, ACC 91.0 ± 2.5 over eight unseen generators (seed 0), on any CPU.
 """
 
 from ml_collections import ConfigDict

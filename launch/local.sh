@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Several processes on this machine, joined over the loopback interface.
 #
-#   launch/local.sh -n 2 --devices-per-process 4 --config=FILE.py --workdir=DIR    # 4 CPU devices in each: to try things
-#   launch/local.sh -n 8 --gpus --config=FILE.py --workdir=DIR                     # one GPU in each
+#   launch/local.sh -n 2 --devices-per-process 4 --config=PRESET --workdir=DIR     # 4 CPU devices per process, to try it out
+#   launch/local.sh -n 8 --gpus --config=PRESET --workdir=DIR                      # one GPU per process
 #   launch/local.sh -n 2 --devices-per-process 1 evaluate --weights=W --data=ROOT
 #
-# The other arguments go to `lfm train`, or to the verb they begin with. If a process dies, the others are
-# ended and its number is said; SIGTERM and Ctrl-C go to all, and a training run saves before it stops.
+# The remaining arguments go to `lfm train`, or to another verb if they begin with one. If a process dies, its number is
+# reported and the others are ended. SIGTERM and Ctrl-C go to all of them, and a training run saves before it stops.
 set -euo pipefail
 
 die() { echo "launch/local.sh: $*" >&2; exit 2; }
@@ -23,8 +23,8 @@ while [ $# -gt 0 ]; do
 done
 [[ $count =~ ^[1-9][0-9]*$ ]] || die "-n ${count:-?}: expected the number of processes, e.g. -n 2"
 [[ -z $devices || $devices =~ ^[1-9][0-9]*$ ]] || die "--devices-per-process $devices: expected a whole number"
-[[ -n $devices || -n $gpus ]] || die "say --devices-per-process D (CPU devices) or --gpus (one for each process)"
-[[ $# -gt 0 ]] || die "no arguments for lfm: expected e.g. --config=configs/tiny.py --workdir=DIR"
+[[ -n $devices || -n $gpus ]] || die "choose --devices-per-process D (CPU devices) or --gpus (one per process)"
+[[ $# -gt 0 ]] || die "no arguments for lfm: expected e.g. --config=tiny --workdir=DIR"
 case $1 in -*) verb=train ;; *) verb=$1; shift ;; esac
 command -v lfm > /dev/null || die "no lfm command on PATH: activate the environment that lfm_jax is installed in"
 
@@ -35,7 +35,7 @@ if [ -n "$devices" ]; then
 fi
 
 pids=()
-number() { # number PID: which process it is
+number() { # number PID: the number of that process
   local i
   for i in "${!pids[@]}"; do
     if [ "${pids[$i]}" = "$1" ]; then echo "$i"; fi
@@ -60,12 +60,12 @@ running=$count
 while [ "$running" -gt 0 ]; do
   status=0
   wait -n -p ended "${pids[@]}" || status=$?
-  [ -n "${ended:-}" ] || continue # a signal came, not an end
+  [ -n "${ended:-}" ] || continue # woken by a signal, not by the end of a process
   who=$(number "$ended")
   unset "pids[$who]" ended
   running=$((running - 1))
   [ "$status" = 0 ] || [ "$result" != 0 ] || result=$status
-  # 143, 3 and 130 are ends that all processes come to by themselves: told to stop, some images not scored, Ctrl-C.
+  # With these, all processes end by themselves: 3 some images not scored, 130 Ctrl-C, 143 told to stop.
   case $status in 0 | 3 | 130 | 143) continue ;; esac
   echo "launch/local.sh: process $who of $count died with status $status" >&2
   for ((wait_s = 0; wait_s < 10; wait_s++)); do

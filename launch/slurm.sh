@@ -4,16 +4,16 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=TERM@120
-# One process a task, on SLURM. Nodes, tasks and GPUs are sbatch's own options:
+# One process per SLURM task. Choose nodes, tasks and GPUs with sbatch's own options:
 #
-#   sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-task=1 launch/slurm.sh --config=FILE.py --workdir=SHARED_DIR
+#   sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-task=1 launch/slurm.sh --config=PRESET --workdir=SHARED_DIR
 #
-# WORKDIR must be on storage that all nodes see. 120 s before the time limit, on scancel and on preemption the
-# run saves and stops; a requeued job, or the same sbatch again, goes on from there. LFM_VENV, if set, names the
-# virtual environment to activate.
+# The workdir must be on storage that all nodes can see. The run saves and stops 120 s before the time limit, on scancel
+# and on pre-emption; a requeued job, or the same sbatch again, resumes it. Set LFM_VENV to the virtual environment to
+# activate, if lfm is not on PATH.
 set -euo pipefail
 
-[ $# -gt 0 ] || { echo "launch/slurm.sh: no arguments for lfm train: expected --config=FILE.py --workdir=DIR" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "launch/slurm.sh: no arguments for lfm train: expected --config=PRESET --workdir=DIR" >&2; exit 2; }
 : "${SLURM_JOB_ID:?launch/slurm.sh: not inside a SLURM job: start it with sbatch}"
 if [ -n "${LFM_VENV:-}" ]; then
   # shellcheck disable=SC1091
@@ -21,5 +21,5 @@ if [ -n "${LFM_VENV:-}" ]; then
 fi
 command -v lfm > /dev/null || { echo "launch/slurm.sh: no lfm command: set LFM_VENV to the environment it is installed in" >&2; exit 2; }
 
-# If one task dies, the others cannot go on: end them at once, and say which it was.
+# If one task dies, the others cannot continue: end them at once and say which one it was.
 exec srun --kill-on-bad-exit=1 --label lfm train --cluster=slurm "$@"

@@ -1,9 +1,9 @@
 """lfm_jax: the LFM detector of AI-generated images in JAX.
 
-    det = lfm_jax.load("weights.safetensors")
-    det("photo.png").score
+    detector = lfm_jax.load("weights.safetensors")
+    detector("photo.png").score
 
-Importing this touches no device; the parts are loaded when first used.
+Importing the package touches no device: its parts are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""Module paths of version 0.1 that documents and users' files name: importing one gives the module's new home, with a warning.
+"""Old module paths that documents and users' files name. Importing one gives the module's new home, with a warning.
 
-They go with version 0.3.
+These forwards will be removed in version 0.3.
 """
 
 import importlib
@@ -31,9 +31,21 @@ MOVED = {
     "lfm_jax.train": "lfm_jax.training.loop",
 }
 
+RENAMED = {  # functions that documents of version 0.1 name, under new names or in another module
+    "lfm_jax.calibrate": {"calibrate": "lfm_jax.evaluation.calibrate.calibrate_network"},
+    "lfm_jax.compare": {
+        "compare": "lfm_jax.evaluation.compare.compare_evaluations",
+        "read": "lfm_jax.evaluation.saved.read_evaluation",
+    },
+    "lfm_jax.evaluate": {
+        "evaluate": "lfm_jax.evaluation.evaluate.evaluate_network",
+        "write": "lfm_jax.report.files.write_files",
+    },
+}
+
 
 class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the old names only, after every other finder has not."""
+    """Finds the old names only, and only after every other finder has failed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -42,16 +54,19 @@ class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MOVED[spec.name]
-        warnings.warn(f"{spec.name} is now {new}; the old name goes with version 0.3", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{spec.name} is now {new}; the old name will be removed in version 0.3", DeprecationWarning, stacklevel=2)
         module = ModuleType(spec.name, f"Forwards to {new}.")
         target = importlib.import_module(new)
         module.__dict__.update({name: value for name, value in vars(target).items() if not name.startswith("__")})
+        for old, path in RENAMED.get(spec.name, {}).items():
+            home, _, function = path.rpartition(".")
+            setattr(module, old, getattr(importlib.import_module(home), function))
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Everything is there already."""
+        """Nothing is left to do: `create_module` has filled the module."""
 
 
 def install() -> None:
-    """Called once, as the package is imported."""
+    """Make the old paths importable. Called once, when the package is imported."""
     sys.meta_path.append(_Forwarding())

@@ -1,7 +1,7 @@
-"""`lfm <verb>`: parses, calls one function, prints.
+"""The `lfm` command: parse the arguments, run the verb, turn errors into one line and an exit status.
 
-Exit status: 0 done; 3 some images could not be scored (they are named); 2 usage or input to mend; 1 a fault;
-143 told to stop (SIGTERM), with a checkpoint saved.
+Exit status: 0 success; 3 some images could not be scored, and are named; 2 something in the command line or the input
+is to be corrected; 1 the work failed; 143 told to stop (SIGTERM), after a checkpoint was saved; 130 interrupted.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from lfm_jax.runtime.registry import import_parts
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
 
-IMPORT_HELP = "run this first: it registers parts of your own (docs/extending.md); may be given again"
+IMPORT_HELP = "run this file first: it registers your own parts (docs/extending.md)"
 INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
 
 
@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     program_cache.turn_on(os.environ)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes for programmers
-            warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")  # costs time only
+            warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes are for programmers
+            warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")  # costs only time
             if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="surrogateescape")  # file names of any encoding
+                sys.stdout.reconfigure(errors="surrogateescape")  # for file names of any encoding
             for path in args.imports:
                 import_parts(path)
             status = args.run(args, rest)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CheckpointError as error:
         print(f"lfm {args.verb}: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(FAULT)  # threads of the checkpoint writer would bury that line in complaints as Python ends
+        os._exit(FAULT)  # at exit the checkpoint writer's threads would bury that line in complaints
     except PreemptedError as stop:
         print(f"lfm {args.verb}: {stop}", file=sys.stderr)
         return TERMINATED
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole command, and those of its verbs."""
+    """The parser of the whole command, and the parsers of its verbs by name."""
     parser = argparse.ArgumentParser(prog="lfm", description="Detect AI-generated images with LFM.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lfm_jax {__version__}")
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -82,6 +82,6 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
 
 def _join_two_words(argv: list[str]) -> list[str]:
-    """["data", "check", ...] -> ["data check", ...]: a verb of two words is one to argparse."""
+    """["data", "check", ...] -> ["data check", ...], because argparse takes a verb of two words as one string."""
     groups = {name.split()[0] for name in VERBS if " " in name}
     return [" ".join(argv[:2]), *argv[2:]] if argv and argv[0] in groups else argv

@@ -1,174 +1,239 @@
-"""Every configuration field with its default and one line of reason; presets in configs/ change some.
+"""The configuration: every field with its default, the reason for it, and the values it may take.
 
-In: overrides from a preset file or the command line (ml_collections). Out: a checked ConfigDict.
-It lives in the package, not in configs/, so that a preset file anywhere on disk can import it.
+Presets, in configs/ or in your own files, start from `base()` and change fields; the command line changes more with
+`--config.FIELD=VALUE`. `validate` is the one check that every command makes of the outcome. The page "Configuration"
+of the documentation is made from this file.
 """
 
-import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-from lfm_jax.data import augmentations, synthetic
+from lfm_jax import models
+from lfm_jax.data import augmentations, protocols, synthetic
+from lfm_jax.data.sources import SOURCES
 from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.runtime import sharding
+from lfm_jax.runtime.fields import Field, Group, flatten
 
-# Fields that a resumed run may have otherwise: they change how long, how fast or where, not what is computed.
-MAY_CHANGE = (
-    "steps",
-    "epochs",
-    "init_from",
-    "checkpoint.",
-    "eval.",
-    "log_every_steps",
-    "profile_steps",
-    "shard_state",
-    "model.remat",
-    "data.root",
-    "data.test_root",
-    "data.threads",
-    "data.prefetch",
-    "data.cache_mib",
-    "data.timeout_seconds",
-    "data.max_broken_share",
+MODEL = Group(
+    backbone=Field(
+        "snet", "snet is LFM's; npr (3 x 3 stem; NPR has two stages) and resnet50 (7 x 7 stem) are those of a ResNet-50."
+    ),
+    widths=Field((64, 128, 256, 512), "Channels of the backbone's blocks, or of a ResNet's stages, one number for each."),
+    maps=Field(64, "Evidence maps after the 1 x 1 projection; 0 leaves it out, and the backbone's channels are pooled."),
+    residual=Group(
+        kind=Field("abs", "abs feeds the network the absolute residual, signed keeps the sign (NPR), none feeds plain pixels."),
+        scale=Field(1.0, "Factor on the residual; NPR's is 2/3."),
+        factor=Field(2, "Side of the residual's blocks in px."),
+        anchor=Field((0, 0), "Row and column of the pixel that is subtracted from the others of its block."),
+    ),
+    pooling=Group(
+        kind=Field("topk", "topk: the k largest values of each map; random: k drawn positions; max, mean, attention: one value."),
+        k=Field(16, "Values per map, for topk and random."),
+        k_share=Field(
+            0.0,
+            "For topk and random: pool this share of an image's positions and average it down to k groups of ranks, so that "
+            "k fits images of any size. 0 pools k positions.",
+        ),
+    ),
+    head=Group(
+        kind=Field("linear", "linear, or mlp for one hidden layer."),
+        hidden=Field(64, "Units of that layer."),
+    ),
+    rank_dropout=Group(
+        p_min=Field(0.1, "Lowest rate, at the other end of the ranks from drop_most. release: also the highest, a constant 0.1."),
+        p_max=Field(0.3, "Highest rate, at the end of the ranks that drop_most names; 0 turns rank dropout off."),
+        drop_most=Field("largest", "Which end of the ranks is dropped most.", choices=("largest", "smallest")),
+    ),
+    random_k=Group(
+        aux_weight=Field(0.02, "Weight of the auxiliary loss on k randomly drawn positions; 0 turns it off. release: 0."),
+        order=Field("descending", "How the drawn values are sorted. release: ascending.", choices=("descending", "ascending")),
+    ),
+    mean=Field((0.485, 0.456, 0.406), "Subtracted from RGB values in [0, 1]; ImageNet's mean."),
+    std=Field((0.229, 0.224, 0.225), "What the difference is divided by; ImageNet's standard deviation."),
+    compute_dtype=Field("float32", "float32 or bfloat16. Parameters, BatchNorm statistics and logits stay float32."),
+    remat=Field(False, "Recompute activations in the backward pass: slower, but less memory.", may_change=True),
+)
+
+DATA = Group(
+    source=Field(
+        "folder",
+        "folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; tfds: what `lfm data prepare` made; synthetic: drawn images.",
+    ),
+    root=Field("", "Folder of the images, or of the prepared data.", may_change=True),
+    name=Field("", 'Which prepared data set to use, e.g. forensynths; "" if there is only one. For tfds.'),
+    classes=Field("", 'Train and validate on these GROUP folders only, e.g. "car,cat"; "" takes all of them.'),
+    test_root=Field(
+        "",
+        'Test suites kept elsewhere, ROOT/SUITE/GENERATOR/... or prepared; "" takes the test split, if there is one.',
+        may_change=True,
+    ),
+    resize=Field(256, "Resize to a square of this side, bilinear, ignoring the aspect; 0 keeps the size."),
+    crop=Field(224, "Side of a random crop; 0 takes no crop, and all images must have one size."),
+    flip=Field(True, "Flip half of the images horizontally."),
+    augment=augmentations.FIELDS,
+    threads=Field(8, "Threads that read and decode ahead.", may_change=True),
+    prefetch=Field(8, "Batches to keep ready or in the making; 32 images of 224 px take 4.6 MiB.", may_change=True),
+    cache_mib=Field(
+        0,
+        "Memory per process for resized images kept between epochs: 256 KiB each at 256 px; 0 keeps none.",
+        least=0,
+        may_change=True,
+    ),
+    timeout_seconds=Field(
+        0.0,
+        "A training file that takes longer counts as broken, and the run is no longer exactly repeatable; 0 waits.",
+        least=0,
+        may_change=True,
+    ),
+    max_broken_share=Field(0.01, "Stop the run when more than this share of the training files is broken.", may_change=True),
+    synthetic=Group(
+        side=Field(synthetic.SIDE, "Side of the drawn images in px."),
+        train=Field(synthetic.SIZES["train"], "Images in the training split."),
+        val=Field(synthetic.SIZES["val"], "Images in the validation split."),
+        test=Field(synthetic.SIZES["test"], "Images in the test split."),
+    ),
+)
+
+OPTIM = Group(
+    name=Field("adam", "adam or adamw.", choices=("adam", "adamw")),
+    lr=Field(1e-4, "Learning rate at its highest."),
+    lr_scaling=Field(
+        "none", "linear multiplies lr by batch_size / base_batch_size, sqrt by its square root.", choices=("none", "linear", "sqrt")
+    ),
+    base_batch_size=Field(32, "The batch size that lr was found with."),
+    b1=Field(0.9, "Adam's decay of the mean of gradients."),
+    b2=Field(0.999, "Adam's decay of the mean of their squares."),
+    eps=Field(1e-8, "Adam's addend to the denominator."),
+    weight_decay=Field(0.0, "For adamw only."),
+    schedule=Field(
+        "staircase", "How the learning rate falls: staircase, constant or cosine.", choices=("staircase", "constant", "cosine")
+    ),
+    warmup_steps=Field(0, "Steps of a linear warm-up: step s takes lr (s + 1) / (warmup_steps + 1), counting from 0.", least=0),
+    staircase=Group(
+        factor=Field(0.9, "Factor on the learning rate at each drop."),
+        every_epochs=Field(10.0, "Epochs between drops."),
+        offset_epochs=Field(0.0, "Delay of all drops. release: 1, because its loop drops after epochs 11, 21, ..."),
+        floor=Field(1e-6, "The learning rate never falls below this."),
+    ),
+)
+
+CHECKPOINT = Group(
+    may_change=True,
+    every_steps=Field(1000, "Steps between checkpoints. A run told to stop (SIGTERM) saves one as well.", least=1),
+    every_minutes=Field(0.0, "Also save when this much time has passed, checked at each metrics line; 0 never.", least=0),
+    keep=Field(2, "How many of the newest to keep; the best on validation is kept apart.", least=1),
+)
+
+EVAL = Group(
+    may_change=True,
+    every_steps=Field(1000, "Steps between validations, which choose the best checkpoint.", least=1),
+    batch_size=Field(32, "Images of 256 px at once; larger ones go in smaller batches.", least=1),
+    protocol=Field("resize256_crop224", "Protocol of validation and of the final test."),
+    predict_protocol=Field("crop256", "Written to the weights' card: what `lfm predict` uses unless told otherwise."),
+    test=Field(True, "Score the test split when training ends, with the best weights and with the last."),
+)
+
+BASE = Group(
+    seed=Field(0, "Seed of every random draw."),
+    steps=Field(None, "Length of the run; takes precedence over epochs.", kind=int, above=0, may_change=True),
+    epochs=Field(None, "Length of the run in passes over the training split.", kind=float, above=0, may_change=True),
+    batch_size=Field(32, "Images per step, over all devices and processes."),
+    accumulate=Field(1, "Pass a batch in this many parts, to save memory; BatchNorm sees one part at a time."),
+    shard_state=Field(
+        False,
+        "Split parameters and optimizer state over the devices too; pays off for networks far larger than LFM.",
+        may_change=True,
+    ),
+    init_from=Field(
+        "", 'Weights to start from: .pth, .safetensors, workdir or checkpoint; "" starts from scratch.', may_change=True
+    ),
+    model=MODEL,
+    data=DATA,
+    optim=OPTIM,
+    label_smoothing=Field(0.0, "s: targets s / 2 and 1 - s / 2 instead of 0 and 1; 0 is off.", least=0, below=1),
+    consistency=Field(
+        0.0, "Weight of the disagreement between two random versions of each image; doubles a step's cost; 0 is off.", least=0
+    ),
+    average_decay=Field(
+        0.0,
+        "Decay of a moving average of weights and BatchNorm statistics, which is then what is evaluated; 0 is off.",
+        least=0,
+        below=1,
+    ),
+    freeze_bn_after_steps=Field(-1, "After this many steps BatchNorm uses its running averages and rank dropout is off; -1 never."),
+    checkpoint=CHECKPOINT,
+    eval=EVAL,
+    log_every_steps=Field(
+        50, "Steps between metrics lines; only then does the host wait for the device.", least=1, may_change=True
+    ),
+    profile_steps=Field(
+        (0, 0), "Trace these steps (from, up to) into WORKDIR/profile, for TensorBoard or Perfetto.", may_change=True
+    ),
 )
 
 
 def base() -> ConfigDict:
-    """The defaults: the method as the paper describes it (preset `paper`), data and length still to be set."""
-    config = ConfigDict()
-    config.seed = 0  # every random draw derives from it
-    config.steps = config_dict.placeholder(int)  # length of the run; where set, it wins over epochs
-    config.epochs = config_dict.placeholder(float)  # length of the run in passes over the training split
-    config.batch_size = 32  # global: over all devices and processes
-    config.accumulate = 1  # parts of a batch that pass one after another, to save memory; BatchNorm sees a part at a time
-    config.shard_state = False  # split parameters and optimizer over the devices too; worth it for networks far larger than LFM
-    config.init_from = ""  # weights to start from: .pth, .safetensors, workdir or checkpoint; "" is from scratch
-    config.model = model()
-    config.data = data()
-    config.optim = optim()
-    config.label_smoothing = 0.0  # targets s / 2 and 1 - s / 2 in place of 0 and 1; 0 off
-    config.consistency = 0.0  # weight of the disagreement between two random views of each image; doubles a step's cost; 0 off
-    config.average_decay = 0.0  # of a moving average of weights and BatchNorm statistics, which is what is evaluated; 0 off
-    config.freeze_bn_after_steps = -1  # from here BatchNorm uses its running averages, rank dropout off; -1 never
-    config.checkpoint = checkpoint()
-    config.eval = ConfigDict()
-    config.eval.every_steps = 1000  # validation, and with it the choice of the best checkpoint
-    config.eval.batch_size = 32  # images of 256 px at once; larger ones in smaller batches
-    config.eval.protocol = "resize256_crop224"  # of validation and of the closing test
-    config.eval.predict_protocol = "crop256"  # goes into the weights' card: what predict uses unless told otherwise
-    config.eval.test = True  # score the test split when training ends, with the best weights and with the last
-    config.log_every_steps = 50  # a metrics line; the host waits for the device only then
-    config.profile_steps = (0, 0)  # trace these steps (from, up to) into WORKDIR/profile, for TensorBoard or Perfetto
-    return config.lock()
-
-
-def checkpoint() -> ConfigDict:
-    """When to save what to resume from. A run told to stop (SIGTERM) saves as well."""
-    config = ConfigDict()
-    config.every_steps = 1000  # from one to the next
-    config.every_minutes = 0.0  # also when so long has gone by, looked at where a metrics line is due; 0 never
-    config.keep = 2  # the newest; the val-best is kept apart
-    return config
+    """The defaults: the method as the paper describes it (LFM, BMVC 2025, arXiv 2508.17029), data and length not yet set."""
+    return BASE.config().lock()
 
 
 def model() -> ConfigDict:
-    """The network. Defaults are LFM's (SPEC section 1), regularisers those of the paper (section 2)."""
-    config = ConfigDict()
-    config.backbone = "snet"  # or ResNet-50's stages: npr (3 x 3 stem; two stages are NPR's), resnet50 (7 x 7 stem)
-    config.widths = (64, 128, 256, 512)  # of the backbone's blocks; of a ResNet's stages, as many as there are
-    config.maps = 64  # evidence maps after the 1 x 1 projection; 0 none, the backbone's channels are pooled
-    # NPR: signed, 2/3; none: plain pixels. factor: side of a block in px; anchor: its pixel (row, column) that is taken away.
-    config.residual = ConfigDict({"kind": "abs", "scale": 1.0, "factor": 2, "anchor": (0, 0)})
-    # topk; or random: k drawn positions. max, mean, attention: one value a map, k unused. k_share, of topk and random: this
-    # share of an image's positions, averaged down to k groups of ranks, so that k fits images of any size; 0: k positions.
-    config.pooling = ConfigDict({"kind": "topk", "k": 16, "k_share": 0.0})
-    config.head = ConfigDict({"kind": "linear", "hidden": 64})  # linear, or mlp with `hidden` units
-    # release: the released line comes out as a constant 0.1, p_max = p_min. p_max = 0 turns it off.
-    config.rank_dropout = ConfigDict({"p_min": 0.1, "p_max": 0.3, "drop_most": "largest"})
-    # release: off (aux_weight 0), and ascending where it is used.
-    config.random_k = ConfigDict({"aux_weight": 0.02, "order": "descending"})
-    config.mean = (0.485, 0.456, 0.406)  # ImageNet's, on RGB in [0, 1]
-    config.std = (0.229, 0.224, 0.225)  # as the mean
-    config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and logits stay float32
-    config.remat = False  # compute the blocks' activations again in the backward pass: slower, less memory
-    return config
+    """The defaults of `config.model`."""
+    return MODEL.config()
 
 
 def data() -> ConfigDict:
-    """Where images come from and what happens to them before the network."""
-    config = ConfigDict()
-    config.source = "folder"  # folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; tfds: what `lfm data prepare` made; synthetic
-    config.root = ""  # of the folders, or of the prepared data
-    config.name = ""  # tfds: which of the prepared data sets, e.g. forensynths; "" where there is one
-    config.classes = ""  # only these GROUP folders of train and val, "car,cat"; "" is all of them
-    config.test_root = ""  # test suites elsewhere (ROOT/SUITE/GENERATOR/..., or prepared); "" is the test split, if it is there
-    config.resize = 256  # bilinear to resize x resize, aspect not kept; 0 leaves the size as it is
-    config.crop = 224  # random crop; 0 none (then all images must have one size)
-    config.flip = True  # horizontal, half of the time
-    config.augment = augmentations.none()  # scale, blur, noise, JPEG, WebP; presets: lfm_jax/data/augmentations.py
-    config.threads = 8  # that read and decode ahead
-    config.prefetch = 8  # batches ahead, being read or ready; 32 images of 224 px are 4.6 MiB
-    config.cache_mib = 0  # of memory a process for images kept from epoch to epoch, resized: 256 KiB each at 256 px; 0 keeps none
-    config.timeout_seconds = 0.0  # a training file slower than this counts as broken, and the run is exact no more; 0 waits
-    config.max_broken_share = 0.01  # of the training files; more broken ones than this end the run
-    config.synthetic = ConfigDict({"side": synthetic.SIDE, **synthetic.SIZES})  # px, images a split
-    return config
+    """The defaults of `config.data`."""
+    return DATA.config()
 
 
 def optim() -> ConfigDict:
-    """Adam and its schedule; defaults are the released recipe (SPEC section 3)."""
-    config = ConfigDict()
-    config.name = "adam"  # or adamw
-    config.lr = 1e-4  # at its highest
-    config.lr_scaling = "none"  # or linear, sqrt: lr times (batch_size / base_batch_size), or its root
-    config.base_batch_size = 32  # that `lr` was found with
-    config.b1, config.b2, config.eps = 0.9, 0.999, 1e-8  # Adam's
-    config.weight_decay = 0.0  # adamw only
-    config.schedule = "staircase"  # or constant, cosine
-    config.warmup_steps = 0  # of a rise from 0 in a line
-    config.staircase = ConfigDict()
-    config.staircase.factor = 0.9  # by which each step multiplies
-    config.staircase.every_epochs = 10.0  # a step
-    config.staircase.offset_epochs = 0.0  # release: 1, the loop fires after epochs 11, 21, ...
-    config.staircase.floor = 1e-6  # the learning rate goes no lower
-    return config
+    """The defaults of `config.optim`: the released code's recipe, without its delayed first drop."""
+    return OPTIM.config()
 
 
-def check(config: ConfigDict) -> None:
-    """Raises ConfigError, naming the field, the value and what was expected, for a config that cannot run."""
+def checkpoint() -> ConfigDict:
+    """The defaults of `config.checkpoint`."""
+    return CHECKPOINT.config()
+
+
+def validate(config: ConfigDict, *, devices: int | None = None) -> None:
+    """Check everything that a config alone can tell, before any data is opened.
+
+    Args:
+      config: all of it, as `base()` gives it.
+      devices: how many devices the batch is split over, if that is known.
+
+    Raises:
+      ConfigError: the config cannot run. Names the field, its value and what was expected.
+    """
+    BASE.check(config)
     if config.steps is None and config.epochs is None:
         raise ConfigError("config.steps and config.epochs are both unset: set one, e.g. --config.epochs=50")
-    for field in ("steps", "epochs"):
-        if config[field] is not None and config[field] <= 0:
-            raise ConfigError(f"config.{field} = {config[field]}: expected a number above 0")
-    for field in ("checkpoint.every_steps", "checkpoint.keep", "eval.every_steps", "eval.batch_size", "log_every_steps"):
-        if get(config, field) < 1:
-            raise ConfigError(f"config.{field} = {get(config, field)}: expected at least 1")
-    if config.checkpoint.every_minutes < 0:
-        raise ConfigError(f"config.checkpoint.every_minutes = {config.checkpoint.every_minutes}: expected 0 (never) or more")
-    for field in ("label_smoothing", "average_decay"):
-        if not 0 <= config[field] < 1:
-            raise ConfigError(f"config.{field} = {config[field]}: expected 0 (off) or more, below 1")
-    if not config.consistency >= 0:
-        raise ConfigError(f"config.consistency = {config.consistency}: expected 0 (one view of each image) or more")
-    augmentations.check(config.data.augment)
-    if config.data.cache_mib < 0:
-        raise ConfigError(f"config.data.cache_mib = {config.data.cache_mib}: expected 0 (keep no images) or more")
-    if not config.data.timeout_seconds >= 0:
-        raise ConfigError(f"config.data.timeout_seconds = {config.data.timeout_seconds}: expected 0 (wait for ever) or more")
-    if config.data.source not in ("folder", "tfds", "synthetic"):
-        raise ConfigError(f"config.data.source = {config.data.source!r}: expected folder, tfds or synthetic")
+    SOURCES.choose(config.data.source)
     if config.data.name and config.data.source != "tfds":
         raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
+    augmentations.check(config.data.augment)
+    for field in ("protocol", "predict_protocol"):
+        with blamed(f"config.eval.{field}"):
+            protocols.parse(config.eval[field])
+    network = models.build(config.model)
+    if config.data.crop:
+        with blamed("config.data.crop"):
+            network.require_size(config.data.crop, config.data.crop)
+    if devices is not None:
+        sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
 
 
 @contextmanager
 def blamed(field: str) -> Iterator[None]:
-    """A UserError raised inside becomes a ConfigError that names `field`."""
+    """Turn a UserError raised inside into a ConfigError that names `field`."""
     try:
         yield
     except UserError as error:
@@ -176,34 +241,28 @@ def blamed(field: str) -> Iterator[None]:
 
 
 def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:
-    """Raises ConfigError listing the fields in which a checkpoint's config differs, those of MAY_CHANGE apart.
+    """Compare the config of a checkpoint with the one that would resume it.
 
-    A field younger than the checkpoint had its default there.
+    A field added since the checkpoint was written counts as having had its default.
+
+    Raises:
+      ConfigError: they differ in fields that a resumed run may not change; lists those fields with both values.
     """
     old, new = flatten(base().to_dict()) | flatten(saved), flatten(config.to_dict())
-    differ = [
+    differences = [
         f"config.{field}: {old.get(field)!r} there, {new.get(field)!r} now"
         for field in sorted(old.keys() | new.keys())
-        if not field.startswith(MAY_CHANGE) and old.get(field) != new.get(field)
+        if old.get(field) != new.get(field) and not BASE.lets_change(field)
     ]
-    if differ:
+    if differences:
         raise ConfigError(
-            "the checkpoints in the workdir are of another config; change these back or use another workdir:\n  "
-            + "\n  ".join(differ)
+            "the checkpoints in the workdir were made with another config; change these fields back or use another workdir:\n  "
+            + "\n  ".join(differences)
         )
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; tuples come out as lists, as they do from JSON."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
 def get(config: ConfigDict, field: str) -> Any:
-    """Value of a dotted field."""
-    return functools.reduce(getattr, field.split("."), config)
+    """The value at a dotted name."""
+    for name in field.split("."):
+        config = getattr(config, name)
+    return config

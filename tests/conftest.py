@@ -15,11 +15,11 @@ from PIL import Image
 from lfm_jax import config, models
 from lfm_jax.cli import main
 from lfm_jax.inference.detector import Detector
+from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.io import Weights
 from tests.helpers.paths import REPOSITORY
-from tests.helpers.variables import random_variables
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 Noise = Callable[..., Image.Image]

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 import lfm_jax
+from lfm_jax import presets
 from tests.helpers.without import run_without
 
 PACKAGE = Path(lfm_jax.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 
-# From the ground up; a room imports its own storey and those below it, of a storey with several rooms none the others.
+# From the ground up. A room may import the storeys below its own, but not the other rooms of its storey.
 STOREYS = (
     ("errors", "_moved"),
     ("runtime", "ops"),
     ("models", "data"),
-    ("config",),
+    ("config", "presets"),
     ("weights",),
     ("inference",),
     ("evaluation",),
@@ -26,6 +26,7 @@ STOREYS = (
     ("training",),
     ("export",),
     ("bench",),
+    ("configs",),
     ("verbs",),
     ("cli",),
     ("__main__",),
@@ -33,20 +34,21 @@ STOREYS = (
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}
 
 
-def module_name(path):
-    parts = ("lfm_jax", *path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def modules(package, folder):
+    """{module name: file} of all that lies in a folder."""
+    dotted = {".".join((package, *path.relative_to(folder).with_suffix("").parts)): path for path in folder.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in dotted.items()}
 
 
-MODULES = {module_name(path): path for path in FILES}
+MODULES = dict(sorted((modules("lfm_jax", PACKAGE) | modules("lfm_jax.configs", presets.FOLDER)).items()))
 
 
 def is_for_types_only(node):
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
-def imports(path, *, with_functions=True, with_types=True):
-    """Absolute names that a file imports: at the top, and in functions and for types unless left out."""
+def imports(name, *, with_functions=True, with_types=True):
+    """Absolute names that a module imports: at its top, and also in functions and for types unless told otherwise."""
     names = set()
 
     def walk(nodes):
@@ -54,30 +56,31 @@ def imports(path, *, with_functions=True, with_types=True):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: relative import"
+                assert node.level == 0, f"{name}: relative import"
                 named = {f"{node.module}.{alias.name}" for alias in node.names}
                 names.update(named if named <= MODULES.keys() else {node.module, *named})
             elif (with_types or not is_for_types_only(node)) and (with_functions or not isinstance(node, ast.FunctionDef)):
                 walk(ast.iter_child_nodes(node))
 
-    walk(ast.parse(path.read_text()).body)
+    walk(ast.parse(MODULES[name].read_text()).body)
     return names
 
 
-def own_imports(path, **options):
+def own_imports(name, **options):
     """The modules of this package among them."""
-    return {name for name in imports(path, **options) if name in MODULES} - {module_name(path), "lfm_jax"}
+    return imports(name, **options) & MODULES.keys() - {name, "lfm_jax"}
 
 
 def room(module):
     return module.split(".")[1] if "." in module else ""
 
 
-def users(package):
+def users(library):
+    """The modules that import a library, without the package's name."""
     return {
-        path.relative_to(PACKAGE).as_posix()
-        for path in FILES
-        if any(name == package or name.startswith(package + ".") for name in imports(path))
+        name.removeprefix("lfm_jax.")
+        for name in MODULES
+        if any(imported == library or imported.startswith(library + ".") for imported in imports(name))
     }
 
 
@@ -85,19 +88,17 @@ def test_every_room_has_its_storey():
     assert {room(name) for name in MODULES} - {""} == STOREY.keys()
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", MODULES)
 def test_nothing_imports_a_room_above_or_beside_it(name):
     here = room(name)
     if not here:  # the face of the package
         return
-    crossed = {
-        other for other in own_imports(MODULES[name]) if room(other) and room(other) != here and STOREY[room(other)] >= STOREY[here]
-    }
+    crossed = {other for other in own_imports(name) if room(other) not in ("", here) and STOREY[room(other)] >= STOREY[here]}
     assert not crossed, f"{name} imports {', '.join(sorted(crossed))}"
 
 
-def test_no_two_modules_import_each_other_however_far_around():
-    graph = {name: own_imports(path, with_types=False) for name, path in MODULES.items()}
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {name: own_imports(name, with_types=False) for name in MODULES}
 
     def reachable(start):
         seen, waiting = set(), list(graph[start])
@@ -113,27 +114,27 @@ def test_no_two_modules_import_each_other_however_far_around():
 
 SLOW_TO_LOAD = {  # why a function imports a module of this package
     "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
-    "lfm_jax.data.prepare.prepare": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
+    "lfm_jax.data.prepare.build": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
     "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
-    "lfm_jax.bench.report": {"lfm_jax.bench.torch_lfm"},  # torch
+    "lfm_jax.bench.benchmark": {"lfm_jax.bench.pytorch"},  # torch
     "lfm_jax.training.sweep": {"lfm_jax.training.loop"},  # clu, orbax and the loader
 }
 
 
 def test_functions_import_this_package_only_to_defer_a_slow_library():
-    late = {name: own_imports(path) - own_imports(path, with_functions=False) for name, path in MODULES.items()}
-    assert {name: found for name, found in late.items() if found and room(name) not in ("verbs", "")} == SLOW_TO_LOAD
+    late = {name: own_imports(name) - own_imports(name, with_functions=False) for name in MODULES}
+    assert {name: imported for name, imported in late.items() if imported and room(name) not in ("verbs", "")} == SLOW_TO_LOAD
 
 
 @pytest.mark.parametrize(
     ("library", "where"),
     [
-        ("orbax", {"weights/checkpoint.py"}),
-        ("etils", {"runtime/storage.py"}),
-        ("fsspec", {"runtime/storage.py"}),
+        ("orbax", {"weights.checkpoint"}),
+        ("etils", {"runtime.storage"}),
+        ("fsspec", {"runtime.storage"}),
         ("gcsfs", set()),
         ("tensorflow", set()),
-        ("torch", {"weights/files.py", "bench/torch_lfm.py", "export/lfm_torch.py"}),
+        ("torch", {"weights.files", "bench.pytorch", "export.lfm_torch"}),
     ],
 )
 def test_a_library_with_one_user_has_no_other(library, where):
@@ -142,12 +143,12 @@ def test_a_library_with_one_user_has_no_other(library, where):
 
 def test_only_models_import_flax():
     assert users("flax")
-    assert all(path.startswith("models/") for path in users("flax"))
+    assert {room(f"lfm_jax.{name}") for name in users("flax")} == {"models"}
 
 
-def test_what_is_shipped_beside_an_export_knows_nothing_of_this_package():
-    for name in ("lfm_stablehlo.py", "lfm_torch.py"):
-        assert not {found for found in imports(PACKAGE / "export" / name) if found.split(".")[0] == "lfm_jax"}
+def test_what_is_shipped_beside_an_export_does_not_import_this_package():
+    for name in ("lfm_jax.export.lfm_stablehlo", "lfm_jax.export.lfm_torch"):
+        assert not {imported for imported in imports(name) if imported.split(".")[0] == "lfm_jax"}
 
 
 def loaded_by(statement):
@@ -159,12 +160,12 @@ def test_importing_the_package_loads_neither_jax_nor_a_device():
     assert "jax" not in loaded_by("import lfm_jax")
 
 
-def test_the_public_names_are_listed_and_there():
+def test_the_public_names_are_listed_and_exist():
     assert set(lfm_jax.__all__) <= set(dir(lfm_jax))
     assert all(getattr(lfm_jax, name) for name in lfm_jax.__all__)
 
 
-def test_what_is_slow_to_load_is_loaded_where_it_is_used():
+def test_slow_libraries_are_loaded_only_where_they_are_used():
     slow = {"sklearn", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch", "onnx", "onnxruntime"}
     everything = "import lfm_jax.cli, lfm_jax.training.loop, lfm_jax.data.prepare.prepare, lfm_jax.export"
     assert not slow & loaded_by(everything)
@@ -182,6 +183,6 @@ assert not {"torch", "tensorflow"} & set(sys.modules)
     run_without(("torch", "tensorflow"), code)
 
 
-def test_an_unknown_name_says_what_there_is():
+def test_an_unknown_name_is_answered_with_the_names_that_exist():
     with pytest.raises(AttributeError, match=r"'Detectr'.*offers Detector, Failure, Prediction, load"):
         _ = lfm_jax.Detectr

@@ -1,5 +1,5 @@
-// Puts the page together: `npm run build [-- DIR]`, DIR being lfm_jax/export/web_page unless given, where the wheel and `lfm demo` look.
-// The model is not part of it: `lfm demo` lays that beside, so that one build serves all weights.
+// Builds the page: `npm run build [-- DIR]`. The default DIR is lfm_jax/export/web_page, where the wheel and `lfm demo` look.
+// The model is not part of it: `lfm demo` puts it beside the page, so that one build serves all weights.
 
 import { build } from "esbuild";
 import { copyFile, mkdir, rm } from "node:fs/promises";
@@ -11,7 +11,7 @@ const out = process.argv[2] ?? join(here, "../lfm_jax/export/web_page");
 const runtime = join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm");
 
 const options = { absWorkingDir: here, bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "eof", logLevel: "warning" };
-// The worker travels as text inside the page's script: started from there it obeys the page's policy, from a file it would not.
+// The worker is embedded as text in the page's script: started from there it obeys the page's policy, from a file it would not.
 const worker = await build({ ...options, entryPoints: ["src/worker.ts"], write: false, charset: "ascii" });
 
 await rm(out, { recursive: true, force: true });

@@ -1,12 +1,12 @@
-"""LFM against NPR part by part: the trunk, then its residual, then its mean over positions. Trunks of about as many parameters.
+"""LFM against NPR, part by part: first the trunk is replaced, then the residual, then the pooling by a mean over positions.
 
-    lfm sweep --config=configs/ablations/backbone.py --out=runs/backbone
+    lfm sweep --config=ablations/backbone --out=runs/backbone
 
-12 runs. `npr-all` is configs/tiny_npr.py. Other data and networks: configs/ablations/small.py.
+12 runs, with trunks of about as many parameters. `npr-all` is the `tiny_npr` preset. Not run yet.
+For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 TRUNK = {"model.backbone": "npr", "model.widths": (7, 14)}

@@ -1,13 +1,12 @@
 """How many positions are pooled: 1 to 64, or a share of them.
 
-    lfm sweep --config=configs/ablations/k.py --out=runs/k
+    lfm sweep --config=ablations/k --out=runs/k
 
-An 80 px crop has 64 positions, a 96 px image 100: k = 16 are a quarter of the crop's, and a sixth of the image's.
-Other data and networks: configs/ablations/small.py.
+27 runs. An 80 px crop has 64 positions and a 96 px image has 100, so k = 16 is a quarter of a crop's and a sixth of an
+image's positions. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

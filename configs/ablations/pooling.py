@@ -1,12 +1,11 @@
-"""How the maps are pooled: the 16 largest of each, and what could be pooled instead.
+"""How the maps are pooled: the 16 largest values of each, or one of four alternatives.
 
-    lfm sweep --config=configs/ablations/pooling.py --out=runs/pooling
+    lfm sweep --config=ablations/pooling --out=runs/pooling
 
-Other data and networks: configs/ablations/small.py.
+15 runs. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

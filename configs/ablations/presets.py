@@ -1,12 +1,12 @@
-"""The regularisers of the paper, of the released code, or none, each under three poolings.
+"""The regularisers of the paper, of the released code, or none, each with three poolings.
 
-    lfm sweep --config=configs/ablations/presets.py --out=runs/presets
+    lfm sweep --config=ablations/presets --out=runs/presets
 
-27 runs. Other data and networks: configs/ablations/small.py.
+27 runs of 1.3 to 2.6 minutes, 30 minutes in all on two CPU cores. Test AP is 95.8 to 97.3, and no difference exceeds that
+between seeds; the table is in docs/ablations.md. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 PRESETS = {

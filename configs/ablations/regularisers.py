@@ -1,12 +1,11 @@
-"""Rank dropout: off, constant, linear in either direction. Random-k: off, on, its weight and the order of its ranks.
+"""Rank dropout off, constant, and linear in either direction; random-k off and on, its weight, and the order of its ranks.
 
-    lfm sweep --config=configs/ablations/regularisers.py --out=runs/regularisers
+    lfm sweep --config=ablations/regularisers --out=runs/regularisers
 
-Other data and networks: configs/ablations/small.py.
+24 runs. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 NO_DROPOUT, NO_RANDOM_K = {"model.rank_dropout.p_max": 0.0}, {"model.random_k.aux_weight": 0.0}

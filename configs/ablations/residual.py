@@ -1,12 +1,11 @@
-"""What the network is fed: the residual's kind, the side of its blocks, and which pixel of a block is taken away.
+"""What the network sees: the kind of residual, the side of its blocks, and which pixel of a block is subtracted.
 
-    lfm sweep --config=configs/ablations/residual.py --out=runs/residual
+    lfm sweep --config=ablations/residual --out=runs/residual
 
-Other data and networks: configs/ablations/small.py.
+27 runs. For other data and networks see configs/ablations/small.py.
 """
 
-from small import get_config as get_config
-
+from lfm_jax.configs.ablations.small import get_config as get_config
 from lfm_jax.training.sweep import Sweep
 
 

@@ -1,21 +1,21 @@
-"""The parts of configs/robust.py one at a time, on a small network and drawn images: what each is worth on files saved again.
+"""The parts of the `robust` preset one at a time, on a small network and built-in images: what each adds for re-encoded files.
 
-    lfm sweep --config=configs/ablations/robust.py --out=runs/parts
+    lfm sweep --config=ablations/robust --out=runs/parts
     lfm evaluate --weights=runs/parts/runs/equalised-seed0 --data=builtin --protocol=tiles64 \\
-        --views=native,fakes_q96,all_q96,all_q75,all_scale0.5 --out=DIR              # the sweep's own table is native alone
+        --views=native,fakes_q96,all_q96,all_q75,all_scale0.5 --out=DIR              # the sweep's own table has native alone
 
-27 runs. Figures: docs/robust.md. Other data and networks: configs/ablations/small.py.
+27 runs. Results are in docs/robust.md. For other data and networks see configs/ablations/small.py.
 """
 
 from ml_collections import ConfigDict
-from small import get_config as small
 
+from lfm_jax.configs.ablations import small
 from lfm_jax.data import augmentations
 from lfm_jax.training.sweep import Sweep
 
 
 def get_config() -> ConfigDict:
-    config = small()
+    config = small.get_config()
     config.steps = 1000
     config.data.augment = augmentations.equalised()
     config.data.synthetic.side = 128

@@ -1,19 +1,17 @@
-"""What the ablations here share: configs/tiny.py's network and drawn images, with fewer steps. Not a sweep itself.
+"""The base of the ablations in this folder: the `tiny` preset's network and built-in images, with fewer steps.
 
-Other data for any of them: --config.data.source=folder --config.data.root=ROOT, and as it suits the images
---config.data.crop, --config.eval.protocol, --config.steps, --config.model.widths=64,128,256,512 --config.model.maps=64.
+It is not a sweep itself. To run any of the ablations on other data, add --config.data.source=folder
+--config.data.root=ROOT and, as the images require, --config.data.crop, --config.eval.protocol, --config.steps,
+--config.model.widths=64,128,256,512 and --config.model.maps=64.
 """
-
-import runpy
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-tiny = runpy.run_path(str(Path(__file__).parents[1] / "tiny.py"))["get_config"]
+from lfm_jax.configs import tiny
 
 
 def get_config() -> ConfigDict:
-    config = tiny()
+    config = tiny.get_config()
     config.steps = 800
     config.eval.every_steps = config.checkpoint.every_steps = 200
     return config

@@ -1,1 +1,1 @@
-"""`lfm bench`: how fast the network trains and scores here, how near that is to what the machine can do, and PyTorch beside it."""
+"""`lfm bench`: how fast the network trains and scores here, how close that is to what the machine can do, and PyTorch beside it."""

@@ -1,4 +1,4 @@
-"""The machine that figures are taken on: its name, and what it can do at most, measured rather than looked up."""
+"""The machine that figures are taken on: its name, and the most it can do, measured rather than looked up."""
 
 import functools
 import os
@@ -15,21 +15,22 @@ import numpy as np
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores, devices and versions."""
+    """CPU, number of cores, devices and versions."""
     device = jax.devices()[0]
+    versions = {name: _version(name) for name in ("lfm_jax", "jax", "jaxlib", "torch")}
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "device": device.device_kind if device.platform != "cpu" else "cpu",
         "devices": jax.device_count(),
         "python": platform.python_version(),
-        "versions": {name: found for name in ("lfm_jax", "jax", "jaxlib", "torch") if (found := _version(name))},
+        "versions": {name: installed for name, installed in versions.items() if installed},
     }
 
 
 @functools.cache
 def peak_flops(dtype: str) -> float:
-    """FLOP/s of one large matrix product in `dtype`, the best of several: the arithmetic limit that can be reached here."""
+    """The arithmetic limit that can be reached here: FLOP/s of a large matrix product in `dtype`, the best of several."""
     side = 1024 if jax.default_backend() == "cpu" else 8192
     factor = jax.random.normal(jax.random.key(0), (side, side), dtype)
     precision = jax.lax.Precision.HIGHEST if dtype == "float32" else None
@@ -38,7 +39,7 @@ def peak_flops(dtype: str) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes a second of adding one to a large array: read and written once."""
+    """The memory limit that can be reached here: bytes per second of adding one to a large array, read and written once."""
     values = jnp.zeros((1 << 26 if jax.default_backend() == "cpu" else 1 << 29,), jnp.float32)
     plus_one = jax.jit(lambda a: a + 1, donate_argnums=0)  # in place: fresh memory would cost more than the traffic
 

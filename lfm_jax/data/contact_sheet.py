@@ -1,7 +1,4 @@
-"""What a data config does to images, to look at: a row for each image, a column for each draw, pixel for pixel.
-
-In: a Source and its data config. Out: one PIL image.
-"""
+"""A picture of what a data config does to training images: one row per image, one column per draw, pixel for pixel."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,22 +10,42 @@ from lfm_jax.data.transforms import augment
 from lfm_jax.runtime.rng import Stream, host_rng
 
 GAP, CAPTION = 4, 14  # px
+MIN_WIDTH = 320  # px, so that captions have room
+
+Row = tuple[str, list[Image.Image]]  # caption, tiles
 
 
-def contact_sheet(source: Source, config: ConfigDict, *, seed: int, images: int = 6, draws: int = 6) -> Image.Image:
-    """-> RGB sheet; the images are spread evenly over the source, real and fake in turns. Unreadable ones show the reason."""
+def augmentation_sheet(source: Source, config: ConfigDict, *, seed: int, images: int = 6, draws: int = 6) -> Image.Image:
+    """Draws the sheet, as an RGB image.
+
+    Args:
+      source: labelled images; those shown are spread evenly over it, real and fake in turn.
+      config: the data config, `config.data` of a run.
+      seed: of the run.
+      images: number of rows. An image that cannot be read has a row with the reason.
+      draws: number of columns.
+    """
     rows = []
-    for row, index in enumerate(_spread(source, images)):
-        example = source.examples[index]
-        caption = f"{'fake' if example.label else 'real'}  {example.path}"
-        try:
-            image = source.image(index)
-            rows.append((caption, [augment(image, config, host_rng(seed, Stream.AUGMENT, row * draws + i)) for i in range(draws)]))
-        except ImageError as reason:
-            rows.append((f"{caption}: {reason}", []))
+    for number, index in enumerate(_evenly_spread(source, images)):
+        rngs = [host_rng(seed, Stream.AUGMENT, number * draws + column) for column in range(draws)]
+        rows.append(_row(source, config, index, rngs))
+    return _paste(rows)
+
+
+def _row(source: Source, config: ConfigDict, index: int, rngs: list[np.random.Generator]) -> Row:
+    example = source.examples[index]
+    caption = f"{'fake' if example.label else 'real'}  {example.path}"
+    try:
+        image = source.image(index)
+        return caption, [augment(image, config, rng) for rng in rngs]
+    except ImageError as error:
+        return f"{caption}: {error}", []
+
+
+def _paste(rows: list[Row]) -> Image.Image:
     widths = [sum(tile.width + GAP for tile in tiles) for _, tiles in rows]
     heights = [max((tile.height for tile in tiles), default=0) + CAPTION + GAP for _, tiles in rows]
-    sheet = Image.new("RGB", (max([320, *widths]), sum(heights)), "white")
+    sheet = Image.new("RGB", (max([MIN_WIDTH, *widths]), sum(heights)), "white")
     pen, top = ImageDraw.Draw(sheet), 0
     for (caption, tiles), height in zip(rows, heights, strict=True):
         pen.text((GAP, top), caption.encode("ascii", "replace").decode(), fill="black")
@@ -40,10 +57,10 @@ def contact_sheet(source: Source, config: ConfigDict, *, seed: int, images: int 
     return sheet
 
 
-def _spread(source: Source, count: int) -> list[int]:
-    """`count` indices, real and fake in turns, each label's evenly over its examples."""
+def _evenly_spread(source: Source, count: int) -> list[int]:
+    """Indices of `count` examples, real and fake in turn, evenly spread over those of each label."""
     labels = np.array([example.label for example in source.examples])
-    chosen = [np.flatnonzero(labels == label) for label in (0, 1)]
-    picks = [indices[np.linspace(0, len(indices) - 1, min(-(-count // 2), len(indices))).astype(int)] for indices in chosen]
-    turns = [int(pick[i]) for i in range(max(map(len, picks))) for pick in picks if i < len(pick)]
-    return turns[:count]
+    by_label = [np.flatnonzero(labels == label) for label in (0, 1)]
+    picks = [indices[np.linspace(0, len(indices) - 1, min(-(-count // 2), len(indices))).astype(int)] for indices in by_label]
+    in_turn = [int(pick[i]) for i in range(max(map(len, picks))) for pick in picks if i < len(pick)]
+    return in_turn[:count]

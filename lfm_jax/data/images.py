@@ -1,8 +1,8 @@
-"""Files to pixels: PIL decoding as the published protocols use it, and the listing of image files.
+"""Finding and decoding image files, as the published protocols do it with PIL.
 
-In: paths. Out: PIL images in RGB, or an `ImageError` whose reason a user can act on. EXIF orientation is
-left alone and animated files give frame 0, both as PIL's plain `convert("RGB")` does. What an image would cost
-is known from its header and refused before it is paid.
+Every file becomes an RGB image or an `ImageError` with a reason that a user can act on. As with PIL's plain
+`convert("RGB")`, EXIF orientation is ignored and animations give their first frame. What decoding would cost is read
+from the header, and too costly files are refused before any of it is spent.
 """
 
 import io
@@ -17,29 +17,29 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's others are never tried: one starts Ghostscript
-MAX_FILE_BYTES = 1 << 28  # nothing that is one image and within the limits below comes near
-MAX_PIXELS = 1 << 27  # a 100-megapixel camera's photograph passes; decoding takes up to 8 bytes a pixel
-MAX_SIDE = (1 << 16) - 1  # as JPEG has it
-MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: two kilobytes took it 9 s
-MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, whose every scan costs a pass over all pixels; an honest one has about ten
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
+MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
+MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera; decoding takes up to 8 bytes per pixel
+MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
+MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
+MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, each scan of which is a pass over all pixels; an honest one has about ten
 
 
 class ImageError(Exception):
-    """One image that cannot be used; str() is the reason, without the path."""
+    """An image that cannot be used. str() is the reason, without the path."""
 
 
 def decode(path: str | os.PathLike[str]) -> Image.Image:
-    """Image file -> RGB image, fully decoded.
+    """Decodes an image file to an RGB image.
 
     Raises:
-      ImageError: the file is missing or unreadable, or `opened` refuses what is in it.
+      ImageError: the file is missing or unreadable, or `opened` refuses its content.
     """
     return decode_bytes(read(path))
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
-    """The file's bytes. Raises ImageError: it is missing, unreadable, no file, or far too large for an image."""
+    """The bytes of a file. Raises ImageError if it is missing, unreadable, not a file, or far too large for an image."""
     try:
         status = Path(path).stat()
         if status.st_size > MAX_FILE_BYTES:
@@ -52,19 +52,19 @@ def read(path: str | os.PathLike[str]) -> bytes:
 
 
 def decode_bytes(data: bytes) -> Image.Image:
-    """Encoded image -> RGB image, fully decoded. Raises ImageError as `opened` does."""
+    """Decodes the bytes of an image file to an RGB image. Raises ImageError as `opened` does."""
     with opened(data) as image:
         image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy an RGB image
 
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-    """Encoded image -> PIL image with its header read (format, mode, size) and its pixels not yet decoded.
+    """Opens the bytes of an image file: the header (format, mode, size) is read, the pixels are not decoded yet.
 
     Raises:
-      ImageError: it is empty, no image, or too large to be honest; or what the caller does with it fails, as
-        decoding does where the data is truncated or broken.
+      ImageError: the data is empty, not an image, or larger than any honest one; or what the caller does with the image
+        fails, as decoding does if the data is truncated or broken.
     """
     if not data:
         raise ImageError("empty file (0 bytes)")
@@ -76,7 +76,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError as error:  # some of PIL's parsers look before the size is known here
+    except Image.DecompressionBombError as error:  # raised by some of PIL's parsers, before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
         raise ImageError(_reason(error)) from None
@@ -107,15 +107,15 @@ def _reason(error: Exception) -> str:
 
 
 def list_images(folder: Path) -> Iterator[Path]:
-    """Image files below `folder` by suffix, in sorted order.
+    """Image files at any depth below `folder`, told by their suffix, in sorted order.
 
-    A folder that cannot be read is listed in place of its files, so that decoding it names the reason.
+    A folder that cannot be listed appears itself, in place of its files, so that decoding it gives the reason.
     """
     return map(Path, image_files(folder))
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """As `list_images`, in text: a Path for each of 100,000 files takes seconds."""
+    """`list_images` as strings: making a Path of each of 100,000 files takes seconds."""
     for directory, _, files in walk(folder):
         if files is None:
             yield str(directory)
@@ -127,37 +127,42 @@ def image_files(folder: Path) -> Iterator[str]:
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str] | None]]:
-    """Folder -> (folder, its folders, its files) for it and all below, sorted; files None if it is unreadable.
+    """Yields (folder, names of its folders, names of its files) for `folder` and everything below it, sorted.
 
-    Symbolic links are followed, as data sets share their real images that way; a link back to a folder
-    above itself is not.
+    The files are None if the folder cannot be listed. Symbolic links are followed, since data sets share their real
+    images that way, except a link back to a folder above itself.
     """
-    ahead: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]  # no recursion: a tree may be deeper than Python's stack
-    while ahead:
-        folder, above = ahead.pop()
+    to_visit: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]  # not recursive: a tree may be deeper than Python's stack
+    while to_visit:
+        folder, above = to_visit.pop()
         real = os.path.realpath(folder)
         if real in above:
             continue
         try:
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+                contents = sorted((entry.name, _is_folder(entry)) for entry in entries)
         except OSError:
             yield folder, [], None
             continue
-        folders = [name for name, is_folder in found if is_folder]
-        yield folder, folders, [name for name, is_folder in found if not is_folder]
-        ahead += [(folder / name, (*above, real)) for name in reversed(folders)]
+        folders = [name for name, is_folder in contents if is_folder]
+        yield folder, folders, [name for name, is_folder in contents if not is_folder]
+        to_visit += [(folder / name, (*above, real)) for name in reversed(folders)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: taken for a file, so that decoding it names the reason
+    except OSError:  # a link to itself: treated as a file, so that decoding it gives the reason
         return False
 
 
 def as_rgb(image: Any) -> Image.Image:
-    """Path, PIL image or array [H, W, 3] uint8 -> RGB image. Raises ImageError, or ValueError for another shape or dtype."""
+    """An RGB image from a path, a PIL image or an array uint8 [H, W, 3].
+
+    Raises:
+      ImageError: the file cannot be read.
+      ValueError: an array of another shape or dtype.
+    """
     if isinstance(image, (str, Path, os.PathLike)):
         return decode(image)
     if isinstance(image, Image.Image):
@@ -167,11 +172,11 @@ def as_rgb(image: Any) -> Image.Image:
 
 
 def checked_pixels(images: Any) -> np.ndarray:
-    """Array uint8 [B, H, W, 3] -> the same as a numpy array. Raises ValueError for another shape or dtype."""
+    """Returns images uint8 [B, H, W, 3] as a numpy array. Raises ValueError for another shape or dtype."""
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise ValueError(
             f"expected images as uint8 [B, H, W, 3], got {images.dtype} {list(images.shape)}"
-            + (": pixel values are 0..255, not scaled" if np.issubdtype(images.dtype, np.floating) else "")
+            + (": pixel values must be 0..255, not scaled" if np.issubdtype(images.dtype, np.floating) else "")
         )
     return images

@@ -1,8 +1,7 @@
-"""Training batches: order and augmentation a pure function of (seed, position), read ahead by threads.
+"""Training batches whose order and augmentation are a pure function of (seed, position), read ahead by threads.
 
-In: a Source and its data config. Out: dicts of numpy arrays, `image` uint8 [b, h, w, 3], `label` float32
-[b], `index` int32 [b] (which example). Position p is example p % n of epoch p // n; a process takes its
-slice of every global batch, so the loader has no state to save.
+Position p is example p % n of epoch p // n, for a source of n examples. The loader has no state to save: a process
+takes its slice of every global batch, and a resumed run starts at its step. The layout of a batch is in batch.py.
 """
 
 import functools
@@ -10,12 +9,12 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from lfm_jax.data.batch import Batch, make_example, stack
 from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.prefetch import read_ahead
@@ -24,15 +23,21 @@ from lfm_jax.data.transforms import augment, settle
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.rng import Stream, host_rng
 
-Batch = dict[str, Any]
+NAMED_FILES = 10  # broken ones, in the message that ends a run
 
 
 class TrainPipeline:
-    """Indexable by global position; `batches` reads ahead. With `views` 2, images are two views of each, [b, 2, h, w, 3].
+    """Training examples by global position, and batches of them read ahead.
 
-    A file that is broken, or slower than `timeout_seconds`, is replaced by the next one in the epoch's order and
-    named in `broken`. A slow one is not tried again. Whether a file is slow depends on the day: batches are a
-    function of (seed, position) alone as long as none is.
+    A file that is broken, or slower than `timeout_seconds`, is replaced by the next one in the order of the epoch and
+    entered in `broken`. A slow file is not tried again. Whether a file is slow depends on the day, so batches are a
+    function of (seed, position) only as long as none is.
+
+    Args:
+      source: labelled images.
+      config: the data config, `config.data` of a run.
+      seed: of the run.
+      views: with 2, each image comes as two random views of it, [b, 2, h, w, 3].
     """
 
     def __init__(self, source: Source, config: ConfigDict, *, seed: int, views: int = 1):
@@ -46,7 +51,7 @@ class TrainPipeline:
         """One augmented example.
 
         Raises:
-          DataError: more than `max_broken_share` of the files seen cannot be used.
+          DataError: more than `max_broken_share` of the files are unusable.
         """
         size = len(self.source.examples)
         epoch, offset = divmod(position, size)
@@ -57,35 +62,39 @@ class TrainPipeline:
             example = self.source.examples[index]
             try:
                 pixels = self._augmented(self._settled(index), draws)
-            except ImageError as reason:
-                self._note_broken(example.path, str(reason))
+            except ImageError as error:
+                self._note_broken(example.path, str(error))
                 continue
-            return {"image": pixels, "label": np.float32(example.label), "index": np.int32(index)}
+            return make_example(pixels, example.label, index)
         raise DataError(f"not one of the {size} images of {self.source.name} can be used")
 
     def batches(
         self, first: int, last: int, batch_size: int, *, parts: int = 1, process: int = 0, processes: int = 1
     ) -> Iterator[Batch]:
-        """This process's slice of the global batches of steps first..last - 1, `batch_size` / `processes` each.
+        """This process's slice of the global batches of steps `first` to `last` - 1.
 
-        With several `parts` (gradient accumulation) the slice is one of each part, part after part.
+        Args:
+          first, last: steps, counted from 0; `last` is not read.
+          batch_size: of the global batch; the slice has `batch_size` / `processes` images.
+          parts: of gradient accumulation. The slice then holds a slice of each part, one part after another.
+          process, processes: this one, of how many.
         """
         local, part_size = batch_size // processes, batch_size // parts
 
-        def example(i: int) -> Batch:
-            step, place = divmod(i, local)
+        def example(number: int) -> Batch:
+            step, place = divmod(number, local)
             part, place = divmod(place, local // parts)
             return self[(first + step) * batch_size + part * part_size + process * (local // parts) + place]
 
-        # The threads share a batch: the first is there sooner than if each had one of its own.
+        # The threads work on one batch together: it is ready sooner than if each thread had a batch of its own.
         ahead = self.config.prefetch * local
         examples = read_ahead(example, (last - first) * local, threads=self.config.threads, ahead=ahead)
         while batch := list(itertools.islice(examples, local)):
-            yield _stack(batch)
+            yield stack(batch)
 
     def _augmented(self, image: Image.Image, draws: Sequence[np.random.Generator]) -> np.ndarray:
         views = [{"image": np.asarray(augment(image, self.config, rng))} for rng in draws]
-        pixels: np.ndarray = _stack(views)["image"] if len(views) > 1 else views[0]["image"]
+        pixels: np.ndarray = stack(views)["image"] if len(views) > 1 else views[0]["image"]
         return pixels
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
@@ -102,47 +111,42 @@ class TrainPipeline:
         try:
             return within(self.config.timeout_seconds, lambda: self.source.image(index))
         except TimeoutError:
-            self._slow[index] = f"not there after config.data.timeout_seconds = {self.config.timeout_seconds}"
+            self._slow[index] = f"not read within config.data.timeout_seconds = {self.config.timeout_seconds}"
             raise ImageError(self._slow[index]) from None
 
     def _note_broken(self, path: str, reason: str) -> None:
         self.broken[path] = reason
         limit = self.config.max_broken_share * len(self.source.examples)
         if len(self.broken) > limit:
-            listed = "\n  ".join(f"{path}: {reason}" for path, reason in list(self.broken.items())[:10])
+            listed = "\n  ".join(f"{path}: {reason}" for path, reason in list(self.broken.items())[:NAMED_FILES])
             raise DataError(
                 f"{len(self.broken)} of {len(self.source.examples)} training images cannot be used, more than "
-                f"config.data.max_broken_share = {self.config.max_broken_share}:\n  {listed}"
+                f"config.data.max_broken_share = {self.config.max_broken_share} allows:\n  {listed}"
             )
 
 
 def within(seconds: float, read: Callable[[], Image.Image]) -> Image.Image:
-    """What `read` returns or raises, or TimeoutError; then its thread is left behind, as none can be stopped.
+    """Calls `read` and returns its image, or raises what it raises.
 
-    A thread of its own for each call, as a pool's would be waited for when Python ends.
+    Each call has a thread of its own, which is left behind if it is too slow: threads cannot be stopped, and Python
+    would wait at its exit for those of a pool.
+
+    Raises:
+      TimeoutError: nothing came within `seconds`.
     """
-    result: queue.SimpleQueue[Image.Image | Exception] = queue.SimpleQueue()
+    results: queue.SimpleQueue[Image.Image | Exception] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            result.put(read())
+            results.put(read())
         except Exception as error:
-            result.put(error)
+            results.put(error)
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        found = result.get(timeout=seconds)
+        result = results.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError from None
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _stack(examples: Sequence[Batch]) -> Batch:
-    """Raises DataError, naming the fields, for images that do not make one array."""
-    shapes = {example["image"].shape for example in examples}
-    if len(shapes) > 1:
-        sizes = ", ".join(sorted(f"{width} x {height}" for *_, height, width, _ in shapes))
-        raise DataError(f"images of several sizes ({sizes}) in one batch: set config.data.crop or config.data.resize")
-    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -1,7 +1,4 @@
-"""A function of 0, 1, 2, ..., or of what an iterable gives, computed ahead by threads, its values in order.
-
-In: the function and how far. Out: an iterator. What is read for training, scoring and preparing comes through here.
-"""
+"""Values computed ahead of their use by threads, given out in order. Training, scoring and preparing all read this way."""
 
 import collections
 import itertools
@@ -11,30 +8,30 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
-MAX_PIECE = 8
+MAX_PIECE = 8  # values computed in one go
 
 
 def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int) -> Iterator[T]:
-    """-> read(0), ..., read(count - 1), with about `ahead` of them being read or ready; none ahead where either is 0.
+    """Yields read(0), ..., read(count - 1), about `ahead` of them computed or being computed before they are asked for.
 
-    What `read` raises is raised in its place.
+    With `threads` or `ahead` 0 nothing is computed early. An exception of `read` is raised in its place in the order.
     """
     import grain  # here, as it takes a second to load
 
-    # In pieces: for each element asked of it, grain looks at all that it has ahead, and for hundreds that takes as long
-    # as decoding a small image. Small pieces: the first values are to come soon, and from all threads.
+    # In pieces: for each element, grain looks at all that it has read ahead, and with hundreds that takes as long as
+    # decoding a small image. Small pieces, so that all threads work on the first values and these come soon.
     piece = min(max(ahead // (8 * max(threads, 1)), 1), MAX_PIECE)
     pieces = grain.MapDataset.range(-(-count // piece)).map(
-        lambda at: [read(i) for i in range(at * piece, min((at + 1) * piece, count))]
+        lambda number: [read(i) for i in range(number * piece, min((number + 1) * piece, count))]
     )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=-(-ahead // piece))
     return itertools.chain.from_iterable(pieces.to_iter_dataset(options))
 
 
 def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int) -> Iterator[T]:
-    """-> read(item) for each of `items`, which may be endless; about `ahead` of them being read or ready.
+    """Yields read(item) for each of `items`, which may be endless, about `ahead` of them computed before they are asked for.
 
-    `items` itself is gone through by the caller's thread. What `read` raises is raised in its place.
+    The caller's own thread iterates over `items`. An exception of `read` is raised in its place in the order.
     """
     under_way: collections.deque[Future[T]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -46,5 +43,5 @@ def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahe
             while under_way:
                 yield under_way.popleft().result()
         finally:
-            for unread in under_way:  # the caller wants no more
+            for unread in under_way:  # the caller has stopped early
                 unread.cancel()

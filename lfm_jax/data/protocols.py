@@ -1,7 +1,8 @@
-"""Evaluation protocols: how an image becomes the pixels that are scored (SPEC section 4).
+"""Evaluation protocols: which pixels of an image are scored.
 
-In: a PIL image. Out: uint8 [N, h, w, 3], one piece or several tiles, and how their logits make the image's. A
-protocol's name says all there is to it and stands in every result row; results under different names are never averaged.
+The field reports results under several of them (resized, cropped, at full size), and they differ by many points. A
+protocol is therefore fully described by its name, the name is in every result row, and results under different names
+are never averaged. See docs/evaluation.md.
 """
 
 import re
@@ -14,7 +15,7 @@ from PIL import Image
 from lfm_jax.errors import UserError
 
 EXAMPLES = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256, tiles256_stride128_top25"
-Box = tuple[int, int, int, int]
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1, the last two exclusive
 _NAME = re.compile(
     r"native|(?:resize(?P<resize>[1-9]\d*))?(?:(?:^|(?<=\d)_)crop(?P<crop>[1-9]\d*)(?P<pad>_pad)?)?"
     r"|tiles(?P<tiles>[1-9]\d*)(?:_stride(?P<stride>[1-9]\d*))?(?:_top(?P<top>[1-9]\d?))?",
@@ -24,10 +25,16 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class Protocol:
-    """`resize`: bilinear to a square without keeping the aspect, 0 none. `crop`: centre crop, 0 none.
+    """How an image is cut into the pieces that are scored, and how their logits make that of the image.
 
-    `tiles`: squares of that side, `stride` px apart, 0 none; the image's logit is the mean over the `top` percent of its
-    tiles that look most fake.
+    Attributes:
+      name: all of the following in one word; see `parse`.
+      resize: side in pixels of the square to resize to, bilinear, without keeping the aspect; 0 for none.
+      crop: side in pixels of the centre crop; 0 for none.
+      pad: whether an image smaller than the crop is padded with zeros; otherwise its shorter side is kept whole.
+      tiles: side in pixels of the tiles to cut; 0 for none.
+      stride: from one tile to the next, in pixels.
+      top: percentage of the tiles, those that look most fake, whose mean logit is the logit of the image.
     """
 
     name: str
@@ -39,7 +46,7 @@ class Protocol:
     top: int = 100
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """RGB image -> uint8 [N, h, w, 3]; N is 1 for all but tiles."""
+        """RGB image -> its pieces, uint8 [N, h, w, 3]. N is 1 except for tiles."""
         if self.resize:
             image = image.resize((self.resize, self.resize), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
@@ -48,15 +55,16 @@ class Protocol:
         return (centre_crop(pixels, self.crop, pad=self.pad) if self.crop else pixels)[None]
 
     def logit(self, logits: Sequence[float] | np.ndarray) -> float:
-        """Logits of an image's pieces -> its own."""
+        """The logit of an image from those of its pieces [N]."""
         return float(np.mean(np.asarray(logits, np.float32)[self.chosen(logits)]))
 
     def chosen(self, logits: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Logits of an image's pieces -> indices of those that its own is the mean of, the lowest first."""
-        return np.argsort(np.asarray(logits, np.float32), kind="stable")[len(logits) - -(-len(logits) * self.top // 100) :]
+        """Indices of the pieces whose mean is the logit of the image, the lowest logit first."""
+        count = -(-len(logits) * self.top // 100)
+        return np.argsort(np.asarray(logits, np.float32), kind="stable")[len(logits) - count :]
 
     def corners(self, width: int, height: int) -> list[tuple[int, int]]:
-        """(left, top) of each piece in the image once resized; below 0 where `pad` puts zeros before it."""
+        """(left, top) of each piece in the resized image; negative where `pad` puts zeros in front of it."""
         width, height = self.resize or width, self.resize or height
         if self.tiles:
             rows, columns = (_offsets(length, self.tiles, self.stride) for length in (height, width))
@@ -67,40 +75,43 @@ class Protocol:
         return [(_crop_offset(width, self.crop) - before[0], _crop_offset(height, self.crop) - before[1])]
 
     def source_box(self, box: Box, width: int, height: int) -> Box:
-        """(x0, y0, x1, y1) in the image once resized -> of all pixels of the width x height image that it is made from."""
+        """The box of those pixels of the width x height image from which a box of the resized image is made."""
         x0, y0, x1, y1 = box
         (x0, x1), (y0, y1) = _source_range(x0, x1, self.resize, width), _source_range(y0, y1, self.resize, height)
         return x0, y0, x1, y1
 
     def words(self) -> str:
         """What is done to an image, in a sentence."""
-        steps = [f"scaled to {self.resize} x {self.resize} px, bilinear, the aspect not kept"] if self.resize else []
+        steps = [f"resized to {self.resize} x {self.resize} px (bilinear, aspect not kept)"] if self.resize else []
         if self.crop:
-            shorter = "is padded with zeros" if self.pad else "is kept whole"
-            steps.append(f"the central {self.crop} x {self.crop} px, where a shorter side {shorter}")
-        return ("; then ".join(steps) or "the image as it is, at its own size") + "."
+            shorter = "padded with zeros" if self.pad else "kept whole"
+            steps.append(f"the central {self.crop} x {self.crop} px (a shorter side is {shorter})")
+        if self.tiles:
+            mean = "all tiles" if self.top == 100 else f"the {self.top} % of tiles that look most fake"
+            steps.append(f"tiles of {self.tiles} x {self.tiles} px, {self.stride} px apart; the logit is the mean over {mean}")
+        return ("; then ".join(steps) or "the whole image at its own size") + "."
 
 
 def parse(name: str) -> Protocol:
-    """Protocol name -> Protocol.
+    """The protocol of that name: native, resizeN, cropN, cropN_pad, resizeN_cropM, tilesN[_strideM][_topP].
 
     Raises:
-      UserError: not a protocol name.
+      UserError: there is none; lists examples.
     """
     match = _NAME.fullmatch(name)
     if not match or not name:
-        raise UserError(f"unknown protocol {name!r}: expected one of {EXAMPLES} (other sizes work as well)")
+        raise UserError(f"unknown protocol {name!r}: expected one of {EXAMPLES} (any other sizes work too)")
     resize, crop, tiles = (int(match[part] or 0) for part in ("resize", "crop", "tiles"))
     stride = int(match["stride"] or tiles)
     if stride > tiles or stride % 2 or tiles % 2:
-        raise UserError(f"protocol {name!r}: tiles and stride must be even, and no pixel be left between two tiles")
+        raise UserError(f"protocol {name!r}: tile and stride must be even, and the stride no larger than the tile")
     return Protocol(name, resize, crop, bool(match["pad"]), tiles, stride, int(match["top"] or 100))
 
 
 def centre_crop(pixels: np.ndarray, side: int, *, pad: bool = False) -> np.ndarray:
-    """pixels [H, W, 3] -> [min(H, side), min(W, side), 3], or [side, side, 3] zero-padded with `pad`.
+    """Crops pixels [H, W, 3] to [min(H, side), min(W, side), 3], or with `pad` to [side, side, 3], padded with zeros.
 
-    Offsets are rounded half to even, padding puts the odd pixel right and below, both as torchvision does.
+    As in torchvision, offsets are rounded half to even and an odd pixel of padding goes to the right and below.
     """
     if pad:
         gaps = [max(side - length, 0) for length in pixels.shape[:2]]
@@ -114,7 +125,7 @@ def _crop_offset(length: int, side: int) -> int:
 
 
 def _source_range(first: int, last: int, resized: int, length: int) -> tuple[int, int]:
-    """Pixels first..last - 1 of `length` ones resized to `resized` -> those that PIL's bilinear filter makes them from."""
+    """The range of the `length` original pixels from which PIL's bilinear filter makes pixels first..last - 1 of `resized`."""
     if resized and resized != length:
         scale = length / resized
         reach = max(scale, 1.0)
@@ -123,9 +134,9 @@ def _source_range(first: int, last: int, resized: int, length: int) -> tuple[int
 
 
 def tiled(pixels: np.ndarray, side: int, stride: int) -> np.ndarray:
-    """pixels [H, W, 3] -> [N, min(H, side), min(W, side), 3]: as many tiles as fit, centred, row by row.
+    """Cuts pixels [H, W, 3] into as many tiles as fit, [N, min(H, side), min(W, side), 3], centred and row by row.
 
-    Offsets are even, so that a tile's 2 x 2 blocks are those of the image.
+    Offsets are even, so that the 2 x 2 blocks of a tile are blocks of the image too.
     """
     rows, columns = (_offsets(length, side, stride) for length in pixels.shape[:2])
     return np.stack([pixels[top : top + side, left : left + side] for top in rows for left in columns])

@@ -1,7 +1,7 @@
-"""The field's five test suites and its training split, as data (SPEC section 4): folders, protocols, counts, known faults.
+"""The five test suites that the field reports on, and its training split, as data: what they should hold, known faults.
 
-In: the name of a folder, in any of its spellings. Out: a `Suite`, or None. Nothing here is needed to read a
-folder of one's own; it is what a known suite can be checked against.
+A suite is found by the name of its folder, in any spelling. It is what a copy on disk can be checked against; folders
+of other names are read just as well. docs/data.md has the same as a table.
 """
 
 import difflib
@@ -16,12 +16,21 @@ Counts = tuple[int, int]  # real, fake
 
 @dataclass(frozen=True)
 class Suite:
-    """A published set of generators, each a folder with 0_real/ and 1_fake/.
+    """A published set of generators, each of which is a folder with 0_real/ and 1_fake/.
 
-    `name` and `generators` are spelt as on disk, `dataset` is what the prepared records are called. Those of
-    `with_classes` have class folders in between. `protocol` is the one that its published tables use.
-    `counts` are images of a generator and `training` those of a training split, over its `training_classes`;
-    what is not in them was not published, or varies from copy to copy. `also` are other names of the folder.
+    Attributes:
+      name: of the folder, as spelt on disk.
+      dataset: the name of the prepared records.
+      generators: their folders, as spelt on disk.
+      source: where it was published.
+      protocol: the evaluation protocol of its published tables.
+      with_classes: the generators that have class folders between the generator and the labels.
+      counts: real and fake images of a generator. One that is missing was not published, or varies from copy to copy.
+      training: real and fake images of a training split, over its `training_classes`.
+      training_classes: those that the field trains on.
+      training_generator: what made the fakes of the training splits.
+      also: other names of the folder.
+      faults: what users of the suite have run into before.
     """
 
     name: str
@@ -38,7 +47,7 @@ class Suite:
     faults: tuple[str, ...] = ()
 
 
-def _each(generators: tuple[str, ...], counts: Counts) -> Mapping[str, Counts]:
+def _same_counts(generators: tuple[str, ...], counts: Counts) -> Mapping[str, Counts]:
     return MappingProxyType(dict.fromkeys(generators, counts))
 
 
@@ -57,8 +66,8 @@ SUITES: tuple[Suite, ...] = (
         training_generator="progan",
         also=("ForenSynths_train_val", "CNN_synth_testset"),
         faults=(
-            "The published archives hold more: 20 training classes, of which the field uses 4, and five further test folders "
-            "(crn, imle, san, seeingdark, whichfaceisreal) that are not averaged.",
+            "The published archives hold more: 20 training classes, of which the field uses 4, and five more test folders "
+            "(crn, imle, san, seeingdark, whichfaceisreal), which published means leave out.",
         ),
     ),
     Suite(
@@ -67,29 +76,31 @@ SUITES: tuple[Suite, ...] = (
         generators=_GANGEN,
         source="FreqNet, AAAI 2024, github.com/chuangchuangtan/GANGen-Detection",
         protocol="native",
-        counts=_each(_GANGEN, (2_000, 2_000)),
+        counts=_same_counts(_GANGEN, (2_000, 2_000)),
         also=("GANGen",),
         faults=(
-            "An early upload was corrupt: NPR's weights reach a mean ACC of 62 on it where 93 is right, with BEGAN, CramerGAN, "
+            "An early upload was corrupt: NPR's weights reach a mean ACC of 62 on it instead of 93, with BEGAN, CramerGAN, "
             "InfoMaxGAN, MMDGAN, SNGAN and STGAN at chance.",
-            "Some copies hold a tenth generator, GANimation, that is not averaged.",
+            "Some copies hold a tenth generator, GANimation, which published means leave out.",
         ),
     ),
     Suite(
         name="DiffusionForensics",
         dataset="diffusion_forensics",
         generators=("adm", "ddpm", "iddpm", "ldm", "pndm", "sdv1_new", "sdv2", "vqdiffusion"),
-        source="DIRE, ICCV 2023, github.com/ZhendongWang6/DIRE, in the re-arrangement published with NPR",
-        faults=("The original release has other real images than the re-arrangement: results on the two are not comparable.",),
+        source="DIRE, ICCV 2023, github.com/ZhendongWang6/DIRE, in the rearrangement published with NPR",
+        faults=("The original release has other real images than the rearrangement: results on the two are not comparable.",),
     ),
     Suite(
         name="UniversalFakeDetect",
         dataset="universal_fake_detect",
         generators=_OJHA,
         source="CVPR 2023, github.com/WisconsinAIVision/UniversalFakeDetect",
-        counts=_each(_OJHA, (1_000, 1_000)),
+        counts=_same_counts(_OJHA, (1_000, 1_000)),
         also=("diffusion_datasets", "Ojha"),
-        faults=("In the original archive a folder has one label only: the real images lie in folders of their own, to be shared.",),
+        faults=(
+            "In the original archive each folder has one label only: generators share real images kept in folders of their own.",
+        ),
     ),
     Suite(
         name="Diffusion1kStep",
@@ -101,12 +112,12 @@ SUITES: tuple[Suite, ...] = (
 
 
 def find(name: str) -> Suite | None:
-    """The suite that a folder of this name holds; case, "-" and "_" make no difference."""
+    """The suite that a folder of this name holds, or None. Case, "-" and "_" make no difference."""
     return _BY_NAME.get(_plain(name))
 
 
 def nearest(name: str) -> Suite | None:
-    """The suite whose name is most like `name`, for a message; None where none is."""
+    """The suite that a misspelt name most likely means, or None."""
     close = difflib.get_close_matches(_plain(name), _BY_NAME, n=1)
     return _BY_NAME[close[0]] if close else None
 

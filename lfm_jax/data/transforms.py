@@ -1,8 +1,8 @@
-"""From a decoded image to the pixels of a training batch: resize, degradations, crop, flip; pure functions.
+"""From a decoded image to the pixels of a training batch: resize, degrade, crop, flip.
 
-In: an RGB PIL image, the data config, a numpy Generator. Out: an RGB PIL image of the crop's size. The order is
-fixed: [degradations] resize [degradations] crop, flip, with `config.augment.after_resize` choosing the place;
-the degradations among themselves go scale, blur, noise, JPEG, WebP, as a picture is taken and passed on.
+Pure functions of RGB PIL images, the data config and a numpy Generator. The order is fixed: resize, crop, flip, with
+the degradations before or after the resize (`config.augment.after_resize`). Among the degradations it is scale, blur,
+noise, JPEG, WebP: the order in which a picture suffers them as it is taken and passed on.
 """
 
 import io
@@ -14,29 +14,34 @@ from PIL import Image
 from lfm_jax.data.images import ImageError
 
 ORDER = ("scale", "blur", "noise", "jpeg", "webp")
-MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}  # px that the formats can hold
+MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}  # px; what the formats can hold
 
 
 def settle(image: Image.Image, config: ConfigDict) -> Image.Image:
-    """RGB image -> after what `augment` does to it each time before the first random step: that may be done once."""
+    """Does what `augment` does before its first random step. This part is the same every time, so it may be done once."""
     first_random = not config.augment.after_resize and any(config.augment[name].p for name in ORDER)
     return image if first_random else _resized(image, config.resize)
 
 
 def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) -> Image.Image:
-    """RGB image, settled or not -> the random view of it that a training batch holds, `config.crop` px square where that is set.
+    """Makes the random view of an image that goes into a training batch.
 
-    Crop and flip are drawn from `rng`, the degradations from a child of it: turning one on moves no other draw.
+    Crop and flip are drawn from `rng` and the degradations from a child of it, so turning one on changes no other draw.
+
+    Args:
+      image: RGB; settled or not, the result is the same.
+      config: the data config. With `crop` set, the result is a square of that many pixels.
+      rng: for this image alone.
 
     Raises:
-      ImageError: it is smaller than the crop.
+      ImageError: the image is smaller than the crop.
     """
-    later = config.augment.after_resize
-    if not later:
-        image = degrade(image, config.augment, rng, least=0 if config.resize else config.crop)
+    after_resize = config.augment.after_resize
+    if not after_resize:
+        image = degrade(image, config.augment, rng, min_side=0 if config.resize else config.crop)
     image = _resized(image, config.resize)
-    if later:
-        image = degrade(image, config.augment, rng, least=config.crop)
+    if after_resize:
+        image = degrade(image, config.augment, rng, min_side=config.crop)
     if config.crop:
         image = random_crop(image, config.crop, rng)
     if config.flip and rng.random() < 0.5:
@@ -44,76 +49,84 @@ def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) ->
     return image
 
 
-def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *, least: int = 0) -> Image.Image:
-    """RGB image -> the image after the degradations drawn for it from a child of `rng`; both sides stay >= `least` px."""
+def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *, min_side: int = 0) -> Image.Image:
+    """Applies to an RGB image the degradations drawn for it from a child of `rng`.
+
+    `config` is `config.data.augment` of a run. Scaling leaves no side below `min_side` pixels.
+    """
     if not any(config[name].p for name in ORDER):
         return image
-    own = rng.spawn(1)[0]
-    for name, amount in draw(config, own).items():
+    child = rng.spawn(1)[0]
+    for name, strength in draw_degradations(config, child).items():
         if name == "scale":
-            image = scale(image, amount, least=least)
+            image = scale(image, strength, min_side=min_side)
         elif name == "noise":
-            image = noise(image, amount, own)
+            image = noise(image, strength, child)
         else:
-            image = {"blur": blur, "jpeg": jpeg, "webp": webp}[name](image, amount)
+            image = {"blur": blur, "jpeg": jpeg, "webp": webp}[name](image, strength)
     return image
 
 
-def draw(config: ConfigDict, rng: np.random.Generator) -> dict[str, float]:
-    """Which degradations an image gets and how strong, in the order they are applied.
+def draw_degradations(config: ConfigDict, rng: np.random.Generator) -> dict[str, float]:
+    """The degradations of one image and their strengths, in the order they are applied.
 
-    Each has its own two of the numbers drawn, so that one's probability or range leaves the others as they are.
+    Two numbers are drawn for each, used or not, so that changing the probability or range of one leaves the others alone.
     """
-    drawn: dict[str, float] = {}
+    strengths: dict[str, float] = {}
     for name, (chance, place) in zip(ORDER, rng.random((len(ORDER), 2)).tolist(), strict=True):
         if chance >= config[name].p:
             continue
         if name == "scale":
             low, high = config.scale.factor
-            drawn[name] = low * (high / low) ** place
+            strengths[name] = low * (high / low) ** place
         elif name in ("blur", "noise"):
             low, high = config[name].sigma
-            drawn[name] = low + (high - low) * place
+            strengths[name] = low + (high - low) * place
         else:
             low, high = config[name].quality
-            drawn[name] = low + int((high - low + 1) * place)
-    return drawn
+            strengths[name] = low + int((high - low + 1) * place)
+    return strengths
 
 
-def scale(image: Image.Image, factor: float, *, least: int = 0) -> Image.Image:
-    """RGB image -> both sides times `factor`, PIL's antialiased bicubic; an image of `least` px or more stays so."""
-    factor = max(factor, min(1.0, least / min(image.size)))
+def scale(image: Image.Image, factor: float, *, min_side: int = 0) -> Image.Image:
+    """Scales both sides of an RGB image by `factor` with PIL's antialiased bicubic filter.
+
+    No side shrinks below `min_side` pixels; one that is below it already is not shrunk further.
+    """
+    factor = max(factor, min(1.0, min_side / min(image.size)))
     width, height = (max(round(side * factor), 1) for side in image.size)
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def blur(image: Image.Image, sigma: float) -> Image.Image:
-    """RGB image -> Gaussian of `sigma` px by scipy on bytes, as CNNDetection does: cut at 4 sigma, mirrored at the
-    edges, and rounded down after each of its two passes."""
+    """Blurs an RGB image with a Gaussian of `sigma` pixels, as CNNDetection does.
+
+    That is scipy's filter on bytes: cut off at 4 sigma, mirrored at the edges, rounded down after each of its two passes.
+    """
     from scipy.ndimage import gaussian_filter
 
     return Image.fromarray(gaussian_filter(np.asarray(image), (sigma, sigma, 0)))
 
 
 def noise(image: Image.Image, sigma: float, rng: np.random.Generator) -> Image.Image:
-    """RGB image -> with Gaussian noise of `sigma` levels on every value, rounded, cut off at 0 and 255."""
+    """Adds Gaussian noise of `sigma` levels to every value of an RGB image, then rounds and clips to 0..255."""
     pixels = np.asarray(image)
     noisy = pixels + np.float32(sigma) * rng.standard_normal(pixels.shape, np.float32)
     return Image.fromarray(np.rint(noisy).clip(0, 255).astype(np.uint8))
 
 
 def jpeg(image: Image.Image, quality: float) -> Image.Image:
-    """RGB image -> saved as JPEG by PIL (libjpeg's defaults, so chroma at half resolution) and read again."""
+    """Saves an RGB image as JPEG with PIL's defaults, which halve the resolution of chroma, and reads it back."""
     return _reencoded(image, "JPEG", int(quality))
 
 
 def webp(image: Image.Image, quality: float) -> Image.Image:
-    """RGB image -> saved as lossy WebP by PIL (its defaults) and read again."""
+    """Saves an RGB image as lossy WebP with PIL's defaults and reads it back."""
     return _reencoded(image, "WEBP", int(quality))
 
 
 def random_crop(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
-    """RGB image -> `side` px square from anywhere in it. Raises ImageError for one that is smaller."""
+    """Cuts a square of `side` pixels from anywhere in an RGB image. Raises ImageError if the image is smaller."""
     width, height = image.size
     if min(height, width) < side:
         raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {side}")
@@ -128,9 +141,9 @@ def _resized(image: Image.Image, side: int) -> Image.Image:
 
 
 def _reencoded(image: Image.Image, file_format: str, quality: int) -> Image.Image:
-    if max(image.size) > MAX_SIDE[file_format]:  # nobody could have saved it so
+    if max(image.size) > MAX_SIDE[file_format]:  # nobody could have saved it in this format
         return image
     file = io.BytesIO()
     image.save(file, file_format, quality=quality)
-    with Image.open(file, formats=[file_format]) as again:
-        return again.convert("RGB")
+    with Image.open(file, formats=[file_format]) as reread:
+        return reread.convert("RGB")

@@ -1,9 +1,10 @@
-"""Views: a data set as it would be had its images been saved again, blurred, scaled or made noisy.
+"""Views: what a data set would be if its images had been saved again, blurred, scaled or made noisy.
 
-In: a Source and the name of a view. Out: a Source with the same examples. What a step does is what training does with it
-(see `transforms`), of one strength. A view's name says all there is to it and stands in every result row. Most published
-sets hold fakes as PNG and reals that were JPEG once, so a result is worth little without `fakes_q96` (the fakes alone
-saved as JPEG) and `all_q96` (both) beside `native`.
+A view turns a Source into another one with the same examples and changed pixels. Its steps are the augmentations of
+training (see `transforms`), each at one strength; its name says everything about it and stands in every row of results.
+
+Most published sets hold fakes as PNG and reals that were once JPEG, so a result means little without `fakes_q96` (only the
+fakes saved as JPEG) and `all_q96` (both) beside `as_is`.
 """
 
 import re
@@ -15,14 +16,15 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import transforms
-from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.errors import UserError
 
-EXAMPLES = "native, fakes_q96, all_q96, all_q75, all_webp90, all_blur1.5, all_scale0.5, all_noise5, all_low112, all_q50+blur2"
-FORMAT_VIEWS = ("native", "fakes_q96", "all_q96", "all_q75")
-# The robustness grid: each kind of damage from little to much, as curves of a report.
+AS_IS = "as_is"
+ALIASES = {"native": AS_IS}  # names of earlier versions, in commands and in the files they wrote
+EXAMPLES = "as_is, fakes_q96, all_q96, all_q75, all_webp90, all_blur1.5, all_scale0.5, all_noise5, all_low112, all_q50+blur2"
+FORMAT_VIEWS = (AS_IS, "fakes_q96", "all_q96", "all_q75")
+# The robustness grid: each kind of damage from weak to strong, drawn as curves in a report.
 GRID = {
     "JPEG quality": [f"all_q{quality}" for quality in (100, 90, 80, 70, 60, 50, 40, 30)],
     "WebP quality": ["all_webp90", "all_webp75"],
@@ -35,7 +37,7 @@ GRID = {
 
 
 def low(image: Image.Image, side: float) -> Image.Image:
-    """Scaled down until its shorter side is `side` px; a smaller image is left as it is."""
+    """Scales an image down until its shorter side is `side` px; a smaller one is returned unchanged."""
     return transforms.scale(image, side / min(image.size)) if side < min(image.size) else image
 
 
@@ -46,10 +48,12 @@ CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "scale": transforms.scale,
     "low": low,
 }
-WHOLE = {"q": range(1, 101), "webp": range(1, 101), "low": range(1, 1 << 16)}  # whole numbers; the others: above 0, up to 100
-LARGEST = {"q": transforms.MAX_SIDE["JPEG"], "webp": transforms.MAX_SIDE["WEBP"]}  # px
+WHOLE_AMOUNTS = {"q": range(1, 101), "webp": range(1, 101), "low": range(1, 1 << 16)}
+LARGEST_AMOUNT = 100  # of the other steps, which take any number above 0
+LARGEST_SIDE = {"q": transforms.MAX_SIDE["JPEG"], "webp": transforms.MAX_SIDE["WEBP"]}  # px
 _STEP = re.compile(rf"({'|'.join([*CHANGES, 'noise'])})(\d+(?:\.\d+)?)", re.ASCII)
 _LABELS = {"all": (0, 1, None), "fakes": (1,), "reals": (0,)}
+_SUBJECTS = {"all": "All images", "fakes": "Only the fakes,", "reals": "Only the reals,"}
 _WORDS = {
     "q": "saved as JPEG of quality {:g}",
     "webp": "saved as WebP of quality {:g}",
@@ -62,38 +66,42 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class View:
-    """`steps` (kind, amount) one after another, on images of `labels`; none for `native`."""
+    """Applies `steps` (kind, amount) in order to images whose label is among `labels`; `as_is` has none."""
 
     name: str
     labels: tuple[int | None, ...] = ()
     steps: tuple[tuple[str, float], ...] = ()
 
     def __call__(self, image: Image.Image, label: int | None, *, path: str) -> Image.Image:
-        """RGB image -> RGB image. Noise depends on `path` alone. Raises ImageError where the format cannot hold it."""
+        """RGB image -> RGB image. Noise depends on `path` alone, so that every run draws the same.
+
+        Raises:
+          ImageError: the image is larger than the format of a step can hold.
+        """
         if label not in self.labels:
             return image
         rng = np.random.default_rng(zlib.crc32(path.encode("utf-8", "surrogateescape")))
         for kind, amount in self.steps:
-            if max(image.size) > LARGEST.get(kind, max(image.size)):
+            if max(image.size) > LARGEST_SIDE.get(kind, max(image.size)):
                 width, height = image.size
-                raise ImageError(f"view {self.name}: {width} x {height} px is more than that format can hold")
+                raise ImageError(f"view {self.name}: {width} x {height} px is more than this format can hold")
             image = transforms.noise(image, amount, rng) if kind == "noise" else CHANGES[kind](image, amount)
         return image
 
     def words(self) -> str:
-        """Which images are changed and how, in a sentence."""
+        """Which images are changed and how, as a sentence."""
         if not self.steps:
             return "All images as they are on disk."
-        whose = {"all": "All images", "fakes": "The fakes alone", "reals": "The reals alone"}[self.name.partition("_")[0]]
-        return f"{whose} {', then '.join(_WORDS[kind].format(amount) for kind, amount in self.steps)}."
+        subject = _SUBJECTS[self.name.partition("_")[0]]
+        return f"{subject} {', then '.join(_WORDS[kind].format(amount) for kind, amount in self.steps)}."
 
 
 class ViewedSource:
-    """`source` under a view: the same examples, other pixels."""
+    """`source` seen through a view: the same examples, other pixels."""
 
     def __init__(self, source: Source, view: View):
         self._source, self._view = source, view
-        self.name = source.name if view.name == "native" else f"{source.name} as {view.name}"
+        self.name = source.name if view.name == AS_IS else f"{source.name} as {view.name}"
         self.examples: Sequence[Example] = source.examples
 
     def image(self, index: int) -> Image.Image:
@@ -101,43 +109,37 @@ class ViewedSource:
         return self._view(self._source.image(index), example.label, path=example.path)
 
     def encoded(self, index: int) -> bytes | None:
-        """The file as it lies there, whatever the view."""
+        """The file on disk, which no view changes."""
         return self._source.encoded(index)
 
     def content_hash(self, index: int) -> str:
         return f"{self._view.name} {self._source.content_hash(index)}"
 
 
-class KeptSource:
-    """`source` with its decoded images kept for the next view or protocol, as far as `limit` bytes go."""
-
-    def __init__(self, source: Source, *, limit: int):
-        self._source, self._kept = source, KeptImages(limit)
-        self.name, self.examples = source.name, source.examples
-        self.content_hash, self.encoded = source.content_hash, source.encoded
-
-    def image(self, index: int) -> Image.Image:
-        return self._kept.get(index, lambda: self._source.image(index))
+def current_name(name: str) -> str:
+    """A view's name as it is written today: `native` of earlier versions is `as_is`."""
+    return ALIASES.get(name, name)
 
 
 def parse(name: str) -> View:
-    """Name -> View: native, or LABELS_STEP[+STEP...], the steps from left to right.
+    """Reads the name of a view: as_is, or LABELS_STEP[+STEP...] with its steps from left to right.
 
     Raises:
       UserError: not the name of a view.
     """
-    if name == "native":
+    name = current_name(name)
+    if name == AS_IS:
         return View(name)
-    whose, _, steps = name.partition("_")
+    subject, _, steps = name.partition("_")
     matches = [_STEP.fullmatch(step) for step in steps.split("+")]
     parsed = tuple((match[1], float(match[2])) for match in matches if match)
-    if whose not in _LABELS or len(parsed) < len(matches) or not all(_fits(*step) for step in parsed):
+    if subject not in _LABELS or len(parsed) < len(matches) or not all(_in_range(*step) for step in parsed):
         raise UserError(
-            f"unknown view {name!r}: expected native, or all_, fakes_ or reals_ with q1..q100 (JPEG), webp1..webp100, "
-            f"blurSIGMA, scaleFACTOR, noiseSIGMA, lowSIDE, several with +; e.g. {EXAMPLES}"
+            f"unknown view {name!r}: expected as_is, or all_, fakes_ or reals_ followed by q1..q100 (JPEG), webp1..webp100, "
+            f"blurSIGMA, scaleFACTOR, noiseSIGMA or lowSIDE, several joined by +; for example {EXAMPLES}"
         )
-    return View(name, _LABELS[whose], parsed)
+    return View(name, _LABELS[subject], parsed)
 
 
-def _fits(kind: str, amount: float) -> bool:
-    return amount in WHOLE[kind] if kind in WHOLE else 0 < amount <= 100
+def _in_range(kind: str, amount: float) -> bool:
+    return amount in WHOLE_AMOUNTS[kind] if kind in WHOLE_AMOUNTS else 0 < amount <= LARGEST_AMOUNT

@@ -1,7 +1,4 @@
-"""Uncertainty of metrics by resampling images: stratified by label, seeded, all resamples in one call.
-
-In: labels, and a function of weights [R, N] (see `metrics.weighted_metrics`). Out: 95 % intervals.
-"""
+"""Uncertainty of metrics by resampling images: stratified by label, seeded, all resamples at once."""
 
 import zlib
 
@@ -12,10 +9,15 @@ LEVEL = 0.95
 
 
 def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
-    """labels [N] -> weights [R, N]: how often each image was drawn, reals among reals and fakes among fakes.
+    """Draws as many images as there are, with replacement, reals among reals and fakes among fakes.
 
-    `name` is of the set: another set draws otherwise, the same one the same, so that two detectors are compared on
-    the same resamples.
+    Args:
+      labels: [N].
+      name: of the set of images. The same name gives the same draws, so that two detectors are compared on the same
+        resamples; another name gives other draws.
+
+    Returns:
+      Weights [R, N]: how often each image was drawn (see `metrics.weighted_metrics`).
     """
     rng = np.random.default_rng((seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))))
     weights = np.zeros((replicates, len(labels)), np.int32)
@@ -27,7 +29,7 @@ def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, se
 
 
 def interval(values: np.ndarray) -> list[float] | None:
-    """Values of the resamples [R] -> the middle 95 % of them; None where one of them is undefined."""
+    """A metric's values over the resamples [R] -> the middle 95 % of them; None if any is undefined."""
     if np.isnan(values).any():
         return None
     low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))

@@ -1,7 +1,6 @@
-"""Evaluation of a detector on labelled images: predictions, metrics per generator, suite and overall, a table.
+"""Evaluation of a network on labelled images: predictions, metrics per generator, per suite and overall, and a table.
 
-In: a Network, a Source, protocols and views. Out: an `Evaluation`. Files that cannot be scored are named and
-counted; rows of different weights, protocols or views are never averaged.
+Files that cannot be scored are named and counted out. Rows of different weights, protocols or views are never averaged.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from lfm_jax.data import views as views_lib
 from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import published, tables
-from lfm_jax.evaluation.cells import Cells
+from lfm_jax.evaluation.cells import CellStore
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import Scored, score_together
 
@@ -21,9 +20,12 @@ PREDICTION_COLUMNS = ("path", "suite", "generator", "label", "logit", "score", "
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`rows`: one a cell and group, `level` generator | suite | overall, metrics in [0, 1]; see `tables`.
+    """What an evaluation found.
 
-    `predictions` are dicts with PREDICTION_COLUMNS; `errors` are dicts with path, protocol, view and error.
+    Attributes:
+      rows: one per cell and group, with `level` generator, suite or overall and metrics in [0, 1]; see `tables`.
+      predictions: one per scored image and cell, dicts with PREDICTION_COLUMNS.
+      errors: one per image and cell that could not be scored, dicts with path, protocol, view and error.
     """
 
     rows: list[dict[str, Any]]
@@ -31,54 +33,54 @@ class Evaluation:
     errors: list[dict[str, str]]
 
     def row(self, level: str, **names: str) -> dict[str, Any]:
-        """The one row of that level (and suite=, generator=, protocol=, view=, weights= where given)."""
-        wanted = {"level": level, **names}
-        (found,) = (row for row in self.rows if wanted.items() <= row.items())
-        return found
+        """The only row of that level with these names (suite=, generator=, protocol=, view=, weights=)."""
+        names |= {"level": level}
+        (row,) = (row for row in self.rows if names.items() <= row.items())
+        return row
 
     def table(self) -> str:
-        """Markdown table, metrics in percent, and under it one of the published results that may stand beside it."""
-        known = published.beside(self.rows)
-        return tables.markdown(self.rows) + (f"\n\n{published.markdown(known)}" if known else "")
+        """Markdown table in percent, followed by a table of the published results that are comparable with it."""
+        comparable = published.beside(self.rows)
+        return tables.markdown(self.rows) + (f"\n\n{published.markdown(comparable)}" if comparable else "")
 
 
-def evaluate(
+def evaluate_network(
     network: Network,
     source: Source,
     protocols: Sequence[str],
     *,
-    views: Sequence[str] = ("native",),
+    views: Sequence[str] = (views_lib.AS_IS,),
     batch_size: int = 32,
     threads: int = 8,
-    cells: Cells | None = None,
+    cells: CellStore | None = None,
 ) -> Evaluation:
-    """Score every labelled example of `source` under every view and protocol, but for what `cells` has already."""
+    """Scores every labelled example of `source` under every view and protocol, except what `cells` already holds."""
     rows, predictions, errors = [], [], []
     options: dict[str, Any] = {name: getattr(network.card, name) for name in ("threshold", "temperature", "oracle")}
-    for view in views:
-        viewed = ViewedSource(source, views_lib.parse(view))
+    for view in map(views_lib.parse, views):
+        viewed = ViewedSource(source, view)
         for protocol in protocols:
-            cell = {"weights": network.card.weights_sha256[:12], "protocol": protocol, "view": view}
-            scored = cells.load(cell) if cells else None
-            if scored is None:
+            cell = {"weights": network.card.weights_sha256[:12], "protocol": protocol, "view": view.name}
+            items = cells.load(cell) if cells else None
+            if items is None:
                 what = f"{viewed.name} {protocol}"
-                scored = score_together(network, viewed, protocol, batch_size=batch_size, threads=threads, what=what)
+                items = score_together(network, viewed, protocol, batch_size=batch_size, threads=threads, what=what)
                 if cells:
-                    cells.save(cell, scored)
-            right = [_prediction(source.examples[s.index], s, network, cell) for s in scored if s.logit is not None]
-            errors += [_error(source.examples[s.index], s, cell) for s in scored if s.error is not None]
-            predictions += right
-            rows += tables.cell_rows(right, cell, **options)
+                    cells.save(cell, items)
+            scored = [_prediction(source.examples[item.index], item, network, cell) for item in items if item.logit is not None]
+            errors += [_error(source.examples[item.index], item, cell) for item in items if item.error is not None]
+            predictions += scored
+            rows += tables.cell_rows(scored, cell, **options)
     return Evaluation(rows, predictions, errors)
 
 
-def together(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Evaluations of several weights on the same images -> one, with rows of their mean and deviation at the end."""
+def join_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Evaluations of several weights on the same images -> one, ending in rows of their mean and deviation."""
     rows = [row for evaluation in evaluations for row in evaluation.rows]
     return Evaluation(
         rows + (tables.seed_rows(rows) if len(evaluations) > 1 else []),
         [prediction for evaluation in evaluations for prediction in evaluation.predictions],
-        evaluations[0].errors,  # of the images, the same for all weights
+        evaluations[0].errors,  # a property of the images, the same for all weights
     )
 
 

@@ -1,33 +1,121 @@
-"""Detection metrics from labels and logits, for one set of images or for many weightings of it at once.
+"""Detection metrics from labels and logits: one table of what they are called, how they are computed and where they stand.
 
-In: labels {0 real, 1 fake} [N], logits [N]. Out: shares of 1. Every metric is defined for weighted images, so
-that a bootstrap is one call with a row of weights for each resample; scikit-learn's metrics are the tests' yardstick.
+Every metric is defined for weighted images, so that a bootstrap is one call with a row of weights for each resample.
+Add your own by registering a factory in a file that `--import=FILE.py` runs (docs/extending.md):
+
+    @METRICS.register("misses")
+    def misses():
+        def compute(labels, logits, weights, *, threshold):
+            missed = labels & ~is_fake(logits, threshold)  # lfm_jax.weights.score
+            return weights @ missed / (weights @ labels)
+
+        return Metric("missed fakes", compute, "Share of the fakes called real.", at_threshold=True)
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lfm_jax.weights.score import is_fake, sigmoid
+from lfm_jax.errors import UserError
+from lfm_jax.evaluation.ranking import ECE_BINS, Ranking
+from lfm_jax.runtime.registry import Registry
 
-# acc, real_acc and fake_acc are at score 0.5, as published; acc_at_threshold is at the weights' own threshold.
-METRICS = (
-    *("acc", "acc_at_threshold", "real_acc", "fake_acc", "ap", "auc"),
-    *("eer", "tpr_at_1_fpr", "tpr_at_5_fpr", "brier", "ece", "loss"),
-)
-ECE_BINS = 15  # of equal width
-ELEMENTS_AT_ONCE = 1 << 21  # of weightings x images, to bound the memory
+HEADLINE = ("acc", "ap")  # what every publication reports
+ELEMENTS_AT_ONCE = 1 << 21  # weightings x images computed together, to bound the memory
+
+
+class Compute(Protocol):
+    """A metric of N images under R weightings."""
+
+    def __call__(self, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, *, threshold: float) -> np.ndarray:
+        """labels [N] bool (True is fake), logits [N], weights [R, N] float64 of at least 0 -> values [R], NaN where undefined.
+
+        Images come in descending order of their logits, which are already divided by the temperature: the score is their
+        sigmoid, and `is_fake(logits, threshold)` compares it with `threshold`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FromRanking:
+    """A `Compute` made from a function of a `Ranking`; several of them over the same images share one."""
+
+    of: Callable[[Ranking], np.ndarray]
+
+    def __call__(self, labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, *, threshold: float) -> np.ndarray:
+        return self.of(Ranking(labels, logits, weights, threshold))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What tables and reports need to know of a metric.
+
+    Attributes:
+      heading: of its column.
+      compute: see `Compute`.
+      definition: one sentence for the report's notes.
+      percent: shown times 100; otherwise as it is, with three decimals.
+      interval: shown with its 95 % interval. Intervals of all metrics are in results.json.
+      in_table, in_report: whether it has a column in table.md and in report.html. All metrics are in results.json.
+      at_threshold: depends on the weights' own threshold, so its column stands only where one differs from 0.5.
+    """
+
+    heading: str
+    compute: Compute
+    definition: str = ""
+    percent: bool = True
+    interval: bool = False
+    in_table: bool = True
+    in_report: bool = True
+    at_threshold: bool = False
+
+    def text(self, value: float | None) -> str:
+        """0.5 -> "50.0", or "0.500" where it is no percentage; None -> "-"."""
+        if value is None:
+            return "-"
+        return f"{100 * value:.1f}" if self.percent else f"{value:.3f}"
+
+    def change(self, value: float) -> str:
+        """A difference of two values, with its sign: 0.05 -> "+5.0"."""
+        return f"{100 * value:+.1f}" if self.percent else f"{value:+.3f}"
+
+
+METRICS: Registry[Callable[[], Metric]] = Registry("metric", "--metric")
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Every registered metric by name: the built-in ones, then your own."""
+    return {name: make() for name, make in METRICS.items()}
+
+
+def columns(*, fitted: bool, report: bool = False) -> dict[str, Metric]:
+    """Metrics with a column in table.md, or in the report, in that order.
+
+    Args:
+      fitted: whether a threshold differs from 0.5: metrics `at_threshold` then come last, and are left out otherwise.
+      report: those of report.html.
+    """
+    standing = {name: metric for name, metric in all_metrics().items() if (metric.in_report if report else metric.in_table)}
+    of_scores = {name: metric for name, metric in standing.items() if not metric.at_threshold}
+    return of_scores | (standing if fitted else {})
 
 
 def detection_metrics(
     labels: Sequence[Any] | np.ndarray, logits: Sequence[Any] | np.ndarray, *, threshold: float = 0.5, temperature: float = 1.0
 ) -> dict[str, Any]:
-    """labels [N], logits [N] -> n_real, n_fake and METRICS as plain numbers.
+    """The counts of real and fake images and every metric, as plain numbers.
 
-    The score is the sigmoid of logit / temperature. A metric that its images do not define (real_acc without
-    real images, ap with one label only) is None.
+    Args:
+      labels: [N], 0 real and 1 fake.
+      logits: [N]; the score is the sigmoid of logit / `temperature`.
+      threshold: on the score. Only the metrics `at_threshold` depend on it.
+
+    Returns:
+      n_real, n_fake and METRICS. A metric that these images do not define (real_acc without real images, ap with one
+      label only) is None.
     """
     truth = np.asarray(labels, int)
     values = weighted_metrics(truth, logits, np.ones((1, truth.size)), threshold=threshold, temperature=temperature)
@@ -36,72 +124,115 @@ def detection_metrics(
 
 
 def plain(value: float) -> float | None:
-    """NaN, which JSON does not have -> None."""
+    """A number for JSON, which has no NaN: None in its place."""
     return None if np.isnan(value) else float(value)
 
 
 def weighted_metrics(
     labels: npt.ArrayLike, logits: npt.ArrayLike, weights: np.ndarray, *, threshold: float = 0.5, temperature: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """labels [N], logits [N], weights [R, N] of at least 0 -> METRICS, each [R]; NaN where undefined."""
-    truth, given = np.asarray(labels, bool), np.asarray(logits, np.float64)
-    order = np.argsort(-given, kind="stable")
-    truth, given = truth[order], given[order] / temperature
-    rows = max(ELEMENTS_AT_ONCE // max(truth.size, 1), 1)
+    """labels [N], logits [N], weights [R, N] of at least 0 -> every metric, each [R]; NaN where undefined.
+
+    Raises:
+      UserError: a metric of your own returned another shape.
+    """
+    fake, scaled = np.asarray(labels, bool), np.asarray(logits, np.float64)
+    order = np.argsort(-scaled, kind="stable")
+    fake, scaled = fake[order], scaled[order] / temperature
+    rows = max(ELEMENTS_AT_ONCE // max(fake.size, 1), 1)
+    metrics = all_metrics()
     parts = [
-        _metrics(truth, given, weights[start : start + rows][:, order].astype(np.float64), threshold)
+        _values(metrics, Ranking(fake, scaled, weights[start : start + rows][:, order].astype(np.float64), threshold))
         for start in range(0, len(weights), rows)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    return {name: np.concatenate([part[name] for part in parts]) for name in metrics}
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # 0 / 0 is what "undefined" comes out of
-def _metrics(fake: np.ndarray, logits: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
-    """Images in descending order of their logits."""
-    total, on_fake, on_real = weights.sum(1), weights @ fake, weights @ ~fake
-    right, right_at_threshold = (is_fake(logits, at) == fake for at in (0.5, threshold))
-    scores = sigmoid(logits)
-    means = {
-        "acc": weights @ right / total,
-        "acc_at_threshold": weights @ right_at_threshold / total,
-        "real_acc": weights @ (right & ~fake) / on_real,
-        "fake_acc": weights @ (right & fake) / on_fake,
-        "brier": weights @ (scores - fake) ** 2 / total,
-        "loss": weights @ np.logaddexp(0.0, np.where(fake, -logits, logits)) / total,
-        "ece": _ece(fake, scores, weights) / total,
-    }
-    return means | _ranked(fake, logits, weights)
+@np.errstate(divide="ignore", invalid="ignore")  # 0 / 0 is how an undefined value comes out as NaN
+def _values(metrics: dict[str, Metric], ranking: Ranking) -> dict[str, np.ndarray]:
+    values = {}
+    for name, metric in metrics.items():
+        if isinstance(metric.compute, FromRanking):
+            values[name] = metric.compute.of(ranking)
+            continue
+        arrays = ranking.labels, ranking.logits, ranking.weights
+        values[name] = np.asarray(metric.compute(*arrays, threshold=ranking.threshold), np.float64)
+        if values[name].shape != (len(ranking.weights),):
+            raise UserError(
+                f"metric {name!r} returned shape {list(values[name].shape)} for weights {list(ranking.weights.shape)}: "
+                f"expected one value per row of weights, [{len(ranking.weights)}]"
+            )
+    return values
 
 
-def _ece(fake: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sum over the bins of |fakes there - fakes expected there by score|."""
-    bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
-    return np.abs((weights * (fake - scores)) @ np.eye(ECE_BINS)[bins]).sum(1)
+AT_HALF = "at a score of 0.5, as published results have it"
 
 
-def _ranked(fake: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """What depends on the order alone. Images of one logit move together: a point of the curves is a distinct logit."""
-    ends = np.flatnonzero(np.diff(logits, append=np.nan) != 0)
-    caught, wrong = (np.cumsum(weights * kind, 1)[:, ends] for kind in (fake, ~fake))  # fakes found, reals accused
-    caught, wrong = (np.pad(curve, ((0, 0), (1, 0))) for curve in (caught, wrong))
-    tpr, fpr = caught / caught[:, -1:], wrong / wrong[:, -1:]
-    precision = np.nan_to_num(caught / (caught + wrong))  # 0 / 0 where nothing is called fake yet: its recall step is 0, too
-    ap = (np.diff(tpr, axis=1) * precision[:, 1:]).sum(1)
-    auc = (np.diff(fpr, axis=1) * (tpr[:, 1:] + tpr[:, :-1])).sum(1) / 2
-    undefined = (caught[:, -1] == 0) | (wrong[:, -1] == 0)
-    ranked = {"ap": ap, "auc": auc, "eer": _eer(tpr, fpr)}
-    ranked |= {f"tpr_at_{percent}_fpr": _tpr_at(tpr, fpr, percent / 100) for percent in (1, 5)}
-    return {name: np.where(undefined, np.nan, value) for name, value in ranked.items()}
+@METRICS.register("acc")
+def _accuracy() -> Metric:
+    compute = FromRanking(lambda ranking: ranking.accuracy(0.5))
+    return Metric("ACC", compute, f"Share of the images called correctly {AT_HALF}.", interval=True)
 
 
-def _eer(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-    """Where the shares of accused reals and of missed fakes cross, between two points of the curve."""
-    gap = fpr - (1 - tpr)  # from -1 up to 1
-    after = np.maximum((gap < 0).sum(1, keepdims=True), 1).clip(max=gap.shape[1] - 1)
-    (gap_before, gap_after), (low, high) = ([np.take_along_axis(c, i, 1)[:, 0] for i in (after - 1, after)] for c in (gap, fpr))
-    return low + (high - low) * gap_before / (gap_before - gap_after)
+@METRICS.register("acc_at_threshold")
+def _accuracy_at_threshold() -> Metric:
+    compute = FromRanking(lambda ranking: ranking.accuracy(ranking.threshold))
+    definition = "Share of the images called correctly at the weights' own threshold."
+    return Metric("ACC at threshold", compute, definition, at_threshold=True)
 
 
-def _tpr_at(tpr: np.ndarray, fpr: np.ndarray, most: float) -> np.ndarray:
-    """Largest share of fakes found with at most that share of reals accused."""
-    return np.take_along_axis(tpr, np.maximum((fpr <= most).sum(1, keepdims=True) - 1, 0), 1)[:, 0]
+@METRICS.register("real_acc")
+def _real_accuracy() -> Metric:
+    return Metric("real ACC", FromRanking(Ranking.real_accuracy), f"Share of the real images called real {AT_HALF}.")
+
+
+@METRICS.register("fake_acc")
+def _fake_accuracy() -> Metric:
+    return Metric("fake ACC", FromRanking(Ranking.fake_accuracy), f"Share of the fakes called fake {AT_HALF}.")
+
+
+@METRICS.register("ap")
+def _average_precision() -> Metric:
+    definition = "Average precision of the ranking by score; needs no threshold."
+    return Metric("AP", FromRanking(Ranking.average_precision), definition, interval=True)
+
+
+@METRICS.register("auc")
+def _area_under_roc() -> Metric:
+    definition = "Area under the ROC curve: how often a random fake scores above a random real image."
+    return Metric("AUC", FromRanking(Ranking.area_under_roc), definition, interval=True)
+
+
+@METRICS.register("eer")
+def _equal_error_rate() -> Metric:
+    definition = "Error rate where as large a share of reals is accused as of fakes is missed; lower is better."
+    return Metric("EER", FromRanking(Ranking.equal_error_rate), definition)
+
+
+def _found_at(percent: int) -> Metric:
+    compute = FromRanking(lambda ranking: ranking.found_at(percent / 100))
+    definition = f"Share of the fakes found while at most {percent} % of the reals are accused."
+    return Metric(f"TPR at {percent} % FPR", compute, definition, in_table=False)
+
+
+METRICS.register("tpr_at_1_fpr")(lambda: _found_at(1))
+METRICS.register("tpr_at_5_fpr")(lambda: _found_at(5))
+
+
+@METRICS.register("brier")
+def _brier() -> Metric:
+    definition = "Mean squared distance of the score from the label; lower is better."
+    return Metric("Brier", FromRanking(Ranking.brier), definition, in_table=False)
+
+
+@METRICS.register("ece")
+def _calibration_error() -> Metric:
+    definition = f"Expected calibration error over {ECE_BINS} bins of the score; lower is better."
+    return Metric("ECE", FromRanking(Ranking.calibration_error), definition, in_table=False)
+
+
+@METRICS.register("loss")
+def _negative_log_likelihood() -> Metric:
+    definition = "Mean negative log-likelihood of the labels; lower is better."
+    compute = FromRanking(Ranking.negative_log_likelihood)
+    return Metric("NLL", compute, definition, percent=False, in_table=False, in_report=False)

@@ -1,57 +1,59 @@
-"""Pictures for people who would rather look than read. matplotlib without a display; files out."""
+"""Pictures for people who would rather look than read. Drawn with matplotlib, without a display, into files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lfm_jax.data.sources.base import Source
+from lfm_jax.evaluation.metrics import HEADLINE, METRICS
+from lfm_jax.runtime.palette import CORRECT, FAKE, FIRST, GREY, REAL, WRONG, css
 from lfm_jax.weights.card import Card
 
-MAX_ROWS = 8  # generators in one picture
+MAX_GENERATORS = 8  # rows of one picture of examples
 PER_LABEL = 4
-RIGHT, WRONG = "#1a7f37", "#cf222e"
-MAX_GROUPS = 40  # in one picture of formats
-FAINT = {"color": "#2b6cb0", "alpha": 0.3}  # runs behind the mean of theirs
-LABEL_COLOURS = {"real": "#2b6cb0", "fake": "#dd6b20"}
-CONTAINER_COLOURS = ("#e6dcc3", "#cfe3cf", "#d9d2e9", "#f2cfcf", "#cfe2ec", "#ead9cf", "#e0e0e0")
+MAX_GROUPS = 40  # rows of one picture of formats
+LABEL_COLOURS = {"real": css(REAL), "fake": css(FAKE)}
+CONTAINER_COLOURS = ("#e6dcc3", "#cfe3cf", "#d9d2e9", "#f2cfcf", "#cfe2ec", "#ead9cf", "#e0e0e0")  # fills behind their names
+FAINT = {"color": css(FIRST), "alpha": 0.3}  # runs behind their mean
+DARK, LIGHT, LINE = "#222222", "#e4e4e4", "#dddddd"
 
 
 def examples(predictions: Sequence[dict[str, Any]], source: Source, card: Card, path: Path) -> None:
-    """A row of real and fake images of each generator with their scores, wrong calls in red -> PNG.
+    """Writes a PNG with a row of real and fake images of each generator, their scores, and which calls are wrong.
 
-    Within a generator the images are those at even ranks of the score, so that the worst calls show too.
+    Within a generator the images are at even ranks of the score, so that the worst calls show too.
     """
     import matplotlib  # here, as it takes a second to load
     from matplotlib.figure import Figure
 
     first = [p for p in predictions if all(p[name] == predictions[0][name] for name in ("protocol", "view", "weights"))]
-    generators = list(dict.fromkeys((p["suite"], p["generator"]) for p in first))[:MAX_ROWS]
+    generators = list(dict.fromkeys((p["suite"], p["generator"]) for p in first))[:MAX_GENERATORS]
     index_of = {example.path: index for index, example in enumerate(source.examples)}
     figure = Figure(figsize=(2 * PER_LABEL * 1.6 + 1.2, 2.0 * len(generators) + 0.6), layout="constrained")
     grid = figure.subplots(len(generators), 2 * PER_LABEL, squeeze=False)
     for axes_row, (suite, generator) in zip(grid, generators, strict=True):
         group = [p for p in first if (p["suite"], p["generator"]) == (suite, generator)]
         for label in (0, 1):
-            shown = _spread([p for p in group if p["label"] == label], PER_LABEL)
+            chosen = _at_even_ranks([p for p in group if p["label"] == label], PER_LABEL)
             for column in range(PER_LABEL):
                 axes = axes_row[label * PER_LABEL + column]
                 axes.set_axis_off()
-                if column < len(shown):
-                    _show(axes, shown[column], source, index_of, card)
+                if column < len(chosen):
+                    _show(axes, chosen[column], source.image(index_of[chosen[column]["path"]]), card)
         axes_row[0].text(-0.08, 0.5, generator, rotation=90, ha="right", va="center", transform=axes_row[0].transAxes)
-    figure.suptitle(f"real (left) and fake (right), scores under {first[0]['protocol']}; red: called wrong", fontsize=10)
+    figure.suptitle(f"Real (left) and fake (right) images with their scores under {first[0]['protocol']}", fontsize=10)
     with matplotlib.rc_context({"savefig.dpi": 110}):
         figure.savefig(path)
 
 
-def _show(axes: Any, prediction: dict[str, Any], source: Source, index_of: dict[str, int], card: Card) -> None:
-    axes.imshow(source.image(index_of[prediction["path"]]))
-    right = card.is_fake(prediction["logit"]) == bool(prediction["label"])
-    title = f"{'fake' if prediction['label'] else 'real'}  {prediction['score']:.3f}"
-    axes.set_title(title, fontsize=8, color=RIGHT if right else WRONG)
+def _show(axes: Any, prediction: dict[str, Any], image: Any, card: Card) -> None:
+    axes.imshow(image)
+    correct = card.is_fake(prediction["logit"]) == bool(prediction["label"])
+    title = f"{'fake' if prediction['label'] else 'real'}  {prediction['score']:.3f}{'' if correct else ', wrong'}"
+    axes.set_title(title, fontsize=8, color=css(CORRECT if correct else WRONG))
 
 
-def _spread(predictions: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def _at_even_ranks(predictions: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """`count` of them at even steps through the order of their scores, both ends included."""
     ordered = sorted(predictions, key=lambda p: p["logit"])
     if len(ordered) <= count:
@@ -60,9 +62,9 @@ def _spread(predictions: Sequence[dict[str, Any]], count: int) -> list[dict[str,
 
 
 def formats(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """The format audit's rows -> PNG: real and fake of each group side by side, and the APs of format alone.
+    """Writes a PNG of the format audit's rows: real and fake of each group side by side, and the AP of format alone.
 
-    Of more than MAX_GROUPS the classes of generators are left out.
+    With more than MAX_GROUPS rows, the classes of generators are left out.
     """
     from matplotlib.figure import Figure
 
@@ -74,7 +76,7 @@ def formats(rows: Sequence[dict[str, Any]], path: Path) -> None:
     _containers(panels[0], rows)
     _qualities(panels[1], rows)
     _ranges(panels[2], rows, "pixels", "pixels")
-    _ranges(panels[3], rows, "bytes_per_pixel", "bytes a pixel")
+    _ranges(panels[3], rows, "bytes_per_pixel", "bytes per pixel")
     _average_precisions(panels[4], rows)
     names = ["/".join(filter(None, (row["split"], row["suite"], row["generator"] or "(all)", row["class"]))) for row in rows]
     panels[0].set_yticks(range(len(rows)), names)
@@ -83,15 +85,15 @@ def formats(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
         for boundary in range(1, len(rows)):
-            axes.axhline(boundary - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
-    title = "Formats of real (upper, blue) and fake (lower, orange) images, and what they alone give away"
+            axes.axhline(boundary - 0.5, color=LINE, linewidth=0.8, zorder=0)
+    title = "Formats of real (upper, blue) and fake (lower, red) images, and how far they alone give the label away"
     left_out = f" ({total - len(rows)} of {total} groups left out)" if len(rows) < total else ""
-    figure.suptitle(f"{title}; lines: least, median, most{left_out}", fontsize=12)
+    figure.suptitle(f"{title}; lines: smallest, median and largest{left_out}", fontsize=12)
     figure.savefig(path, dpi=110)
 
 
 def _sides(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[float, str, dict[str, Any]]]:
-    """Height, label colour and summary of each row's real and fake images, where there are any."""
+    """Height, colour and summary of the real and of the fake images of each row that has any."""
     for place, row in enumerate(rows):
         for label, offset in (("real", -0.18), ("fake", 0.18)):
             if row[label]["images"]:
@@ -114,17 +116,17 @@ def _containers(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _qualities(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """A disc for each JPEG quality, its area the share of the label's images; those of no JPEG stand at the right."""
+    """A disc for each JPEG quality, its area the share of the label's images; files that are not JPEG stand at the right."""
     for height, colour, side in _sides(rows):
         for quality, count in side["quality"].items():
             at = 108 if quality == "none" else int(quality)
             axes.scatter(at, height, s=10 + 110 * count / side["images"], color=colour, alpha=0.75, linewidths=0)
-    axes.axvline(102.5, color="#bbbbbb", linewidth=0.8)
+    axes.axvline(102.5, color=LINE, linewidth=0.8)
     lowest = min([int(quality) for _, _, side in _sides(rows) for quality in side["quality"] if quality != "none"], default=50)
     axes.set_xlim(lowest - 5, 114)
     ticks = [tick for tick in range(0, 101, 10) if tick >= lowest - 5]
     axes.set_xticks([*ticks, 108], [*map(str, ticks), "no\nJPEG"])
-    axes.set_title("JPEG quality, area: share", fontsize=10)
+    axes.set_title("JPEG quality (area: share)", fontsize=10)
 
 
 def _ranges(axes: Any, rows: Sequence[dict[str, Any]], name: str, title: str) -> None:
@@ -145,45 +147,40 @@ def _average_precisions(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     markers = {"container": "s", "quality": "D", "size": "^", "bytes": "v", "all": "o"}
     for place, row in enumerate(rows):
         if row["ap"] is None:
-            axes.text(0.5, place, "too few images", ha="center", va="center", fontsize=8, color="#888888")
+            axes.text(0.5, place, "too few images", ha="center", va="center", fontsize=8, color=css(GREY))
             continue
-        axes.fill_betweenx([place - 0.38, place + 0.38], row["chance"], row["luck"], color="#e4e4e4", linewidth=0)
-        axes.plot([row["chance"]] * 2, [place - 0.38, place + 0.38], color="#222222", linewidth=2)
+        axes.fill_betweenx([place - 0.38, place + 0.38], row["chance"], row["luck"], color=LIGHT, linewidth=0)
+        axes.plot([row["chance"]] * 2, [place - 0.38, place + 0.38], color=DARK, linewidth=2)
         for step, (name, marker) in enumerate(markers.items()):
-            size, colour = (9, WRONG) if name == "all" else (6, "#777777")
+            size, colour = (9, css(FIRST)) if name == "all" else (6, css(GREY))
             axes.plot([row["ap"][name]], [place - 0.3 + 0.15 * step], marker, color=colour, markersize=size, clip_on=False)
     for name, marker in markers.items():
-        axes.plot([], [], marker, color=WRONG if name == "all" else "#777777", label=name)
-    axes.plot([], [], color="#222222", linewidth=2, label="chance")
-    axes.fill_between([], [], color="#e4e4e4", label="within luck")
+        axes.plot([], [], marker, color=css(FIRST) if name == "all" else css(GREY), label=name)
+    axes.plot([], [], color=DARK, linewidth=2, label="chance")
+    axes.fill_between([], [], color=LIGHT, label="within luck")
     axes.set_xlim(0, 1.01)
     axes.set_title("AP of format alone", fontsize=10)
     axes.figure.legend(loc="outside lower right", ncols=7, fontsize=9, frameon=False)
 
 
 def variants(runs: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], base: str, protocol: str, path: Path) -> None:
-    """A sweep's runs and variants (`sweep_results`) -> PNG: ACC and AP of each variant, mean and deviation over its seeds.
+    """Writes a PNG of a sweep (`sweep_results`): ACC and AP of each variant, mean and deviation over its seeds.
 
     Behind them, faint, every run with its 95 % interval; a line at the mean of `base`.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 1.6 + 0.5 * len(rows)), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, 2, sharey=True), (("acc", "ACC"), ("ap", "AP")), strict=True):
+    for axes, name in zip(figure.subplots(1, len(HEADLINE), sharey=True), HEADLINE, strict=True):
         for place, row in enumerate(rows):
-            own = [run for run in runs if run["variant"] == row["variant"]]
-            for step, run in enumerate(own):
-                height = place + 0.5 * ((step + 1) / (len(own) + 1) - 0.5)
-                ends = run["interval"][name] or (run[name],) * 2
-                axes.plot([100 * end for end in ends], [height] * 2, **FAINT)
-                axes.plot([100 * run[name]], [height], "o", markersize=4, **FAINT)
-            colour = "#222222" if row["variant"] == base else LABEL_COLOURS["real"]
-            spread = 100 * (row["deviation"][name] or 0)
-            axes.errorbar([100 * row[name]], [place], xerr=spread, fmt="o", color=colour, markersize=7, linewidth=2.2, capsize=4)
+            _runs(axes, place, [run for run in runs if run["variant"] == row["variant"]], name)
+            colour = DARK if row["variant"] == base else css(FIRST)
+            deviation = 100 * (row["deviation"][name] or 0)
+            axes.errorbar([100 * row[name]], [place], xerr=deviation, fmt="o", color=colour, markersize=7, linewidth=2.2, capsize=4)
             if row["variant"] == base:
                 axes.axvline(100 * row[name], color=colour, linewidth=0.8, linestyle=":", zorder=0)
-        axes.set_title(title, fontsize=11)
-        axes.grid(axis="x", color="#eeeeee")
+        axes.set_title(METRICS[name]().heading, fontsize=11)
+        axes.grid(axis="x", color=LINE)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -193,3 +190,11 @@ def variants(runs: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], bas
         f"{protocol}, %. Dot and bar: mean and deviation over seeds; faint: each run with its 95 % interval", fontsize=10
     )
     figure.savefig(path, dpi=110)
+
+
+def _runs(axes: Any, place: int, runs: Sequence[dict[str, Any]], name: str) -> None:
+    for step, run in enumerate(runs):
+        height = place + 0.5 * ((step + 1) / (len(runs) + 1) - 0.5)
+        ends = run["interval"][name] or (run[name],) * 2
+        axes.plot([100 * end for end in ends], [height] * 2, **FAINT)
+        axes.plot([100 * run[name]], [height], "o", markersize=4, **FAINT)

@@ -1,7 +1,7 @@
-"""Published results as data, to stand beside ours where the suite, the generators, the protocol and the view are the same.
+"""Published results as data, to stand beside ours where suite, generators, protocol and view are the same.
 
-In: rows of an evaluation. Out: the published rows that may be compared with them. Where a publication does not say under
-which protocol it measured, the protocol here is None and its row stands beside nothing.
+Where a publication does not say under which protocol it measured, the protocol here is None and its row stands beside
+nothing.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from lfm_jax.data import suites
+from lfm_jax.data.views import AS_IS
+from lfm_jax.evaluation.metrics import HEADLINE, METRICS
 from lfm_jax.evaluation.tables import percent
 
 OVERALL = "all"  # over several suites
@@ -18,7 +20,7 @@ OVERALL = "all"  # over several suites
 
 @dataclass(frozen=True)
 class Published:
-    """Mean over a suite's generators, `acc` and `ap` in [0, 1]; `source` says where it stands and whose the protocol is."""
+    """Mean over a suite's generators, `acc` and `ap` in [0, 1]; `source` cites the publication and says whose the protocol is."""
 
     detector: str
     suite: str
@@ -26,7 +28,7 @@ class Published:
     ap: float | None
     source: str
     protocol: str | None = None
-    view: str = "native"
+    view: str = AS_IS
 
 
 NPR = "NPR paper, CVPR 2024, arXiv 2312.10461; protocol of its test script"
@@ -51,7 +53,7 @@ PUBLISHED = (
     Published("SAFE", "GANGen-Detection", 0.990, None, SAFE, "crop256_pad"),
     Published("SAFE", "UniversalFakeDetect", 0.957, None, SAFE, "crop256_pad"),
     Published("FerretNet", "ForenSynths", 0.959, 0.993, FERRETNET),
-    # Of several suites under several protocols, GANGen-Detection's being another: beside no row of ours.
+    # Over several suites under several protocols (GANGen-Detection has its own): comparable with no row of ours.
     Published("LFM", OVERALL, 0.955, 0.9825, "the name of LFM's released checkpoint; BMVC 2025, arXiv 2508.17029"),
     Published("NPR", "ForenSynths", 0.479, None, FORMAT, view="fakes_q96"),
     Published("SAFE", "ForenSynths", 0.497, None, FORMAT, view="fakes_q96"),
@@ -59,20 +61,20 @@ PUBLISHED = (
 
 
 def beside(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of an evaluation -> the published ones that a suite's row of ours may be compared with, as plain dicts.
+    """The published results, as plain dicts, that some suite's row among `rows` may be compared with.
 
-    Ours has to be of the same suite, whole (all its generators and no other), protocol and view.
+    That row has to be of the same suite, whole (all its generators and no other), under the same protocol and view.
     """
-    found = {}
+    comparable: dict[Published, None] = {}  # each once, in order
     for row in rows:
         suite = suites.find(row["suite"]) if row["level"] == "suite" else None
         if suite and _generators(rows, row["suite"]) == {name.casefold() for name in suite.generators}:
-            found.update(dict.fromkeys(_same(suite.name, row["protocol"], row["view"])))
-    return [asdict(each) for each in found]
+            comparable |= dict.fromkeys(_same(suite.name, row["protocol"], row["view"]))
+    return [asdict(result) for result in comparable]
 
 
 def _same(suite: str, protocol: str, view: str) -> list[Published]:
-    return [each for each in PUBLISHED if (each.suite, each.protocol, each.view) == (suite, protocol, view)]
+    return [result for result in PUBLISHED if (result.suite, result.protocol, result.view) == (suite, protocol, view)]
 
 
 def _generators(rows: Sequence[dict[str, Any]], suite: str) -> set[str]:
@@ -80,8 +82,8 @@ def _generators(rows: Sequence[dict[str, Any]], suite: str) -> set[str]:
 
 
 def markdown(published: Sequence[dict[str, Any]]) -> str:
-    """What `beside` found -> Markdown table, in percent."""
-    heads = ["published, same protocol", "protocol", "view", "suite", "ACC", "AP", "source"]
+    """What `beside` returned -> Markdown table, in percent."""
     names = ("detector", "protocol", "view", "suite")
-    lines = [[*(row[name] for name in names), percent(row["acc"]), percent(row["ap"]), row["source"]] for row in published]
+    heads = ["published, same protocol", *names[1:], *(METRICS[name]().heading for name in HEADLINE), "source"]
+    lines = [[*(row[name] for name in names), *(percent(row[name]) for name in HEADLINE), row["source"]] for row in published]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 2 + ["left"])

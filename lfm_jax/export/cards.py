@@ -1,16 +1,17 @@
-"""The card as programs carry it: for readers who have neither this package nor the weights."""
+"""The card as exported programs carry it, for readers who have neither this package nor the weights."""
 
 import json
 
-from lfm_jax.inference.detector import Detector
+from lfm_jax.inference.network import Network
 
 
-def card_json(detector: Detector) -> str:
-    """The detector's card with `network`: px of the smallest square image, and of map positions' windows.
+def card_json(network: Network) -> str:
+    """The network's card with one more entry, `network`: the geometry that a reader cannot derive without the weights.
 
-    That of position (r, c) begins at stride * (r, c) - before.
+    All in px: `smallest_side` of a square image, and `window`, `stride` and `before` of the map positions. The window of
+    position (row, column) begins at stride * (row, column) - before.
     """
-    model = detector.model
+    model = network.model
     windows = {name: getattr(model.backbone, name) for name in ("window", "stride", "before")}
-    network = {"smallest_side": model.smallest_side, **windows}
-    return json.dumps({**json.loads(detector.card.to_json()), "network": network}, indent=1)
+    geometry = {"smallest_side": model.smallest_side, **windows}
+    return json.dumps({**json.loads(network.card.to_json()), "network": geometry}, indent=1)

@@ -1,6 +1,6 @@
-"""The page that scores images in the browser: its files with the weights' model beside them, and a small server for them.
+"""The page that scores images in the browser: its files with the weights' ONNX model beside them, and a small server for them.
 
-In: weights. Out: files for any static host, or an address on this machine. `web/` has the page's source; built, it lies in PAGE.
+The source of the page is in `web/`; `npm run build` there puts the page into PAGE.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from lfm_jax.data import protocols
 from lfm_jax.errors import UserError
-from lfm_jax.export import export
+from lfm_jax.export.formats import export
 from lfm_jax.weights.card import DEFAULT_PROTOCOL
 from lfm_jax.weights.io import Weights
 
@@ -31,46 +31,50 @@ TYPES = {
 
 
 def page(weights: Weights) -> dict[str, bytes]:
-    """Weights -> the files of the page, {name: content}, the checked ONNX model and its card among them.
+    """The files of the page by name, with the checked ONNX model of the weights and its card among them.
 
-    The page crops and never resizes, so the card must name such a protocol: see `for_page`.
+    The page crops and never resizes, so the weights' card must name a protocol that does the same: see `for_page`.
 
     Raises:
       UserError: the page is not built, or `export` refuses the weights.
     """
     if not (PAGE / "index.html").is_file():
-        raise UserError(f"the page is not built, there is nothing in {PAGE}: {_how_to_build()}")
+        raise UserError(f"the page is not built: there is no index.html in {PAGE}. Build it {_how_to_build()}")
     with tempfile.TemporaryDirectory() as scratch:
         export(weights, Path(scratch) / MODEL, format="onnx")
         return {file.name: file.read_bytes() for folder in (PAGE, Path(scratch)) for file in sorted(folder.iterdir())}
 
 
 def for_page(weights: Weights) -> Weights:
-    """With crop256 in place of a protocol that resizes, pads, cuts tiles or takes images of any size whole."""
-    how = protocols.parse(weights.card.protocol)
-    if how.crop and not how.resize and not how.pad:
+    """The weights with a protocol that the page can follow: their own if it only crops, DEFAULT_PROTOCOL otherwise."""
+    protocol = protocols.parse(weights.card.protocol)
+    if protocol.crop and not protocol.resize and not protocol.pad:
         return weights
     return weights._replace(card=dataclasses.replace(weights.card, protocol=DEFAULT_PROTOCOL))
 
 
 def serve(files: dict[str, bytes], host: str, port: int) -> http.server.ThreadingHTTPServer:
-    """A server of `files` and of nothing else, listening; `serve_forever` runs it. Port 0 takes a free one.
+    """A server that listens and serves these files and nothing else, once `serve_forever` is called on it.
+
+    Args:
+      files: content by name, as from `page`.
+      port: 0 takes a free one.
 
     Raises:
-      UserError: no such host here, or the port is taken or not ours to have.
+      UserError: this machine has no such address, or the port is taken or not allowed.
     """
     handler = type("Handler", (_Handler,), {"files": files, "policy": policy(files["index.html"].decode())})
     try:
         return http.server.ThreadingHTTPServer((host, port), handler)
     except OSError as error:
-        raise UserError(f"--host={host} --port={port}: {error.strerror}; --port=0 takes a free one") from None
+        raise UserError(f"--host={host} --port={port}: {error.strerror}; --port=0 takes a free port") from None
 
 
 def policy(index: str) -> str:
-    """The page's own content security policy, and what only a header can add: no other page may frame it."""
-    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', index)
-    assert found, "index.html states its policy"
-    return f"{found[1]}; frame-ancestors 'none'"
+    """The content security policy that the page states, and what only a header can add: no other page may frame it."""
+    stated = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', index)
+    assert stated, "index.html states its policy"
+    return f"{stated[1]}; frame-ancestors 'none'"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -100,13 +104,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Security-Policy", self.policy)
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cache-Control", "no-cache")  # other weights may be here next time
+        self.send_header("Cache-Control", "no-cache")  # the next server here may have other weights
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nobody wants a line for every file."""
+        """Silent: nobody wants a line for every file."""
 
 
 def _how_to_build() -> str:
-    where = f"cd {SOURCE}" if SOURCE.is_dir() else "in the folder web/ of a checkout of the sources, installed with pip install -e"
-    return f"with Node.js 18 or newer, {where} && npm ci && npm run build"
+    folder = SOURCE if SOURCE.is_dir() else "web/ of a checkout of the sources, installed with pip install -e"
+    return f"with Node.js 18 or newer: cd {folder} && npm ci && npm run build"

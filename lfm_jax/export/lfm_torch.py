@@ -1,8 +1,8 @@
-"""The LFM detector of AI-generated images in PyTorch, and NPR and ResNet-50, its baselines. Needs torch, numpy and Pillow.
+"""The LFM detector of AI-generated images in PyTorch, and its baselines NPR and ResNet-50. Needs torch, numpy and Pillow.
 
     detector = load("lfm.pth")            # with lfm.pth.card.json beside it, as `lfm export --format=torch` leaves it
     detector("photo.png")                 # {"logit": ..., "score": ..., "label": "fake" or "real"}
-    detector.logits(images)               # uint8 RGB [N, H, W, 3] -> float32 [N]; above 0 speaks for fake
+    detector.logits(images)               # uint8 RGB [N, H, W, 3] -> float32 [N]; above 0 means fake
     detector.network                      # the nn.Module: normalised images [N, 3, H, W] -> logits [N]
 
 This file stands alone: copy it wherever the weights go.
@@ -25,7 +25,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
-    """Residuals [N, 3, H, W] -> activations [N, widths[-1], f(H), f(W)]."""
+    """SNet: turns residuals [N, 3, H, W] into activations [N, widths[-1], h, w]."""
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
@@ -45,7 +45,10 @@ class Backbone(nn.Module):
 
 
 class TorchLfm(nn.Module):
-    """Normalised images [N, 3, H, W] -> logits [N]. An odd last row or column counts for nothing."""
+    """LFM: turns normalised images [N, 3, H, W] into logits [N]. An odd last row or column is ignored.
+
+    The layers have the names of the released code, `covn1_1` included, so that its weights load strictly.
+    """
 
     def __init__(self, widths: Sequence[int] = (64, 128, 256, 512), maps: int = 64, k: int = 16):
         super().__init__()
@@ -59,7 +62,7 @@ class TorchLfm(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[2:]
         images = images[:, :, : height // 2 * 2, : width // 2 * 2]
-        with torch.autocast(images.device.type, enabled=False):  # differences of neighbours do not survive 8 bits
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16's 8 bits lose the differences of neighbours
             residual = (images - self.upsample_conv(self.downsample_conv(images))).abs()
         maps = self.covn1_1(self.cnn(residual))
         values = maps.flatten(2).topk(self.k, dim=2).values
@@ -68,7 +71,7 @@ class TorchLfm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """x [N, before, H, W] -> [N, 4 * width, H', W'], under torchvision's names."""
+    """Residual block from [N, before, H, W] to [N, 4 * width, H', W'], with torchvision's names."""
 
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
@@ -86,10 +89,11 @@ class Bottleneck(nn.Module):
 
 
 class TorchResNet(nn.Module):
-    """Normalised images [N, 3, H, W] -> logits [N], by a stage of ResNet-50 for each of `widths`.
+    """ResNet-50's first stages, one for each of `widths`: turns normalised images [N, 3, H, W] into logits [N].
 
-    With `npr` it sees the signed residual of nearest neighbours x 2/3, through a 3 x 3 stem, and its last layer is `fc1`;
-    else plain pixels, 7 x 7, and `fc`. An odd last row or column counts for nothing.
+    With `npr` it sees the signed residual of nearest neighbours times 2/3, has a 3 x 3 stem, and its last layer is called
+    `fc1`. Otherwise it sees plain pixels, has a 7 x 7 stem, and its last layer is called `fc`. An odd last row or column is
+    ignored.
     """
 
     def __init__(self, widths: Sequence[int], *, npr: bool):
@@ -120,7 +124,10 @@ class TorchResNet(nn.Module):
 
 
 def from_state_dict(state: Mapping[str, torch.Tensor]) -> TorchLfm | TorchResNet:
-    """State dict -> the network with it, for evaluation. Which one and its sizes tell its tensors; loading is strict."""
+    """The network that a state dict belongs to, with its weights, for evaluation.
+
+    The tensors tell which network it is and its sizes. Loading is strict: a key too many or too few is an error.
+    """
     network = _resnet_for(state) if "conv1.weight" in state else _lfm_for(state)
     network.load_state_dict(state, strict=True)
     return network.eval()
@@ -140,58 +147,63 @@ def _lfm_for(state: Mapping[str, torch.Tensor]) -> TorchLfm:
 
 
 def normalize(images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> torch.Tensor:
-    """uint8 RGB [N, H, W, 3] -> float32 [N, 3, H, W], (images / 255 - mean) / std."""
+    """Turn uint8 RGB [N, H, W, 3] into float32 [N, 3, H, W], (images / 255 - mean) / std."""
     shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
     return (images.permute(0, 3, 1, 2).float() / 255.0 - shift) / scale
 
 
-def preprocess(image: Image.Image, how: Mapping[str, Any]) -> np.ndarray:
-    """RGB image and the card's `preprocessing` -> uint8 [N, h, w, 3]: the whole, its centre, or tiles of it."""
-    if how["resize"]:
-        image = image.resize((how["resize"], how["resize"]), Image.Resampling.BILINEAR)
+def preprocess(image: Image.Image, protocol: Mapping[str, Any]) -> np.ndarray:
+    """Cut an RGB image into pixels uint8 [N, h, w, 3]: the whole of it, its centre, or tiles.
+
+    Args:
+      protocol: the entry `preprocessing` of the card.
+    """
+    if protocol["resize"]:
+        image = image.resize((protocol["resize"], protocol["resize"]), Image.Resampling.BILINEAR)
     pixels = np.array(image)
-    if how["tiles"]:
-        side, stride = how["tiles"], how["stride"]
+    if protocol["tiles"]:
+        side, stride = protocol["tiles"], protocol["stride"]
         rests = [max(length - side, 0) for length in pixels.shape[:2]]
-        rows, columns = (range(rest % stride // 4 * 2, rest + 1, stride) for rest in rests)  # even: as the image's 2 x 2 blocks
+        rows, columns = (range(rest % stride // 4 * 2, rest + 1, stride) for rest in rests)  # even: aligned with 2 x 2 blocks
         return np.stack([pixels[top : top + side, left : left + side] for top in rows for left in columns])
-    if how["pad"]:
-        gaps = [max(how["crop"] - length, 0) for length in pixels.shape[:2]]
+    crop = protocol["crop"]
+    if protocol["pad"]:
+        gaps = [max(crop - length, 0) for length in pixels.shape[:2]]
         pixels = np.pad(pixels, [(gap // 2, gap - gap // 2) for gap in gaps] + [(0, 0)])
-    if how["crop"]:
-        top, left = (max(round((length - how["crop"]) / 2), 0) for length in pixels.shape[:2])
-        pixels = pixels[top : top + how["crop"], left : left + how["crop"]]
+    if crop:
+        top, left = (max(round((length - crop) / 2), 0) for length in pixels.shape[:2])
+        pixels = pixels[top : top + crop, left : left + crop]
     return pixels[None]
 
 
 class Detector:
-    """A network and its card."""
+    """A network, and the card that says how to prepare images and read logits."""
 
     def __init__(self, network: TorchLfm | TorchResNet, card: dict[str, Any]):
         self.network, self.card = network, card
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """images uint8 RGB [N, H, W, 3] -> logits float32 [N]."""
+        """Logits float32 [N] of images uint8 RGB [N, H, W, 3]."""
         device = next(self.network.parameters()).device
         pixels = normalize(torch.from_numpy(images).to(device), self.card["model"]["mean"], self.card["model"]["std"])
         return self.network(pixels).cpu().numpy()
 
     def __call__(self, image: str | os.PathLike[str] | Image.Image) -> dict[str, Any]:
-        """File or PIL image -> logit, score in [0, 1] that it is fake, and label, as the card's protocol and threshold have it."""
+        """Logit, score in [0, 1] and label of a file or PIL image, by the card's protocol and threshold."""
         if not isinstance(image, Image.Image):
             image = Image.open(image)
-        how = self.card["preprocessing"]
-        logits = np.sort(self.logits(preprocess(image.convert("RGB"), how)))
-        most_fake = math.ceil(len(logits) * how["top"] / 100)  # of tiles, a share counts
+        protocol = self.card["preprocessing"]
+        logits = np.sort(self.logits(preprocess(image.convert("RGB"), protocol)))
+        most_fake = math.ceil(len(logits) * protocol["top"] / 100)  # of tiles, only this share counts
         logit = float(logits[-most_fake:].mean())
         scaled, threshold = logit / self.card["temperature"], self.card["threshold"]
-        fake = scaled > math.log(threshold / (1 - threshold))  # confident scores round to the same float, their logits do not
+        fake = scaled > math.log(threshold / (1 - threshold))  # confident scores round to the same float, logits do not
         return {"logit": logit, "score": float(np.exp(-np.logaddexp(0, -scaled))), "label": "fake" if fake else "real"}
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Detector:
-    """NAME.pth and NAME.pth.card.json -> Detector."""
+    """Read NAME.pth and NAME.pth.card.json."""
     network = from_state_dict(torch.load(path, map_location=device, weights_only=True)).to(device)
     card = Path(path).with_name(Path(path).name + ".card.json")
     return Detector(network, json.loads(card.read_text()))

@@ -1,8 +1,8 @@
 """`--format=onnx`: one graph from uint8 pixels to logits, BatchNorm folded, for ONNX Runtime on any device or in a browser.
 
-Input `images` uint8 RGB [batch, height, width, 3]. Outputs `logits` float32 [batch] and `evidence` float32 [batch, rows,
-columns], what each map position adds to the logit: its sum and the metadata's `bias` are the logit. The metadata also
-holds the `card`; NAME.onnx.card.json beside it is the same, for runtimes that show no metadata.
+The input is `images` uint8 RGB [batch, height, width, 3]. The outputs are `logits` float32 [batch] and `evidence` float32
+[batch, rows, columns], what each map position adds to the logit: its sum plus the metadata's `bias` is the logit. The metadata
+also holds the `card`; NAME.onnx.card.json beside the file is the same card, for runtimes that do not show metadata.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ from lfm_jax import __version__
 from lfm_jax.errors import WeightsError
 from lfm_jax.export.cards import card_json
 from lfm_jax.export.parity import Scorer
-from lfm_jax.inference.detector import Detector
+from lfm_jax.inference.network import Network
 from lfm_jax.models import Lfm, folding
-from lfm_jax.models.lfm import LinearHead
+from lfm_jax.models.heads import LinearHead
 from lfm_jax.ops.npr import normalize
 from lfm_jax.ops.pooling import top_k_pool
 from lfm_jax.weights.files import card_name
@@ -25,40 +25,44 @@ from lfm_jax.weights.files import card_name
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR_VERSION = 17, 8  # of 2022; sums by ScatterElements need 16
+OPSET, IR_VERSION = 17, 8  # of 2022; ScatterElements can add from 16 on
 INT32 = 6  # onnx.TensorProto.INT32
 ABOUT = (
     "LFM detector of AI-generated images. A logit above 0 speaks for fake; how to make `images` and read `logits`: metadata `card`."
 )
 
 
-def write(path: Path, detector: Detector, side: int) -> None:
-    """Raises WeightsError: a network whose logit is no sum over single positions."""
+def write_onnx(path: Path, network: Network, side: int) -> None:
+    """Write the model, and its card beside it. Raises WeightsError as `build` does."""
     import onnx
 
-    graph = build(detector, side)
+    graph = build(network, side)
     onnx.checker.check_model(graph, full_check=True)
     path.write_bytes(graph.SerializeToString())
-    path.with_name(card_name(path.name)).write_text(card_json(detector) + "\n")
+    path.with_name(card_name(path.name)).write_text(card_json(network) + "\n")
 
 
-def scorer(path: Path) -> Scorer:
-    """The file in ONNX Runtime, on CPU."""
+def onnx_scorer(path: Path) -> Scorer:
+    """The file in ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["logits"], {"images": images})[0]
 
 
-def build(detector: Detector, side: int) -> "onnx.ModelProto":
-    """The model for images of `side` x `side` px, of any size where that is 0."""
+def build(network: Network, side: int) -> "onnx.ModelProto":
+    """The model for images of `side` x `side` px, or of any size if `side` is 0.
+
+    Raises:
+      WeightsError: another network than SNet with top-k pooling of k positions and a linear head.
+    """
     from onnx import TensorProto, helper
 
-    model, folded = detector.model, folding.fold(detector.model, detector.variables)
-    if "blocks" not in folded or model.pool is not top_k_pool or not isinstance(model.head, LinearHead):
+    model, folded = network.model, folding.fold(network.model, network.variables)
+    if "blocks" not in folded or model.pooling.pool is not top_k_pool or not isinstance(model.head, LinearHead):
         raise WeightsError("--format=onnx is for SNet with top-k pooling and a linear head; --format=stablehlo takes any network")
-    if model.k_share or model.draw:
-        field = "pooling.k_share" if model.k_share else "pooling.kind"
+    if model.pooling.share:
+        field = "pooling.kind" if model.pooling.draw else "pooling.k_share"
         raise WeightsError(f"--format=onnx pools k positions, model.{field} another number: --format=stablehlo --side=PX takes it")
     graph = _Graph()
     _head(graph, model, folded["head"], _maps(graph, model, folded))
@@ -77,12 +81,15 @@ def build(detector: Detector, side: int) -> "onnx.ModelProto":
         producer_version=__version__,
         doc_string=ABOUT,
     )
-    helper.set_model_props(built, {"card": card_json(detector), "bias": str(folded["head"]["bias"][0])})
+    helper.set_model_props(built, {"card": card_json(network), "bias": str(folded["head"]["bias"][0])})
     return built
 
 
 class _Graph:
-    """Nodes and constants in the making. `node` gives back the name of its first output, which is its own too."""
+    """The nodes and constants of a graph that is being built. Each method adds one and returns its name.
+
+    A node is named after its first output.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -105,7 +112,7 @@ class _Graph:
 
 
 def _maps(graph: _Graph, model: Lfm, folded: dict[str, Any]) -> str:
-    """`images` -> maps [N, M, h, w]."""
+    """Adds the nodes from `images` to the maps [N, M, h, w]."""
     x = _residual(graph, model, _normalized(graph, model))
     for number, block in enumerate(folded["blocks"], start=1):
         kernel = graph.constant(f"kernel{number}", block["kernel"].transpose(3, 2, 0, 1))
@@ -119,12 +126,12 @@ def _maps(graph: _Graph, model: Lfm, folded: dict[str, Any]) -> str:
 
 
 def _normalized(graph: _Graph, model: Lfm) -> str:
-    """`images` -> [N, 3, H, W], normalised, without the last rows and columns that fill no block of the residual.
+    """Adds the nodes from `images` to normalised [N, 3, H, W], without the last rows and columns that fill no residual block.
 
-    By the table of `ops.npr.normalize`: no runtime has a division to round in its own way.
+    They look the values of `ops.npr.normalize` up in a table, so that no runtime can round a division in its own way.
     """
     size = graph.node("Shape", ["images"], "size", start=1, end=3)
-    factor = graph.integers("factor", model.residual.get("factor", 2))
+    factor = graph.integers("factor", model.residual.factor)
     whole = graph.node("Mul", [graph.node("Div", [size, factor], "blocks"), factor], "whole_size")
     images = graph.node("Slice", ["images", graph.integers("origin", 0, 0), whole, graph.integers("sides", 1, 2)], "whole_images")
     planes = graph.node("Transpose", [images], "planes", perm=[0, 3, 1, 2])
@@ -136,17 +143,16 @@ def _normalized(graph: _Graph, model: Lfm) -> str:
 
 
 def _residual(graph: _Graph, model: Lfm, x: str) -> str:
-    """[N, 3, H, W] -> its NPR residual; see `ops.npr.npr_residual`."""
-    kind, scale = model.residual.get("kind", "abs"), model.residual.get("scale", 1.0)
-    factor, anchor = model.residual.get("factor", 2), model.residual.get("anchor", (0, 0))
+    """Adds the nodes from [N, 3, H, W] to its NPR residual; see `ops.npr.npr_residual`."""
+    kind, scale = model.residual.kind, model.residual.scale
+    factor, anchor = model.residual.factor, model.residual.anchor
     if kind != "none":
         starts, ends = graph.integers("starts", *anchor), graph.integers("ends", *[np.iinfo(np.int64).max] * 2)
         axes, steps = graph.integers("rows_and_columns", 2, 3), graph.integers("a_block", factor, factor)
         anchors = graph.node("Slice", [x, starts, ends, axes, steps], "anchors")
         nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        spread = graph.node(
-            "Resize", [anchors, "", graph.constant("enlarged", np.array([1, 1, factor, factor], np.float32))], "spread", **nearest
-        )
+        scales = graph.constant("enlarged", np.array([1, 1, factor, factor], np.float32))
+        spread = graph.node("Resize", [anchors, "", scales], "spread", **nearest)
         x = graph.node("Sub", [x, spread], "signed_residual")
     if kind == "abs":
         x = graph.node("Abs", [x], "residual")
@@ -154,7 +160,7 @@ def _residual(graph: _Graph, model: Lfm, x: str) -> str:
 
 
 def _head(graph: _Graph, model: Lfm, head: dict[str, Any], maps: str) -> None:
-    """maps [N, M, h, w] -> `logits` [N] and `evidence` [N, h, w]."""
+    """Adds the nodes from the maps [N, M, h, w] to `logits` [N] and `evidence` [N, h, w]."""
     by_map, flat = graph.integers("by_map", 0, model.maps, -1), graph.integers("flat", 0, -1)
     rows = graph.node("Reshape", [maps, by_map], "rows")
     values = graph.node("TopK", [rows, graph.integers("k", model.k)], "values", "positions")

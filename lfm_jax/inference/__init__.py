@@ -1,1 +1,1 @@
-"""Trained weights at work: logits, predictions, and the evidence behind them."""
+"""Trained weights in use: logits, predictions, and the evidence behind them."""

@@ -1,7 +1,7 @@
 """The detector in Python: weights in, predictions out, for arrays, PIL images and files.
 
-det = lfm_jax.load("lfm_bs_model.pth")
-det("photo.png").score
+detector = lfm_jax.load("lfm_bs_model.pth")
+detector("photo.png").score
 """
 
 import os
@@ -14,38 +14,40 @@ from lfm_jax.errors import UserError
 from lfm_jax.inference import predict
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
-from lfm_jax.inference.predict import Predictions
 from lfm_jax.inference.prediction import Failure, Prediction
+from lfm_jax.inference.records import Predictions
 
 __all__ = ["Detector", "Explanation", "Failure", "Prediction", "load"]
 
 
 class Detector(Network):
-    """A network with its weights on the devices of this process, and what people ask of it."""
+    """A network with the conveniences on top: single images, streams, folders, explanations.
+
+    Every `protocol` argument names how the scored pixels are chosen; None takes the one in the weights' card.
+    """
 
     def __call__(self, image: Any, *, protocol: str | None = None) -> Prediction:
-        """Path, PIL image or array [H, W, 3] uint8 -> Prediction under `protocol` (the card's where None).
+        """Scores a path, PIL image or array uint8 [H, W, 3].
 
         Raises:
           ImageError: the file cannot be decoded.
-          ValueError: no such protocol, no image, or one too small for the network.
+          ValueError: no such protocol, not an image, or one too small for the network.
         """
-        protocol = protocol or self.card.protocol
+        parsed = protocols.parse(protocol or self.card.protocol)
         image = as_rgb(image)
-        how = protocols.parse(protocol)
-        logit = how.logit(self.logits(how(image)))
-        return Prediction.of(logit, self.card, protocol=protocol, width=image.width, height=image.height)
+        logit = parsed.logit(self.logits(parsed(image)))
+        return Prediction.of(logit, self.card, protocol=parsed.name, width=image.width, height=image.height)
 
     def batches(
         self, images: Iterable[Any], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8
     ) -> Iterator[Prediction | Failure]:
-        """Paths, PIL images or arrays [H, W, 3] uint8, however many -> as calling it with each, in their order, but faster.
+        """Scores many paths, PIL images or arrays uint8 [H, W, 3]: one by one the same answers, in order, but faster.
 
-        They are decoded ahead by threads and scored in batches; no more are held than that takes, so `images` may be a
-        generator without end. An image that cannot be scored gives a `Failure` in its place.
+        Images are decoded ahead by threads and scored in batches. Only as many are held as this needs, so `images` may be
+        an endless generator. An image that cannot be scored gives a `Failure` in its place.
 
         Raises:
-          UserError: one path in place of many images, or no such protocol.
+          UserError: one path instead of many images, or no such protocol.
           ValueError: an array of another shape or dtype.
         """
         if isinstance(images, (str, os.PathLike)):
@@ -58,9 +60,11 @@ class Detector(Network):
     def predict_folder(
         self, folder: str | os.PathLike[str], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8
     ) -> Predictions:
-        """All images below `folder`, as `lfm predict` has them -> records; `.errors` are those that could not be scored.
+        """Scores all images below `folder`, as `lfm predict` does.
 
-        `pandas.DataFrame` takes what it returns; notebooks show it as a table.
+        Returns:
+          A list of records, which `pandas.DataFrame` takes and notebooks show as a table; its `.errors` are the images
+          that could not be scored.
 
         Raises:
           UserError: no such folder, no image file in it, or no such protocol.
@@ -68,10 +72,13 @@ class Detector(Network):
         return predict.predict_folder(self, folder, protocol=protocol, batch_size=batch_size, threads=threads)
 
     def explain(self, image: Any, *, protocol: str | None = None) -> Explanation:
-        """As calling it, and where the logit came from: see `lfm_jax.inference.explanation`. Notebooks show it as a picture."""
+        """Scores an image and shows where its logit came from; notebooks show the answer as a picture.
+
+        See `lfm_jax.inference.explanation`.
+        """
         return explain_image(self, image, protocol=protocol)
 
 
 def load(path: str | os.PathLike[str]) -> Detector:
-    """.pth, .safetensors, workdir or checkpoint directory -> Detector. Raises WeightsError."""
+    """Reads a .pth, a .safetensors, a training workdir or a checkpoint directory. Raises WeightsError."""
     return Detector.load(path)

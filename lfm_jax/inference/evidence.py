@@ -1,7 +1,7 @@
-"""Where an image gave its evidence: the logit taken apart into what each position of the map added to it.
+"""Where in an image the evidence lies: its logit taken apart into what each position of the map added to it.
 
-In: a Network and the pixels of one image. Out: a signed map. With a linear head and
-a pooling that sums or averages single positions this is no estimate: the logit is the head's bias plus the sum of the map.
+With a linear head and a pooling that sums or averages single positions this is exact, not an estimate: the logit is the
+head's bias plus the sum of a signed map, in which values above 0 speak for fake.
 """
 
 import functools
@@ -12,27 +12,35 @@ import jax
 import numpy as np
 
 from lfm_jax.data.protocols import Box
+from lfm_jax.inference.batching import padded_shape
 from lfm_jax.inference.network import Network
-from lfm_jax.inference.scoring import bucket
 from lfm_jax.models import Lfm
-from lfm_jax.models.lfm import AttentionPool, LinearHead
 
 T = TypeVar("T")
 
 
 class Entries(NamedTuple):
-    """What was pooled, by map and rank, each [M, N]: its place on the map, its value and its weight in the logit."""
+    """The pooled values by map and rank, each [M, N]: place on the map, value, and weight in the logit."""
 
     rows: np.ndarray
     columns: np.ndarray
     values: np.ndarray
     weights: np.ndarray
 
+    @property
+    def rank_matters(self) -> bool:
+        """Whether a value's weight depends on its rank, or on being pooled at all. In a mean it does not."""
+        return self.values.shape[1] == 1 or bool(np.ptp(self.weights, axis=1).any())
 
-def entries(network: Network, pixels: np.ndarray) -> Entries | None:
-    """pixels uint8 [H, W, 3] -> Entries; the logit is the head's bias plus the sum of values * weights.
 
-    N is the number of positions that a map pools, of whatever kind. None where there is no such sum: see `no_sum`.
+def pooled_entries(network: Network, pixels: np.ndarray) -> Entries | None:
+    """Finds the values that made an image's logit: the head's bias plus the sum of values * weights.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+
+    Returns:
+      Entries of the N positions that each map pools, or None if the logit is not such a sum: see `no_sum`.
 
     Raises:
       TooSmallError: the image gives fewer positions than are pooled.
@@ -42,61 +50,58 @@ def entries(network: Network, pixels: np.ndarray) -> Entries | None:
         return None
     height, width = pixels.shape[:2]
     model.require_size(height, width)
-    padded = np.zeros((1, bucket(height), bucket(width), 3), np.uint8)
+    padded = np.zeros((1, *padded_shape(pixels), 3), np.uint8)  # so that a folder of many sizes compiles few programs
     padded[0, :height, :width] = pixels
     logits, maps, weights = _maps_and_weights(model, network.variables, padded, np.array([[height, width]], np.int32))
-    sides = model.map_side(height), model.map_side(width)
+    rows, columns = model.map_side(height), model.map_side(width)
     values, weights = (
-        np.asarray(array[0, : sides[0], : sides[1]], np.float64).reshape(-1, array.shape[-1]).T for array in (maps, weights)
+        np.asarray(array[0, :rows, :columns], np.float64).reshape(-1, array.shape[-1]).T for array in (maps, weights)
     )
-    bias = float(network.variables["params"]["head"]["bias"][0])
-    if not np.isclose(bias + (values * weights).sum(), float(logits[0]), rtol=1e-4, atol=1e-3):
-        return None  # a pooling of the user's own that mixes positions
-    pooled = (weights != 0).sum(1).max()
-    ranked = np.argsort(np.where(weights != 0, -values, np.inf), axis=1, kind="stable")[:, :pooled]
+    if not np.isclose(network.bias + (values * weights).sum(), float(logits[0]), rtol=1e-4, atol=1e-3):
+        return None  # a pooling from --import that mixes positions
+    count = (weights != 0).sum(1).max()
+    ranked = np.argsort(np.where(weights != 0, -values, np.inf), axis=1, kind="stable")[:, :count]
     values, weights = (np.take_along_axis(array, ranked, 1) for array in (values, weights))
-    return Entries(*np.divmod(ranked, sides[1]), values, weights)
+    return Entries(*np.divmod(ranked, columns), values, weights)
 
 
 def no_sum(model: Lfm) -> str:
-    """Why a logit of this network is no sum over single positions, "" where it may be one."""
-    if isinstance(model.pool, AttentionPool):
+    """Why a logit of this network is not a sum over single positions; "" if it may be one."""
+    if not model.pooling.sums_positions:
         return "model.pooling.kind: it neither selects positions nor averages them"
-    if not isinstance(model.head, LinearHead):
+    if not model.head.linear:
         return "model.head.kind: the head is not linear"
     return ""
 
 
-def evidence(network: Network, pixels: np.ndarray) -> np.ndarray | None:
-    """pixels uint8 [H, W, 3] -> float32 [f(H), f(W)], what each position adds to the logit; above 0 speaks for fake.
+def evidence_map(network: Network, pixels: np.ndarray) -> np.ndarray | None:
+    """pixels uint8 [H, W, 3] -> float32 [f(H), f(W)]: what each position adds to the logit; above 0 speaks for fake.
 
-    None where `entries` gives none. Raises TooSmallError as it does.
+    Like `pooled_entries`, returns None if there is no such sum, and raises TooSmallError.
     """
-    found = entries(network, pixels)
-    return None if found is None else added_up(network.model, found, pixels).astype(np.float32)
+    entries = pooled_entries(network, pixels)
+    return None if entries is None else summed(network.model, entries, pixels).astype(np.float32)
 
 
-def added_up(model: Lfm, found: Entries, pixels: np.ndarray) -> np.ndarray:
-    """Entries of pixels [H, W, 3] -> float64 [f(H), f(W)]: over all maps and ranks, what each position adds to the logit."""
-    added = np.zeros([model.map_side(side) for side in pixels.shape[:2]])
-    np.add.at(added, (found.rows, found.columns), found.weights * found.values)
-    return added
-
-
-def by_rank(found: Entries) -> bool:
-    """Whether it matters for a value which rank it has, or that it was pooled at all; in a mean it does not."""
-    return found.values.shape[1] == 1 or bool(np.ptp(found.weights, axis=1).any())
+def summed(model: Lfm, entries: Entries, pixels: np.ndarray) -> np.ndarray:
+    """Entries of pixels [H, W, 3] -> float64 [f(H), f(W)]: what each position adds to the logit, over all maps and ranks."""
+    sums = np.zeros([model.map_side(side) for side in pixels.shape[:2]])
+    np.add.at(sums, (entries.rows, entries.columns), entries.weights * entries.values)
+    return sums
 
 
 def window(model: Lfm, place: tuple[int, int], pixels: np.ndarray) -> Box:
-    """Position (row, column) -> (x0, y0, x1, y1) with every pixel of [H, W, 3] that it is made from."""
+    """Position (row, column) -> (x0, y0, x1, y1) of every pixel of [H, W, 3] that it is made from."""
     return _within(model.seen(*place), pixels)
 
 
 def middle(model: Lfm, place: tuple[int, int], pixels: np.ndarray) -> Box:
-    """Position (row, column) -> the square in the middle of its window that none of the others has: where it is painted."""
+    """Position (row, column) -> the square in the middle of its window that belongs to no other position.
+
+    This is where its evidence is painted.
+    """
     backbone = model.backbone
-    top, left = (backbone.stride * each - backbone.before + (backbone.window - backbone.stride) // 2 for each in place)
+    top, left = (backbone.stride * index - backbone.before + (backbone.window - backbone.stride) // 2 for index in place)
     return _within((left, top, left + backbone.stride, top + backbone.stride), pixels)
 
 
@@ -105,7 +110,6 @@ def _within(box: Box, pixels: np.ndarray) -> Box:
     return max(x0, 0), max(y0, 0), min(x1, pixels.shape[1]), min(y1, pixels.shape[0])
 
 
-# Padded to the buckets of scoring, so that a folder of many sizes compiles few programs.
 @functools.partial(jax.jit, static_argnums=0)
 def _maps_and_weights(model: Lfm, variables: Any, images: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """images [1, H, W, 3] -> logits [1], maps and the weight of each of their values in the logit, both [1, H', W', M]."""
@@ -116,18 +120,18 @@ def _maps_and_weights(model: Lfm, variables: Any, images: jax.Array, sizes: jax.
         logits: Any = model.apply(variables, maps, mask, method="read_out")
         return logits.sum()
 
-    return output.logits, output.maps, jax.grad(logit)(output.maps)  # exact where the pooling selects and averages
+    return output.logits, output.maps, jax.grad(logit)(output.maps)  # exact where the pooling selects or averages
 
 
-def apart(ranked: Iterable[T], count: int, *, box: Callable[[T], Box]) -> list[T]:
-    """The first of `ranked`, at most `count`, that overlap with none kept before them."""
-    kept: list[T] = []
-    for each in ranked:
-        if len(kept) == count:
+def without_overlap(ranked: Iterable[T], count: int, *, box: Callable[[T], Box]) -> list[T]:
+    """The first `count` of `ranked` whose boxes overlap none that was taken before them."""
+    taken: list[T] = []
+    for item in ranked:
+        if len(taken) == count:
             break
-        if not any(_overlap(box(each), box(other)) for other in kept):
-            kept.append(each)
-    return kept
+        if not any(_overlap(box(item), box(other)) for other in taken):
+            taken.append(item)
+    return taken
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -1,7 +1,4 @@
-"""Explanations to look at and to keep: NAME.json and NAME.png for each image, and one sheet of all.
-
-In: a Network and paths. Out: files, and a record of each image that could not be explained.
-"""
+"""Explanations of many images as files: NAME.json and NAME.png for each, and one sheet of them all."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,9 +9,9 @@ from PIL import Image
 
 from lfm_jax.data.images import ImageError, list_images
 from lfm_jax.errors import DataError, TooSmallError, UserError
-from lfm_jax.inference.explanation import explain_image
+from lfm_jax.inference.drawing import THUMBNAIL, at_most, thumbnail_sheet
+from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
-from lfm_jax.inference.picture import THUMBNAIL, at_most, contact_sheet, picture
 from lfm_jax.runtime.progress import progress, say
 
 SHEET = "contact_sheet"
@@ -22,10 +19,17 @@ MAX_IN_SHEET = 500  # images
 
 
 def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol: str, entries: bool) -> list[dict[str, Any]]:
-    """Files, and folders searched through -> OUT/NAME.json and .png for each, and a contact sheet of several -> {path, error}s.
+    """Explains files, and all images below folders, in the folder `out`; several images also get a contact sheet.
+
+    Args:
+      entries: write every pooled value into the JSON as well.
+
+    Returns:
+      {path, error} for each image that could not be explained.
 
     Raises:
-      UserError: a picture would be written over its own image, or the weights have no evidence to show.
+      DataError: no image files in `paths`.
+      UserError: a picture would overwrite its own image, or the weights have no evidence to show.
     """
     targets = list(_targets(paths, out))
     if not targets:
@@ -41,24 +45,28 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
         except (ImageError, TooSmallError) as error:
             failed.append({"path": str(file), "error": str(error)})
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
         facts = {"path": str(file), "weights_sha256": network.card.weights_sha256, **explanation.to_dict(entries=entries)}
-        Path(f"{target}.json").write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogateescape"
-        )
-        overlay = explanation.overlay()
-        Path(f"{target}.png").write_bytes(picture(explanation, overlay))
+        overlay = _write_pair(explanation, facts, target)
         if len(thumbnails) < MAX_IN_SHEET:
             thumbnails.append((str(target.relative_to(out)), explanation.prediction.score, at_most(overlay, THUMBNAIL)))
     if len(targets) > 1 and thumbnails:
-        contact_sheet(thumbnails).save(out / f"{SHEET}.png")
+        thumbnail_sheet(thumbnails).save(out / f"{SHEET}.png")
         if len(targets) > MAX_IN_SHEET:
             say(f"{SHEET}.png holds the first {MAX_IN_SHEET} of {len(targets)} images")
     return failed
 
 
+def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -> Image.Image:
+    """Writes `target`.json and `target`.png; returns the overlay."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{target}.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogateescape")
+    overlay = explanation.overlay()
+    Path(f"{target}.png").write_bytes(explanation.figure(overlay))
+    return overlay
+
+
 def _targets(paths: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """-> image file, and where its files go without their suffixes; a name is used once."""
+    """Yields each image file with the path of its outputs, less their suffixes. No two share a name."""
     used = {SHEET}
     for path in map(Path, paths):
         for file in list_images(path) if path.is_dir() else [path]:

@@ -18,7 +18,7 @@ from lfm_jax.weights.card import Card, content_hash
 
 
 class Network:
-    """A model, its variables and their card; a batch is split over the devices of this process."""
+    """A model, its variables and their card. Batches are split over the devices of this process."""
 
     def __init__(self, model: Lfm, variables: dict[str, Any], card: Card):
         self.model = model
@@ -28,19 +28,29 @@ class Network:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Reads a .pth, .safetensors, workdir or checkpoint directory. Raises WeightsError."""
+        """Reads a .pth, a .safetensors, a training workdir or a checkpoint directory. Raises WeightsError."""
         weights = weights_io.load(path)
         return cls(models.build(weights.card.model_config()), weights.variables, weights.card)
+
+    @property
+    def bias(self) -> float:
+        """The constant of a linear head: what the logit is before any evidence."""
+        return float(np.asarray(self.variables["params"]["head"]["bias"])[0])
 
     @functools.cached_property
     def _folded(self) -> Any:
         return jax.device_put(folding.fold(self.model, self.variables), sharding.replicated(self._mesh))
 
     def logits(self, images: Any, *, sizes: Any = None) -> np.ndarray:
-        """images uint8 [B, H, W, 3] -> logits float32 [B]; above 0 means fake at the default threshold.
+        """Computes one logit per image; above 0 means fake at the default threshold.
 
-        `sizes` [B, 2], (height, width): the images are padded at their right and bottom up to H x W, and
-        each gets the logit it has alone.
+        Args:
+          images: uint8 [B, H, W, 3].
+          sizes: [B, 2], the (height, width) of images that are padded at their right and bottom up to H x W. Each gets
+            the logit it would have alone.
+
+        Returns:
+          float32 [B].
 
         Raises:
           ValueError: another shape or dtype, or an image too small for the network (TooSmallError).
@@ -49,15 +59,16 @@ class Network:
         return np.asarray(pending)[: len(images)]
 
     def logits_async(self, images: Any, *, sizes: Any = None) -> jax.Array:
-        """As `logits`, without waiting: a device array [B'] whose first B entries are the images'."""
+        """Like `logits`, but does not wait: returns a device array [B'] whose first B entries belong to the images."""
         images = checked_pixels(images)
         if sizes is None:
             sizes = np.tile(np.asarray(images.shape[1:3], np.int32), (len(images), 1))
         sizes = np.asarray(sizes, np.int32)
         for height, width in np.unique(sizes, axis=0):
             self.model.require_size(int(height), int(width))
-        rest = -len(images) % self._mesh.size
-        images, sizes = (np.concatenate([array, array[:1].repeat(rest, 0)]) if rest else array for array in (images, sizes))
+        missing = -len(images) % self._mesh.size  # every device takes the same number of images
+        if missing:
+            images, sizes = (np.concatenate([array, array[:1].repeat(missing, 0)]) for array in (images, sizes))
         batch = jax.device_put((images, sizes), sharding.split_batch(self._mesh))
         return forward(self.model, self._mesh, self._folded, *batch)
 
@@ -65,7 +76,12 @@ class Network:
 # One compilation per model and batch shape, shared by all networks.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def forward(model: Lfm, devices: Mesh, folded: Any, images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """images uint8 [B, H, W, 3], sizes [B, 2], split over `devices` -> logits float32 [B]; `folded` by `inference.fold`."""
-    own, split = PartitionSpec(), PartitionSpec(*devices.axis_names)
-    each = jax.shard_map(functools.partial(folding.forward, model), mesh=devices, in_specs=(own, split, split), out_specs=split)
-    return each(folded, images, sizes)
+    """images uint8 [B, H, W, 3], sizes [B, 2], split over `devices` -> logits float32 [B].
+
+    `folded`: the variables, with their BatchNorm folded into the convolutions by `models.folding.fold`.
+    """
+    replicated, split = PartitionSpec(), PartitionSpec(*devices.axis_names)
+    on_each = jax.shard_map(
+        functools.partial(folding.forward, model), mesh=devices, in_specs=(replicated, split, split), out_specs=split
+    )
+    return on_each(folded, images, sizes)

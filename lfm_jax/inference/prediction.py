@@ -1,15 +1,22 @@
 """What becomes of one image: a `Prediction`, or a `Failure` with its reason."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
-from lfm_jax.inference.html import prediction_html
+from lfm_jax.inference.notebook import prediction_html
 from lfm_jax.weights.card import Card
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`score` in [0, 1] that the image is fake; `label` is "fake" where it is above `threshold`."""
+    """An image's logit and what its weights' card makes of it.
+
+    Attributes:
+      score: in [0, 1], rising with the logit: how fake the image looks.
+      label: "fake" if the score is above `threshold`, else "real".
+      protocol: how the scored pixels were chosen.
+      width, height: px of the image as decoded.
+    """
 
     logit: float
     score: float
@@ -19,19 +26,19 @@ class Prediction:
     width: int
     height: int
 
-    def _repr_html_(self) -> str:
-        """For notebooks."""
-        return prediction_html(self)
-
     @classmethod
     def of(cls, logit: float, card: Card, *, protocol: str, width: int, height: int) -> Self:
-        """A logit with what the card makes of it."""
+        """Applies the card's temperature and threshold to a logit."""
         label = "fake" if card.is_fake(logit) else "real"
         return cls(logit, card.score(logit), label, card.threshold, protocol, width, height)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return prediction_html(asdict(self))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be scored, in its place among predictions, and why."""
+    """Stands among predictions in place of an image that could not be scored, and says why."""
 
     error: str

@@ -1,8 +1,8 @@
-"""ResNet trunks: ResNet-50's stages of bottleneck blocks, the first two of them behind a 3 x 3 stem (NPR) or all behind 7 x 7.
+"""ResNet trunks: the stages of ResNet-50, either the first two behind a 3 x 3 stem (NPR) or all four behind a 7 x 7 stem.
 
-In: residuals or plain pixels [B, H, W, 3]. Out: activations [B, g(H), g(W), 4 * widths[-1]]. Every layer is
-zero-padded, so an image that is itself padded at its right and bottom has that padding set to zero again before
-each operation that looks at neighbours: it then sees what it would see around the image alone.
+Their input is residuals or plain pixels [B, H, W, 3]. Every layer is zero-padded. So where an image is itself padded at its
+right and bottom, that padding is set to zero again before each operation that looks at neighbours: the operation then sees
+what it would see around the image alone.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from lfm_jax.models.layers import ConvNorm, inside
 from lfm_jax.ops.conv import max_pool3x3
 
 Side = TypeVar("Side", int, jax.Array)
-BLOCKS = (3, 4, 6, 3)  # of each stage
-EXPANSION = 4  # channels of a block's result for each of its width
+BLOCKS = (3, 4, 6, 3)  # per stage
+EXPANSION = 4  # a block returns this many times its width in channels
 
 
 class Bottleneck(nn.Module):
-    """x [B, H, W, C], true sides [B, 2] or None -> [B, H', W', 4 * width]: 1 x 1, 3 x 3 (with the stride), 1 x 1, and x added."""
+    """Convolutions 1 x 1, 3 x 3 (with the stride) and 1 x 1, then x is added: [B, H, W, C] -> [B, H', W', 4 * width]."""
 
     width: int
     stride: int = 1
@@ -29,6 +29,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, sides: jax.Array | None, train: bool) -> jax.Array:
+        """`sides` [B, 2]: true height and width of x where it is padded, else None."""
         wide = EXPANSION * self.width
         y = nn.relu(ConvNorm(self.width, 1, dtype=self.dtype, name="conv1")(x, train))
         y = nn.relu(ConvNorm(self.width, 3, self.stride, self.dtype, name="conv2")(_within(y, sides), train))
@@ -39,7 +40,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """x [B, H, W, 3] -> [B, g(H), g(W), 4 * widths[-1]]; a stage for each of `widths`, `stem` the side of the first kernel."""
+    """One stage per width behind a first kernel of side `stem`: x [B, H, W, 3] -> [B, g(H), g(W), 4 * widths[-1]]."""
 
     widths: Sequence[int]
     dtype: jnp.dtype = jnp.float32
@@ -48,12 +49,12 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False, sizes: jax.Array | None = None) -> jax.Array:
-        """`sizes` [B, 2]: true (height, width) of images padded at their right and bottom."""
+        """`sizes` [B, 2]: true (height, width) in px of images that are padded at their right and bottom."""
         sides = None if sizes is None else sizes - sizes % 2
         block = nn.remat(Bottleneck, static_argnums=(3,)) if self.remat else Bottleneck  # argument 3 is `train`
         x = nn.relu(ConvNorm(self.widths[0], self.stem, 2, self.dtype, name="stem")(_within(x, sides), train))
         sides = _halved(sides)
-        x = max_pool3x3(_within(x, sides))  # behind ReLU zeros are below no maximum
+        x = max_pool3x3(_within(x, sides))  # after ReLU, zeros never exceed a maximum
         sides = _halved(sides)
         for stage, (width, blocks) in enumerate(zip(self.widths, BLOCKS, strict=False), start=1):
             for number in range(1, blocks + 1):
@@ -63,7 +64,7 @@ class ResNet(nn.Module):
         return x
 
     def map_side(self, side: Side) -> Side:
-        """Image side in px -> side of its map, g(n); an odd n counts as n - 1."""
+        """The side g(n) of the map of an image of n px; an odd n counts as n - 1."""
         side = side - side % 2
         for _ in range(len(self.widths) + 1):
             side = (side + 1) // 2
@@ -76,7 +77,7 @@ class ResNet(nn.Module):
 
     @property
     def window(self) -> int:
-        """Side in px of the square that one map position sees, what lies outside the image included.
+        """Side in px of the square that one map position sees, even where it reaches outside the image.
 
         That of position (r, c) begins at stride * (r, c) - before.
         """
@@ -84,12 +85,12 @@ class ResNet(nn.Module):
 
     @property
     def before(self) -> int:
-        """px; even, as the residual ties a pixel to the top-left one of its 2 x 2 block."""
+        """px before stride * (r, c); even, because the residual ties a pixel to the top-left one of its 2 x 2 block."""
         return self._reach + self._reach % 2
 
     @property
     def _reach(self) -> int:
-        """px that a position sees to either side of stride * its own place."""
+        """px that position p sees to either side of stride * p."""
         reach, step = self.stem // 2 + 2, 4
         for stage, blocks in enumerate(BLOCKS[: len(self.widths)]):
             reach += step

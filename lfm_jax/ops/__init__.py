@@ -1,1 +1,1 @@
-"""The method as pure functions of arrays and keys; imports jax and numpy, nothing else."""
+"""The method as pure functions of arrays and keys. Imports jax and numpy, nothing else."""

@@ -1,9 +1,8 @@
-"""A block of the network in training: convolution, BatchNorm, ReLU and 2 x 2 max-pool as one operation.
+"""One block of the network in training: convolution, BatchNorm, ReLU and 2 x 2 max-pooling as a single operation.
 
-In: a batch [B, H, W, C]. Out: its pooled activations and statistics. With few input channels a convolution gives
-far more values than it takes, and on CPU writing them to memory costs more than computing them. There a few images
-at a time are convolved and pooled in the cache, and convolved again for the gradient. Elsewhere the gradient names
-the same convolution as the forward pass, which XLA computes once.
+With few input channels a convolution returns far more values than it takes, and on a CPU writing them to memory costs more
+than computing them. There a few images at a time are convolved and pooled in the cache, and convolved again for the
+gradient. On other platforms the gradient repeats the convolution of the forward pass by name, and XLA computes it once.
 """
 
 import functools
@@ -17,13 +16,13 @@ from lfm_jax.ops.conv import WIDE, conv2x2, fast_conv2x2, fast_conv2x2_gradient
 from lfm_jax.ops.norm import Normed, norm_relu_pool
 from lfm_jax.ops.pieces import in_pieces
 
-VALUES_AT_ONCE = 1 << 22  # of a convolution's result, 16 MB in float32: about half of a last-level cache
+VALUES_AT_ONCE = 1 << 22  # of a convolution's result: 16 MB in float32, about half of a last-level cache
 
 Saved = tuple[jax.Array, ...]
 
 
 def conv_norm_relu_pool(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool) -> Normed:
-    """`norm_relu_pool` of x [B, H, W, C] convolved with kernel [2, 2, C, O]; scale and bias [O]."""
+    """`norm_relu_pool` of x [B, H, W, C] convolved with kernel [2, 2, C, O]; scale and bias are BatchNorm's, [O]."""
     if pool and x.shape[-1] < WIDE:
         return _pooled(x, kernel, scale, bias, epsilon)
     return norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, pool)
@@ -35,38 +34,38 @@ def _pooled(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, 
 
 
 def _forward(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[Normed, Saved]:
-    own, stock = (functools.partial(function, epsilon=epsilon) for function in (_normed, _stock_normed))
-    *normed, strongest = lax.platform_dependent(x, kernel, scale, bias, cpu=own, default=stock)
+    on_cpu, elsewhere = (functools.partial(function, epsilon=epsilon) for function in (_forward_on_cpu, _forward_elsewhere))
+    *normed, strongest = lax.platform_dependent(x, kernel, scale, bias, cpu=on_cpu, default=elsewhere)
     return tuple(normed), (x, kernel, scale, bias, *normed[1:], strongest)
 
 
 def _backward(epsilon: float, saved: Saved, grads: Normed) -> Saved:
-    own, stock = (functools.partial(function, epsilon=epsilon) for function in (_gradient, _stock_gradient))
-    return lax.platform_dependent(saved, grads[0], cpu=own, default=stock)
+    on_cpu, elsewhere = (functools.partial(function, epsilon=epsilon) for function in (_backward_on_cpu, _backward_elsewhere))
+    return lax.platform_dependent(saved, grads[0], cpu=on_cpu, default=elsewhere)
 
 
 _pooled.defvjp(_forward, _backward)
 
 
-def _normed(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
+def _forward_on_cpu(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
     def piece(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> tuple[Saved, Saved]:
         y = fast_conv2x2(x, kernel)
         wide = y.astype(jnp.float32)
         mean = wide.mean((1, 2))
         return (norm.strongest(norm.windows(y), scale), mean, jnp.square(wide - mean[:, None, None]).mean((1, 2))), ()
 
-    (strongest, means, variances), _ = in_pieces(piece, (x,), (kernel, scale), at_once=_at_once(x, kernel))
+    (strongest, means, variances), _ = in_pieces(piece, (x,), (kernel, scale), at_once=_images_at_once(x, kernel))
     mean = means.mean(0)
     var = (variances + jnp.square(means - mean)).mean(0)
     return norm.finish(strongest, mean, scale * lax.rsqrt(var + epsilon), bias), mean, var, strongest
 
 
-def _stock_normed(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
+def _forward_elsewhere(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
     normed = norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, True)
     return *normed, normed[0]
 
 
-def _gradient(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
+def _backward_on_cpu(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
     x, kernel, scale, bias, mean, var, strongest = saved
     inverse = lax.rsqrt(var + epsilon)
     grad, scale_grad, bias_grad = norm.through_relu(strongest, grad, mean, inverse, scale, bias)
@@ -79,13 +78,13 @@ def _gradient(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
 
     count = len(x) * (x.shape[1] - 1) * (x.shape[2] - 1)
     shared = (kernel, mean, inverse, scale, scale_grad / count, bias_grad / count)
-    (x_grad,), (kernel_grad,) = in_pieces(piece, (x, grad), shared, at_once=_at_once(x, kernel))
+    (x_grad,), (kernel_grad,) = in_pieces(piece, (x, grad), shared, at_once=_images_at_once(x, kernel))
     return x_grad, kernel_grad.astype(kernel.dtype), scale_grad, bias_grad
 
 
-def _stock_gradient(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
-    return jax.vjp(lambda *args: _stock_normed(*args, epsilon=epsilon)[0], *saved[:4])[1](grad)
+def _backward_elsewhere(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
+    return jax.vjp(lambda *args: _forward_elsewhere(*args, epsilon=epsilon)[0], *saved[:4])[1](grad)
 
 
-def _at_once(x: jax.Array, kernel: jax.Array) -> int:
+def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:
     return VALUES_AT_ONCE // (x.shape[1] * x.shape[2] * kernel.shape[-1])

@@ -1,10 +1,9 @@
-"""Training's BatchNorm, ReLU and 2 x 2 max-pool as one operation, whose gradient on CPU passes over the activations once.
+"""BatchNorm in training, ReLU and 2 x 2 max-pooling as one operation, whose gradient on a CPU passes over the activations once.
 
-In: what a convolution gave, [B, H, W, C]. Out: the pooled activations and the batch's statistics. Nothing but
-the input is kept for the backward pass: a window hands its gradient to one position, so that both sums of
-BatchNorm's gradient are sums over windows, a quarter of the positions. Step by step, as autodiff would take
-it, the same costs a dozen passes over the largest arrays there are. Elsewhere than on CPU XLA's own gradient
-stays; the choice is made when a program is lowered.
+Nothing but the input is kept for the backward pass. Each window hands its gradient to a single position, so both sums of
+BatchNorm's gradient are sums over windows, a quarter of the positions. Taken step by step, as autodiff takes it, the
+gradient costs a dozen passes over the largest arrays of the network. On other platforms XLA's own gradient is used; the
+choice is made when a program is lowered.
 """
 
 import functools
@@ -20,10 +19,18 @@ Normed = tuple[jax.Array, jax.Array, jax.Array]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def norm_relu_pool(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool) -> Normed:
-    """x [B, H, W, C], scale and bias [C] -> [B, H // 2, W // 2, C] (`pool`) or [B, H, W, C], and mean, variance [C].
+    """Normalises x by its mean and biased variance over B, H and W, then ReLU, then 2 x 2 max-pooling if `pool`.
 
-    Normalised by the mean and the biased variance over B, H and W, in float32; the result has the dtype of `x`.
-    The statistics are for running averages: no gradient passes through them.
+    Args:
+      x: what a convolution returned, [B, H, W, C] of any float dtype; statistics are computed in float32.
+      scale: BatchNorm's, [C].
+      bias: BatchNorm's, [C].
+      epsilon: added to the variance.
+      pool: whether to pool.
+
+    Returns:
+      activations of the dtype of `x`, [B, H // 2, W // 2, C] or [B, H, W, C], and the mean and variance [C]. The statistics
+      are for running averages: no gradient passes through them.
     """
     mean, var = statistics(x)
     return _apply(x, mean, var, scale, bias, epsilon, pool), mean, var
@@ -35,15 +42,15 @@ def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, po
 
 
 def _backward(epsilon: float, pool: bool, saved: tuple[jax.Array, ...], grads: Normed) -> tuple[jax.Array, ...]:
-    own, stock = (functools.partial(function, epsilon=epsilon, pool=pool) for function in (_gradient, _stock_gradient))
-    return lax.platform_dependent(*saved, grads[0], cpu=own, default=stock)
+    on_cpu, elsewhere = (functools.partial(f, epsilon=epsilon, pool=pool) for f in (_gradient_on_cpu, _gradient_elsewhere))
+    return lax.platform_dependent(*saved, grads[0], cpu=on_cpu, default=elsewhere)
 
 
 norm_relu_pool.defvjp(_forward, _backward)
 
 
 def statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x [B, H, W, C] -> mean and biased variance [C], float32."""
+    """The mean and biased variance [C] of x [B, H, W, C], in float32."""
     x = x.astype(jnp.float32)
     mean = x.mean((0, 1, 2))
     # Two passes: E[x^2] - E[x]^2 loses the small variances of near-empty residual channels.
@@ -62,6 +69,7 @@ def _apply(
 
 
 def finish(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+    """ReLU((x - mean) * factor + bias), computed in float32 and returned in the dtype of x."""
     return jax.nn.relu((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
 
 
@@ -69,20 +77,24 @@ def _finish_and_pool(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax
     return max_pool2x2(finish(x, mean, factor, bias))
 
 
-def _gradient(
+def _gradient_on_cpu(
     x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, grad: jax.Array, *, epsilon: float, pool: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     norm = (mean, lax.rsqrt(var + epsilon), scale, bias)
     grad, scale_grad, bias_grad = through_relu(strongest(windows(x), scale) if pool else x, grad, *norm)
-    spread = to_first_strongest(x, scale, grad) if pool else grad
+    grad_at_x = to_first_strongest(x, scale, grad) if pool else grad
     count = x.size // x.shape[-1]
-    return through_norm(x, spread, *norm[:3], scale_grad / count, bias_grad / count), scale_grad, bias_grad
+    return through_norm(x, grad_at_x, *norm[:3], scale_grad / count, bias_grad / count), scale_grad, bias_grad
 
 
 def through_relu(
     x: jax.Array, grad: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x, grad [B, h, w, C] behind the pooling -> the gradient before ReLU, float32, and those of scale and bias [C]."""
+    """The gradient before ReLU, float32 [B, h, w, C], and those of scale and bias [C].
+
+    `x` is the input of BatchNorm at the strongest position of each window, and `grad` the gradient of the result, both
+    [B, h, w, C]; `inverse` is 1 / sqrt(variance + epsilon).
+    """
     standard = (x.astype(jnp.float32) - mean) * inverse
     grad = jnp.where(standard * scale + bias > 0, grad.astype(jnp.float32), 0)
     return grad, (grad * standard).sum((0, 1, 2)), grad.sum((0, 1, 2))
@@ -97,12 +109,16 @@ def through_norm(
     mean_scale_grad: jax.Array,
     mean_bias_grad: jax.Array,
 ) -> jax.Array:
-    """x, grad [B, H, W, C] around BatchNorm, and its parameters' gradients a position [C] -> the gradient of x, with its dtype."""
+    """The gradient of BatchNorm's input x [B, H, W, C], of its dtype.
+
+    `grad` is the gradient of BatchNorm's result [B, H, W, C]; the last two arguments are the gradients of scale and bias
+    divided by the number of positions, [C].
+    """
     standard = (x.astype(jnp.float32) - mean) * inverse
     return (scale * inverse * (grad - mean_bias_grad - standard * mean_scale_grad)).astype(x.dtype)
 
 
-def _stock_gradient(
+def _gradient_elsewhere(
     x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, grad: jax.Array, *, epsilon: float, pool: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     del mean, var
@@ -115,7 +131,7 @@ def _stock_gradient(
 
 
 def windows(x: jax.Array) -> list[jax.Array]:
-    """x [B, H, W, C] -> the four positions of its aligned 2 x 2 windows, row by row, each [B, H // 2, W // 2, C]."""
+    """The four positions of the aligned 2 x 2 windows of x [B, H, W, C], row by row, each [B, H // 2, W // 2, C]."""
     batch, height, width, channels = x.shape
     height, width = height // 2, width // 2
     windows = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
@@ -123,19 +139,22 @@ def windows(x: jax.Array) -> list[jax.Array]:
 
 
 def strongest(windows: list[jax.Array], factor: jax.Array) -> jax.Array:
-    """Whatever of each window `factor` [C] makes the largest: normalising after pooling rounds as before it."""
+    """The value of each window that is largest once multiplied by `factor` [C], the smallest where that is negative.
+
+    So pooling may come before normalising, with the same rounding.
+    """
     a, b, c, d = windows
     highest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     return jnp.where(factor < 0, jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, d)), highest)
 
 
 def to_first_strongest(x: jax.Array, factor: jax.Array, grad: jax.Array) -> jax.Array:
-    """grad of the windows -> [B, H, W, C]: at the first strongest position of each, else 0."""
+    """Puts the gradient of each window [B, H // 2, W // 2, C] at its first strongest position, 0 elsewhere: [B, H, W, C]."""
     a, b, c, d = (jnp.where(factor < 0, -part, part) for part in windows(x))
     upper = jnp.maximum(a, b) >= jnp.maximum(c, d)
-    place = jnp.where(upper, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    strongest_place = jnp.where(upper, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
     batch, height, width, channels = grad.shape
-    numbers = jnp.arange(4).reshape(2, 1, 2, 1)
-    spread = jnp.where(place[:, :, None, :, None] == numbers, grad[:, :, None, :, None], 0)
-    spread = spread.reshape(batch, 2 * height, 2 * width, channels)
-    return jnp.pad(spread, ((0, 0), (0, x.shape[1] - 2 * height), (0, x.shape[2] - 2 * width), (0, 0)))
+    places = jnp.arange(4).reshape(2, 1, 2, 1)
+    x_grad = jnp.where(strongest_place[:, :, None, :, None] == places, grad[:, :, None, :, None], 0)
+    x_grad = x_grad.reshape(batch, 2 * height, 2 * width, channels)
+    return jnp.pad(x_grad, ((0, 0), (0, x.shape[1] - 2 * height), (0, x.shape[2] - 2 * width), (0, 0)))

@@ -1,12 +1,12 @@
-"""NPR residual: what is left of an image once each 2 x 2 block is replaced by its own top-left pixel.
+"""The NPR residual: what remains of an image when the top-left pixel of each 2 x 2 block is subtracted from the whole block.
 
-In: images [B, H, W, C]. Out: residuals [B, H - H % 2, W - W % 2, C]. An up-sampling decoder ties
-neighbouring pixels together, and this difference shows it (NPR, CVPR 2024; LFM feeds its magnitude).
-Larger blocks and other pixels of theirs are for ablations.
+The last up-sampling layer of a generator ties neighbouring pixels together, and this difference shows it (NPR, CVPR 2024,
+arXiv 2312.10461). LFM (BMVC 2025, arXiv 2508.17029) takes its magnitude. Larger blocks and other pixels are for ablations.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,42 @@ import numpy as np
 ResidualKind = Literal["abs", "signed", "none"]
 
 
-def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """images [B, H, W, C] in 0..255, any real dtype -> float32 [B, H, W, C], (images / 255 - mean) / std.
+@dataclass(frozen=True)
+class Residual:
+    """Which residual to take of an image; the default is LFM's.
 
-    release: uint8 is rounded exactly as PyTorch rounds it, by a table made on the host. XLA would turn the
-    divisions into products with reciprocals; the last bit that this costs is 1e-5 of a residual, and moves
-    logits by 2e-4.
+    Args:
+      kind: "abs" is the magnitude (LFM), "signed" keeps the sign (NPR, with scale 2/3), "none" keeps the pixels themselves.
+      scale: multiplies the result.
+      factor: side in px of a block, even.
+      anchor: (row, column) of the pixel that is subtracted from its block.
+
+    Raises:
+      ValueError: a value makes no sense; the message begins with the name of the field.
+    """
+
+    kind: ResidualKind = "abs"
+    scale: float = 1.0
+    factor: int = 2
+    anchor: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ResidualKind):
+            raise ValueError(f"kind = {self.kind!r}: expected one of {', '.join(get_args(ResidualKind))}")
+        if self.factor < 2 or self.factor % 2:
+            raise ValueError(f"factor = {self.factor}: expected an even number, 2 or more")
+        if len(self.anchor) != 2 or not all(0 <= place < self.factor for place in self.anchor):
+            raise ValueError(
+                f"anchor = {self.anchor}: expected (row, column) in a block of {self.factor} x {self.factor} px, "
+                f"each 0 to {self.factor - 1}"
+            )
+
+
+def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """(images / 255 - mean) / std, for images [B, H, W, C] of any real dtype with values 0..255; returns float32 [B, H, W, C].
+
+    release: uint8 is rounded exactly as PyTorch rounds it, by a table made on the host. XLA would turn the divisions into
+    products with reciprocals; that costs the last bit, which is 1e-5 of a residual and moves logits by 2e-4.
     """
     if images.dtype == jnp.uint8:
         levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
@@ -30,43 +60,28 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def crop_to_blocks(images: jax.Array, factor: int = 2) -> jax.Array:
-    """images [B, H, W, C] -> [B, H - H % factor, W - W % factor, C]: last rows and columns that fill no block are dropped.
+    """Drops the last rows and columns that fill no block: [B, H, W, C] -> [B, H - H % factor, W - W % factor, C].
 
-    The released code crashes on odd sizes; dropping is the rule of NPR's README.
+    release: the released code crashes on odd sizes; dropping is the rule in NPR's README.
     """
     height, width = images.shape[1:3]
-    return images[:, : height // factor * factor, : width // factor * factor]  # so written, a size not yet known is seen to fit
+    return images[:, : height // factor * factor, : width // factor * factor]  # in this form jax sees that it fits an unknown size
 
 
-def npr_residual(
-    images: jax.Array,
-    *,
-    kind: ResidualKind = "abs",
-    scale: float = 1.0,
-    factor: int = 2,
-    anchor: tuple[int, int] = (0, 0),
-) -> jax.Array:
-    """images [B, H, W, C] -> scale * residual [B, H - H % factor, W - W % factor, C].
+def npr_residual(images: jax.Array, *, residual: Residual = Residual()) -> jax.Array:
+    """scale * (x - up(down(x))) of images [B, H, W, C]; returns [B, H - H % factor, W - W % factor, C].
 
-    The residual is x - up(down(x)): down keeps the pixel at `anchor` (row, column) of each aligned block of
-    factor x factor, up repeats it, so one value in factor^2 is exactly 0. `kind` "abs" is LFM's, "signed" with
-    scale 2/3 is NPR's, "none" passes the image, cropped alike, through for ablations.
+    down keeps one pixel of each aligned block, the anchor, and up repeats it over the block, so one value in factor^2 is 0.
 
     Raises:
-      ValueError: `images` is not 4-D or smaller than a block, `anchor` is outside it, or `kind` is unknown.
+      ValueError: `images` is not 4-D, or smaller than one block.
     """
+    factor, (row, column) = residual.factor, residual.anchor
     if images.ndim != 4 or images.shape[1] < factor or images.shape[2] < factor:
         raise ValueError(f"npr_residual takes images [B, H, W, C] of at least {factor} x {factor} px, got {images.shape}")
-    if not all(0 <= place < factor for place in anchor):
-        raise ValueError(f"anchor {anchor} is no pixel of a {factor} x {factor} block")
     images = crop_to_blocks(images, factor)
-    if kind == "none":
-        return images * scale
-    row, column = anchor
+    if residual.kind == "none":
+        return images * residual.scale
     anchors = images[:, row::factor, column::factor]
-    residual = images - jnp.repeat(jnp.repeat(anchors, factor, axis=1), factor, axis=2)
-    if kind == "abs":
-        return jnp.abs(residual) * scale
-    if kind == "signed":
-        return residual * scale
-    raise ValueError(f"unknown residual kind {kind!r}: expected 'abs', 'signed' or 'none'")
+    difference = images - jnp.repeat(jnp.repeat(anchors, factor, axis=1), factor, axis=2)
+    return (jnp.abs(difference) if residual.kind == "abs" else difference) * residual.scale

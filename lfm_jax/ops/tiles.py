@@ -1,9 +1,9 @@
-"""2 x 2 convolution by minimal filtering: 9 matrix products where plainly there are 16, for 2 x 2 sums at once.
+"""2 x 2 convolution by minimal filtering: 9 matrix products instead of 16 for each window of 2 x 2 sums.
 
-In: activations [B, H, W, C]. Out: the VALID convolution, its windows of 2 x 2 apart. A window looks at a tile
-of 3 x 3 activations, the next one at a tile 2 px on. In one dimension the sums d0 g0 + d1 g1 and d1 g0 + d2 g1
-of three values and two weights are m0 + m1 and m1 - m2, of the products m0 = (d0 - d1) g0, m1 = d1 (g0 + g1) and
-m2 = (d1 - d2) g1 (Winograd's F(2, 2)). All factors are 1 or -1, so that rounding stays that of a plain sum.
+A window of 2 x 2 neighbouring sums needs a tile of 3 x 3 activations, and the tile of the next window begins 2 px further.
+In one dimension the sums d0 g0 + d1 g1 and d1 g0 + d2 g1 of three values and two weights are m0 + m1 and m1 - m2, of the
+products m0 = (d0 - d1) g0, m1 = d1 (g0 + g1) and m2 = (d1 - d2) g1 (Winograd's F(2, 2)). All factors are 1 or -1, so the
+rounding is that of a plain sum.
 """
 
 import jax
@@ -13,15 +13,21 @@ from jax import lax
 
 
 def tile_kernel(kernel: np.ndarray) -> np.ndarray:
-    """kernel [2, 2, C, O] -> [3, 3, C, O], what the tiles are multiplied with."""
+    """kernel [2, 2, C, O] -> what the tiles are multiplied by, [3, 3, C, O]."""
     weights = np.array([[1, 0], [1, 1], [0, 1]], kernel.dtype)
     return np.einsum("ai,bj,ijco->abco", weights, weights, kernel)
 
 
 def conv2x2_windows(x: jax.Array, tiles: jax.Array) -> list[jax.Array]:
-    """x [B, H, W, C], tiles [3, 3, C, O] -> sums at (0, 0), (0, 1), (1, 0), (1, 1) of every window, each [B, H // 2, W // 2, O].
+    """The VALID convolution of x [B, H, W, C], one array per place in the windows of 2 x 2 sums.
 
-    A window that hangs over the edge (even H or W) has sums with zeros there.
+    Args:
+      x: activations [B, H, W, C].
+      tiles: of `tile_kernel`, [3, 3, C, O].
+
+    Returns:
+      the sums at (0, 0), (0, 1), (1, 0), (1, 1) of every window, each [B, H // 2, W // 2, O]. Where a window reaches over
+      the edge (even H or W), zeros take the place of the missing activations.
     """
     products = [
         [jnp.matmul(part, kernel, precision=lax.Precision.HIGHEST) for part, kernel in zip(_differences(band, 2), row, strict=True)]
@@ -32,7 +38,7 @@ def conv2x2_windows(x: jax.Array, tiles: jax.Array) -> list[jax.Array]:
 
 
 def _differences(x: jax.Array, axis: int) -> list[jax.Array]:
-    """d0 - d1, d1, d1 - d2 of the tiles along an axis; past its end there are zeros."""
+    """d0 - d1, d1, d1 - d2 of the tiles along an axis, with zeros past its end."""
     count = x.shape[axis] // 2
     padding = [(0, 0)] * x.ndim
     padding[axis] = (0, 2 * count + 2 - x.shape[axis])

@@ -1,8 +1,8 @@
 """Top-k that leaves every row on the device it is on.
 
-In: rows [B, M, N], B or M split over devices. Out: the K largest of each. XLA's own partitioner splits a
-top-k for TPUs, but none for CPUs, where it would first gather all rows on every device (354 MB a step at a
-batch of 1024). So CPU programs get a rule of ours; the TPU's compiler, in turn, knows no such rules.
+XLA's partitioner splits a top-k on TPUs, but not on CPUs, where it would first gather all rows on every device (354 MB per
+step at a batch of 1024). So CPU programs get a partitioning rule from here; the TPU compiler, in turn, does not know such
+rules.
 """
 
 import functools
@@ -16,9 +16,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def top_k(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """rows [B, M, N] -> values [B, M, K] descending, positions [B, M, K] int32; equal values in position order.
+    """The K largest values of each row of [B, M, N], in descending order; B or M may be split over devices.
 
     Gradients reach exactly the selected positions.
+
+    Returns:
+      values [B, M, K] and positions [B, M, K] int32; of equal values the one at the lower position comes first.
     """
     rows_only = lax.stop_gradient(rows)
     _, positions = lax.platform_dependent(rows_only, cpu=lambda x: _top_k_rows(x, k), default=lambda x: tuple(lax.top_k(x, k)))

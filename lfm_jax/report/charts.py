@@ -1,29 +1,32 @@
-"""The charts of a report: ROC, precision-recall, scores and reliability of one cell; robustness over many.
-
-In: predictions (dicts with label, logit, score), or rows of results. Out: (title, SVG) pairs.
-"""
+"""The charts of a report: ROC, precision-recall, scores and reliability of one cell; robustness over many."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from lfm_jax.data import views
-from lfm_jax.evaluation.metrics import ECE_BINS
+from lfm_jax.evaluation.metrics import HEADLINE, METRICS
+from lfm_jax.evaluation.ranking import ECE_BINS
 from lfm_jax.report.svg import Frame, Tick
 
 POINTS = 200  # of a curve at most
-HISTOGRAM_BINS = 30  # or some more, as their edges are round
+HISTOGRAM_BINS = 30  # or a few more, since their edges are round numbers
 TOPS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)  # where the axis of a histogram may end
 PER_STRENGTH, NARROWEST = 33, 96  # px of a robustness chart
-APART = 3  # px between ACC and AP of one strength, so that neither hides the other's interval
-Titled = tuple[str, Markup]
+APART = 3  # px from ACC and AP of one strength to the middle, so that neither hides the other's interval
+Titled = tuple[str, Markup]  # a chart's title and its SVG
 
 
 def of_cell(predictions: Sequence[Mapping[str, Any]], *, cut: float) -> list[Titled]:
-    """Charts over all images of one cell together, `cut` the logit of its threshold; none where a label is missing."""
+    """Charts over all images of one cell together; none if a label is missing.
+
+    Args:
+      predictions: dicts with label, logit and score.
+      cut: the logit of the threshold.
+    """
     labels = np.array([p["label"] for p in predictions])
     logits = np.array([p["logit"] for p in predictions])
     scores = np.array([p["score"] for p in predictions])
@@ -37,9 +40,9 @@ def _roc(labels: np.ndarray, logits: np.ndarray, cut: float) -> Titled:
     from sklearn.metrics import roc_curve  # here, as it takes a second to load
 
     frame = Frame()
-    accused, found, _ = roc_curve(labels, logits)
+    fpr, tpr, _ = roc_curve(labels, logits)
     here = float((logits[labels == 0] > cut).mean()), float((logits[labels == 1] > cut).mean())
-    marks = [frame.line([(0, 0), (1, 1)], "guide"), frame.line(_thinned(accused, found), "ap"), frame.dot(here, "cut", radius=4.5)]
+    marks = [frame.line([(0, 0), (1, 1)], "guide"), frame.line(_thinned(fpr, tpr), "ap"), frame.dot(here, "cut", radius=4.5)]
     return "ROC", frame.chart("ROC", marks, x="reals called fake, %", y="fakes found, %")
 
 
@@ -50,15 +53,15 @@ def _precision_recall(labels: np.ndarray, logits: np.ndarray, cut: float) -> Tit
     precision, recall, _ = precision_recall_curve(labels, logits, drop_intermediate=True)
     share = float(np.mean(labels))
     marks = [frame.line([(0, share), (1, share)], "guide"), frame.line(_thinned(recall, precision), "ap")]
-    called = logits > cut
-    if called.any():
-        marks.append(frame.dot((float(called[labels == 1].mean()), float(labels[called].mean())), "cut", radius=4.5))
+    called_fake = logits > cut
+    if called_fake.any():
+        marks.append(frame.dot((float(called_fake[labels == 1].mean()), float(labels[called_fake].mean())), "cut", radius=4.5))
     title = "Precision and recall"
     return title, frame.chart(title, marks, x="fakes found, %", y="fakes among those called fake, %")
 
 
 def _histogram(labels: np.ndarray, logits: np.ndarray, cut: float) -> Titled:
-    """Reals upwards and fakes downwards, over the logit: scores crowd at 0 and 1."""
+    """Reals upwards and fakes downwards, over the logit, because scores crowd at 0 and 1."""
     frame, ticks = Frame(), _round_steps(min(logits.min(), cut), max(logits.max(), cut))
     bins = (len(ticks) - 1) * math.ceil(HISTOGRAM_BINS / (len(ticks) - 1))
     edges = np.linspace(ticks[0], ticks[-1], bins + 1)
@@ -66,8 +69,8 @@ def _histogram(labels: np.ndarray, logits: np.ndarray, cut: float) -> Titled:
     top = min(top for top in TOPS if top >= max(share.max() for share in shares) - 1e-9)
     places = (edges - edges[0]) / (edges[-1] - edges[0])
     marks = [
-        frame.bar(left, right, 0.5, 0.5 + way * height / top / 2, kind)
-        for kind, way, share in (("real", 1, shares[0]), ("fake", -1, shares[1]))
+        frame.bar(left, right, 0.5, 0.5 + sign * height / top / 2, kind)
+        for kind, sign, share in (("real", 1, shares[0]), ("fake", -1, shares[1]))
         for left, right, height in zip(places[:-1], places[1:], share, strict=True)
         if height
     ]
@@ -89,12 +92,12 @@ def _round_steps(low: float, high: float) -> list[float]:
 
 
 def _reliability(labels: np.ndarray, scores: np.ndarray) -> Titled:
-    """A dot for each bin of the calibration error, its area by how many images are in it."""
+    """A dot for each bin of the calibration error; its area is the share of the images in it."""
     frame = Frame()
     bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
     marks = [frame.line([(0, 0), (1, 1)], "guide")]
-    for each in np.unique(bins):
-        members = bins == each
+    for number in np.unique(bins):
+        members = bins == number
         point = float(scores[members].mean()), float(labels[members].mean())
         marks.append(frame.dot(point, "ap", radius=2 + 8 * float(np.sqrt(members.mean()))))
     x_ticks: list[Tick] = [(at, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
@@ -102,27 +105,28 @@ def _reliability(labels: np.ndarray, scores: np.ndarray) -> Titled:
 
 
 def _thinned(xs: np.ndarray, ys: np.ndarray) -> Iterator[tuple[float, float]]:
-    """At most POINTS of a curve, its ends among them."""
-    kept = np.unique(np.linspace(0, len(xs) - 1, POINTS).round().astype(int))
-    return zip(xs[kept].tolist(), ys[kept].tolist(), strict=True)
+    """At most POINTS points of a curve, including its ends."""
+    chosen = np.unique(np.linspace(0, len(xs) - 1, POINTS).round().astype(int))
+    return zip(xs[chosen].tolist(), ys[chosen].tolist(), strict=True)
 
 
 def robustness(rows: Mapping[str, Mapping[str, Any]]) -> list[Titled]:
-    """Rows by view, of one set of weights under one protocol -> a chart for each kind of damage that was run."""
+    """Rows by view, all with the same weights and protocol -> a chart for each kind of damage that was evaluated."""
     curves = {kind: [rows[name] for name in names if name in rows] for kind, names in views.GRID.items()}
-    return [_curve(kind, found, rows.get("native")) for kind, found in curves.items() if found]
+    return [_curve(kind, members, rows.get(views.AS_IS)) for kind, members in curves.items() if members]
 
 
-def _curve(kind: str, rows: Sequence[Mapping[str, Any]], native: Mapping[str, Any] | None) -> Titled:
-    """ACC with squares, AP with dots."""
+def _curve(kind: str, rows: Sequence[Mapping[str, Any]], undamaged: Mapping[str, Any] | None) -> Titled:
+    """ACC as squares, AP as dots, each over the strength of the damage."""
     title, _, unit = kind.partition(", ")
     frame = Frame(width=max(PER_STRENGTH * len(rows), NARROWEST), height=170)
     places = [(index + 0.5) / len(rows) for index in range(len(rows))]
     marks: list[Markup] = []
-    for name, way, mark in (("acc", -1, frame.square), ("ap", 1, frame.dot)):
-        if native and native[name] is not None:
-            marks.append(frame.line([(0, native[name]), (1, native[name])], f"guide {name}"))
-        aside = way * APART / frame.width
+    styles: tuple[tuple[int, Callable[..., Markup]], ...] = ((-1, frame.square), (1, frame.dot))
+    for name, (sign, mark) in zip(HEADLINE, styles, strict=True):
+        if undamaged and undamaged[name] is not None:
+            marks.append(frame.line([(0, undamaged[name]), (1, undamaged[name])], f"guide {name}"))
+        aside = sign * APART / frame.width
         known = [(x + aside, row) for x, row in zip(places, rows, strict=True) if row[name] is not None]
         for x, row in known:
             if row.get("interval", {}).get(name):
@@ -130,7 +134,8 @@ def _curve(kind: str, rows: Sequence[Mapping[str, Any]], native: Mapping[str, An
         points = [(x, row[name]) for x, row in known]
         marks += [frame.line(points, name), *(mark(point, name) for point in points)]
     x_ticks = [(x, _amount(row["view"])) for x, row in zip(places, rows, strict=True)]
-    return title, frame.chart(title, marks, x=unit, y="ACC and AP, %", x_ticks=x_ticks)
+    headings = " and ".join(METRICS[name]().heading for name in HEADLINE)
+    return title, frame.chart(title, marks, x=unit, y=f"{headings}, %", x_ticks=x_ticks)
 
 
 def _amount(view: str) -> str:

@@ -19,7 +19,7 @@ from lfm_jax.report import page
 
 
 def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Source, out: Path, *, data_sha256: str = "") -> None:
-    """Evaluation of the weights of `networks` -> files in folder `out` (see the module's head)."""
+    """Writes the files of an evaluation of `networks` on `source` to the folder `out`, which is made if missing."""
     cards = [network.card for network in networks]
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "predictions.tsv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -40,7 +40,7 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
     }
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "table.md").write_text(evaluation.table() + "\n")
-    page.write(results, evaluation.predictions, source, out / "report.html", network=networks[0])
+    page.write_page(results, evaluation.predictions, source, out / "report.html", network=networks[0])
     if evaluation.predictions:
-        shown = ViewedSource(source, views.parse(evaluation.predictions[0]["view"]))
-        plots.examples(evaluation.predictions, shown, cards[0], out / "examples.png")
+        viewed = ViewedSource(source, views.parse(evaluation.predictions[0]["view"]))
+        plots.examples(evaluation.predictions, viewed, cards[0], out / "examples.png")

@@ -1,7 +1,7 @@
-"""One HTML file that shows an evaluation: headline, tables, curves, the worst mistakes, where it all comes from.
+"""One HTML file that shows an evaluation: headline, tables, curves, the worst mistakes, and where it all comes from.
 
-In: what results.json holds, the predictions and the images. Out: a page that needs nothing else: no script, no
-font and no picture from elsewhere. Its numbers are those of results.json; the templates and `page.css` are its look.
+The page needs nothing else: no script, no font and no picture from elsewhere. Its numbers are those of results.json; the
+templates and `page.css` are its looks.
 """
 
 import datetime
@@ -19,6 +19,7 @@ from lfm_jax.data import protocols, suites, views
 from lfm_jax.data.audit import formats, report
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
+from lfm_jax.evaluation.metrics import HEADLINE, Metric, columns
 from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.inference.network import Network
 from lfm_jax.report import charts, gallery, notes
@@ -26,63 +27,62 @@ from lfm_jax.report import charts, gallery, notes
 CELL = ("weights", "protocol", "view")
 GRID = {view for names in views.GRID.values() for view in names}
 MAX_ERRORS = 200  # files listed; all are in results.json
-# Metrics of a table, in this order. Those of WITH_INTERVAL carry theirs.
-COLUMNS = {
-    **{"acc": "ACC", "real_acc": "real ACC", "fake_acc": "fake ACC", "ap": "AP", "auc": "AUC", "eer": "EER"},
-    **{"tpr_at_1_fpr": "TPR at 1 % FPR", "tpr_at_5_fpr": "TPR at 5 % FPR", "brier": "Brier", "ece": "ECE"},
-}
-AT_THRESHOLD = {"acc_at_threshold": "ACC at threshold"}  # a column of its own where that is not 0.5
-WITH_INTERVAL = ("acc", "ap", "auc")
 
 
-def write(
+def write_page(
     results: Mapping[str, Any], predictions: Sequence[dict[str, Any]], source: Source, path: Path, *, network: Network
 ) -> None:
-    """What is in results.json, the predictions behind it and the `network` of the first of them -> `path`."""
-    page = render(results, predictions, _pictures(predictions, source, network))
-    # A file name need not be UTF-8.
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    """Writes the page.
+
+    Args:
+      results: what is in results.json.
+      predictions: behind it.
+      source: the images, under no view.
+      network: the first of those evaluated; it explains the mistakes.
+    """
+    html = render_page(results, predictions, _galleries(predictions, source, network))
+    path.write_text(html, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
 
 
-def render(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]], pictures: Sequence[Mapping[str, Any]]) -> str:
-    """Results, predictions and galleries (see `_pictures`) -> HTML. Every name is escaped."""
+def render_page(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]], galleries: Sequence[Mapping[str, Any]]) -> str:
+    """Results, predictions and galleries of mistakes (see `gallery`) -> HTML. Every name is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("lfm_jax", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "shift": _shift, "most": report.most, "below": notes.below}
-    calibrated = any(card["threshold"] != 0.5 for card in results["cards"])
-    columns = COLUMNS | (AT_THRESHOLD if calibrated else {})
-    cells = _cells(results["rows"], columns)
-    shown = [cell for cell in cells if cell["view"] not in GRID] or cells  # the grid has a section of its own
-    main = next((cell for cell in cells if cell["view"] == "native"), cells[0] if cells else None)
+    metrics = columns(fitted=any(card["threshold"] != 0.5 for card in results["cards"]), report=True)
+    environment.filters["heading"] = lambda name: metrics[name].heading
+    cells = _cells(results["rows"], metrics)
+    detailed = [cell for cell in cells if cell["view"] not in GRID] or cells  # the grid has a section of its own
+    main = next((cell for cell in cells if cell["view"] == views.AS_IS), cells[0] if cells else None)
     side_by_side = _side_by_side(cells, main) if main else []
     return environment.get_template("page.html.j2").render(
         results=results,
-        cells=[{**cell, "charts": _charts(cell, predictions, results["cards"])} for cell in shown],
+        cells=[{**cell, "charts": _charts(cell, predictions, results["cards"])} for cell in detailed],
         main=main,
-        columns=columns,
-        with_interval=WITH_INTERVAL,
+        metrics=metrics,
+        headline=HEADLINE,
         side_by_side=side_by_side,
-        named={cell["view"]: cell for cell in side_by_side},
+        by_view={cell["view"]: cell for cell in side_by_side},
         by_generator=[_by_generator(_side_by_side(group, group[0])) for group in _by_protocol(cells)],
         published=_published(results),
-        robustness=[found for group in _by_protocol(cells) if (found := _robustness(group))],
-        pictures=pictures,
+        robustness=[part for group in _by_protocol(cells) if (part := _robustness(group))],
+        galleries=galleries,
         errors=_errors(results["errors"]),
         max_errors=MAX_ERRORS,
         format_features=formats.FEATURES,
         format_min=formats.MIN_PER_LABEL,
         protocols={cell["protocol"]: protocols.parse(cell["protocol"]).words() for cell in cells},
-        views={cell["view"]: views.parse(cell["view"]).words() for cell in shown},
+        views={cell["view"]: views.parse(cell["view"]).words() for cell in detailed},
         cards=[{**card, "text": json.dumps(card, indent=1)} for card in results["cards"]],
         **_this_run(),
     )
 
 
 def _this_run() -> dict[str, str]:
-    """Command, date and devices: not in results.json, which is the same whenever and wherever the same was scored."""
+    """Command, date and devices. They are not in results.json, which is the same whenever and wherever it was made."""
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -91,21 +91,20 @@ def _this_run() -> dict[str, str]:
     }
 
 
-def _cells(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Rows by cell, each with its `number` in results.json and its `marks`; `top` is the one over all."""
+def _cells(rows: Sequence[dict[str, Any]], metrics: Mapping[str, Metric]) -> list[dict[str, Any]]:
+    """Rows by cell, each with its `number` in results.json and its `marks`; `top` is the row over all generators."""
     numbered = [{**row, "number": number} for number, row in enumerate(rows)]
     cells = []
     for names, group in grouped(numbered, lambda row: tuple(row[name] for name in CELL)).items():
-        marked = notes.marked(group, columns, with_interval=WITH_INTERVAL)
-        # The last is over all suites, or over the one there is.
-        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": marked[-1]})
+        marked = notes.marked(group, metrics)
+        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": marked[-1]})  # the widest mean comes last
     return [cell for group in _by_protocol(cells) for cell in group]
 
 
 def _charts(
     cell: Mapping[str, Any], predictions: Sequence[dict[str, Any]], cards: Sequence[Mapping[str, Any]]
 ) -> list[charts.Titled]:
-    """None of the means over weights, which no prediction is behind."""
+    """The charts of a cell; none for a mean over weights, which no predictions are behind."""
     behind = [p for p in predictions if all(p[name] == cell[name] for name in CELL)]
     if not behind:
         return []
@@ -114,27 +113,27 @@ def _charts(
 
 
 def _by_protocol(cells: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Cells of one set of weights under one protocol together."""
+    """Cells with the same weights and protocol together."""
     return list(grouped(cells, lambda cell: (cell["weights"], cell["protocol"])).values())
 
 
 def _side_by_side(cells: Sequence[dict[str, Any]], main: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The weights and protocol of `main` under each view that changes the format alone, or `main` where there is none."""
+    """The weights and protocol of `main` under every view that only changes the format; `main` alone if there is none."""
     same = [cell for cell in cells if all(cell[name] == main[name] for name in ("weights", "protocol"))]
     return [cell for view in views.FORMAT_VIEWS for cell in same if cell["view"] == view] or [dict(main)]
 
 
 def _by_generator(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """`cells` under several views -> `lines`: what a line is of, and `rows`, its row in each cell, or None."""
+    """Cells that differ in their view -> `lines`: names and counts of a group, and `rows`, its row in each cell or None."""
     place = ("level", "suite", "generator")
-    lines = grouped([row for cell in cells for row in cell["rows"]], lambda row: tuple(row[name] for name in place))
-    found = []
-    for rows in lines.values():
+    groups = grouped([row for cell in cells for row in cell["rows"]], lambda row: tuple(row[name] for name in place))
+    lines = []
+    for rows in groups.values():
         by_view = {row["view"]: row for row in rows}
-        of = {name: rows[0][name] for name in (*place, "n_real", "n_fake", "marks")}
-        found.append({**of, "rows": [by_view.get(cell["view"]) for cell in cells]})
-    found.sort(key=lambda line: ("generator", "suite", "overall").index(line["level"]))
-    return {**{name: cells[0][name] for name in CELL}, "cells": cells, "lines": found}
+        names = {name: rows[0][name] for name in (*place, "n_real", "n_fake", "marks")}
+        lines.append({**names, "rows": [by_view.get(cell["view"]) for cell in cells]})
+    lines.sort(key=lambda line: ("generator", "suite", "overall").index(line["level"]))
+    return {**{name: cells[0][name] for name in CELL}, "cells": cells, "lines": lines}
 
 
 def _published(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,31 +146,31 @@ def _published(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _robustness(cells: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Of one set of weights under one protocol: charts, and what `_by_generator` gives for the grid beside native."""
-    drawn = charts.robustness({cell["view"]: cell["top"] for cell in cells})
-    shown = [cell for cell in cells if cell["view"] == "native" or cell["view"] in GRID]
-    return {**_by_generator(shown), "charts": drawn} if drawn else None
+    """Charts of one set of weights under one protocol, with what `_by_generator` gives for the grid beside `as_is`."""
+    curves = charts.robustness({cell["view"]: cell["top"] for cell in cells})
+    on_grid = [cell for cell in cells if cell["view"] == views.AS_IS or cell["view"] in GRID]
+    return {**_by_generator(on_grid), "charts": curves} if curves else None
 
 
-def _pictures(predictions: Sequence[dict[str, Any]], source: Source, network: Network) -> list[dict[str, Any]]:
-    """Mistakes of the first weights under the first protocol, for each view that changes the format alone."""
+def _galleries(predictions: Sequence[dict[str, Any]], source: Source, network: Network) -> list[dict[str, Any]]:
+    """Mistakes of the first weights under the first protocol, for each view that only changes the format."""
     first = [p for p in predictions if all(p[name] == predictions[0][name] for name in ("weights", "protocol"))]
-    shown = []
+    galleries = []
     for (view,), group in grouped(first, lambda p: (p["view"],)).items():
         if view in views.FORMAT_VIEWS or view == predictions[0]["view"]:
-            found = gallery.mistakes(group, ViewedSource(source, views.parse(view)), network)
-            shown.append({"view": view, "protocol": group[0]["protocol"], "mistakes": found})
-    return shown
+            mistakes = gallery.mistakes(group, ViewedSource(source, views.parse(view)), network)
+            galleries.append({"view": view, "protocol": group[0]["protocol"], "mistakes": mistakes})
+    return galleries
 
 
 def _errors(errors: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """One for each file and reason, with the cells in which it happened."""
+    """One entry for each file and reason, with the cells in which it happened."""
     by_file = grouped(errors, lambda error: (error["path"], error["error"]))
     cells = {key: [f"{error['protocol']} {error['view']}" for error in group] for key, group in by_file.items()}
     return [{"path": path, "error": reason, "cells": cells[path, reason]} for path, reason in by_file]
 
 
 def _shift(cell: Mapping[str, Any], base: Mapping[str, Any], name: str) -> float | None:
-    """By how many points (of 100) a metric is above that of another cell."""
-    there, here = base["top"][name], cell["top"][name]
-    return None if there is None or here is None else 100 * (here - there)
+    """By how many percentage points a metric is higher than in another cell."""
+    before, after = base["top"][name], cell["top"][name]
+    return None if before is None or after is None else 100 * (after - before)

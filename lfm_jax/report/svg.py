@@ -1,6 +1,6 @@
-"""Charts as inline SVG on the unit square, small and without a script; colours come from the page's style sheet.
+"""Charts as inline SVG, small and without scripts, from points in the unit square.
 
-In: points in [0, 1] x [0, 1]. Out: Markup, whose text is text. Classes name what is drawn: real, fake, acc, ap, guide.
+Colours come from the page's style sheet, by classes that name what is drawn: real, fake, acc, ap, guide. All text is escaped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,13 @@ from markupsafe import Markup
 Point = tuple[float, float]
 Tick = tuple[float, str]
 
-LEFT, TOP, BELOW, RIGHT = 48, 12, 40, 12  # px of the view box around the unit square
+LEFT, TOP, BELOW, RIGHT = 48, 12, 40, 12  # px around the unit square
 SHARES = [(share, f"{100 * share:.0f}") for share in (0, 0.25, 0.5, 0.75, 1)]  # ticks of an axis in percent
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The unit square, `width` x `height` px; what is drawn in it is put into its `chart`."""
+    """The unit square, drawn `width` x `height` px large. Make marks first, then put them into a `chart`."""
 
     width: float = 212
     height: float = 180
@@ -32,7 +32,7 @@ class Frame:
         x_ticks: Sequence[Tick] = SHARES,
         y_ticks: Sequence[Tick] = SHARES,
     ) -> Markup:
-        """Marks before a grid, with named axes and ticks (place, text)."""
+        """Marks in front of a grid, with named axes and ticks (place, text)."""
         lines = [self.line([(0, at), (1, at)], "grid") for at, _ in y_ticks]
         texts = [self.text((at, 0), text, dy=17) for at, text in x_ticks]
         texts += [self.text((0, at), text, dx=-6, dy=4, anchor="end") for at, text in y_ticks]

@@ -1,1 +1,1 @@
-"""What every layer stands on: random draws, devices, processes, storage, progress, timing. Knows nothing of images."""
+"""What every layer stands on: config fields, random draws, devices, processes, storage, progress, timing. No images here."""

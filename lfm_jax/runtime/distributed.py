@@ -1,8 +1,8 @@
-"""How this process joins others, agrees with them, and learns that it has to stop. The only user of jax.distributed.
+"""How this process finds and joins others, agrees with them, and learns that it has to stop.
 
-In: command-line flags and the environment. Out: one `Cluster`, said aloud with its reason, and jax joined to
-it. A cluster that is only half described, or cannot be joined, is an error: a pod must never train as so many
-separate jobs.
+`find_cluster` reads the command line and the environment, and `join` connects jax accordingly and logs why. A cluster
+that is only half described, or cannot be joined, is an error: a pod must never train as many separate jobs. This is
+the only user of jax.distributed.
 """
 
 import json
@@ -22,7 +22,7 @@ from lfm_jax.runtime.progress import only_here, say
 
 log = logging.getLogger(__name__)
 JOIN_SECONDS = 300
-HEARTBEAT_SECONDS = 60  # a process not heard of for so long counts as dead, and the others stop
+HEARTBEAT_SECONDS = 60  # a process not heard from for this long counts as dead, and the others stop
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 KUBERNETES_INDEX = "JOB_COMPLETION_INDEX"
 TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
@@ -30,10 +30,16 @@ TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 @dataclass(frozen=True)
 class Cluster:
-    """How this process was found to belong to others: `arguments` of jax.distributed.initialize, None where it is alone."""
+    """The processes that this one belongs to.
 
-    how: str
-    why: str
+    Attributes:
+      kind: what describes the cluster, e.g. "SLURM" or "command line".
+      reason: why that was chosen, for the log.
+      arguments: of jax.distributed.initialize; None for a process that is alone.
+    """
+
+    kind: str
+    reason: str
     arguments: dict[str, Any] | None = None
 
 
@@ -45,13 +51,20 @@ def find_cluster(
     process_id: int | None = None,
     method: str = "auto",
 ) -> Cluster:
-    """Flags and environment -> Cluster. The first that applies: flags, JAX_* variables, SLURM, TPU pod, alone.
+    """Find out which cluster this process belongs to.
+
+    The first description that applies wins: flags, JAX_* variables, SLURM, TPU pod, and otherwise the process is alone.
+
+    Args:
+      env: environment variables.
+      coordinator, num_processes, process_id: values of the flags, None where not given.
+      method: "auto", or "slurm", "tpu" or "none" to insist on that one.
 
     Raises:
-      ConfigError: a description with a part missing; names the part.
+      ConfigError: a description lacks a part, or contradicts itself; names the part.
     """
     if method == "none" or (num_processes == 1 and coordinator is None):
-        return Cluster("single process", "asked for")
+        return Cluster("single process", "as requested")
     if method == "slurm":
         return _slurm(env, "--cluster=slurm")
     if method == "tpu":
@@ -61,27 +74,27 @@ def find_cluster(
         return _explicit("command line", flags)
     if env.get(ADDRESS):
         index = INDEX if env.get(INDEX) else KUBERNETES_INDEX
-        how = "environment" if index == INDEX else "Kubernetes indexed job"
-        found = {ADDRESS: env[ADDRESS], COUNT: _number(env, COUNT), f"{INDEX} (or {KUBERNETES_INDEX})": _number(env, index)}
-        return _explicit(how, found)
+        kind = "environment" if index == INDEX else "Kubernetes indexed job"
+        parts = {ADDRESS: env[ADDRESS], COUNT: _number(env, COUNT), f"{INDEX} (or {KUBERNETES_INDEX})": _number(env, index)}
+        return _explicit(kind, parts)
     if env.get(KUBERNETES_INDEX) and env.get("KUBERNETES_SERVICE_HOST"):
         raise ConfigError(
             f"this is pod {env[KUBERNETES_INDEX]} of an indexed Kubernetes job, but {ADDRESS} is not set: set it and {COUNT} "
-            "as launch/k8s.yaml does, or pass --cluster=none to train in this pod alone"
+            "as launch/k8s.yaml does, or pass --cluster=none to run in this pod alone"
         )
     if int(env.get("SLURM_NTASKS") or 1) > 1:
         return _slurm(env, f"SLURM_NTASKS={env['SLURM_NTASKS']}")
     for name in TPU_HOSTS:
         if "," in env.get(name, ""):
             return Cluster("TPU pod", f"{name} lists {env[name].count(',') + 1} hosts", {})
-    return Cluster("single process", "no flags, JAX_*, SLURM, TPU pod or Kubernetes variables name any other")
+    return Cluster("single process", "no flags and no JAX_*, SLURM, TPU pod or Kubernetes variables describe a cluster")
 
 
 def join(cluster: Cluster) -> None:
-    """Join, before anything touches a device; from here only process 0 talks.
+    """Connect to the other processes. To be called before anything touches a device; afterwards only process 0 prints.
 
     Raises:
-      ClusterError: the others were not reached in time, or are not as many as was said.
+      ClusterError: the others could not be reached in time, or their number differs from the description.
     """
     if cluster.arguments is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -92,29 +105,29 @@ def join(cluster: Cluster) -> None:
         }
         try:
             jax.distributed.initialize(**(cluster.arguments | limits))
-        except Exception as error:  # jax raises RuntimeError, ValueError and its own for one and the same fault
-            raise ClusterError(f"joining by {cluster.how} ({cluster.why}) failed: {first_line(error)}") from error
+        except Exception as error:  # jax raises RuntimeError, ValueError or its own for the same fault
+            raise ClusterError(f"joining by {cluster.kind} ({cluster.reason}) failed: {first_line(error)}") from error
     expected = (cluster.arguments or {"num_processes": 1}).get("num_processes", jax.process_count())
     if jax.process_count() != expected:
         raise ClusterError(
-            f"{cluster.how} ({cluster.why}) makes {expected} process(es), but the devices here are of {jax.process_count()}: "
+            f"{cluster.kind} ({cluster.reason}) makes {expected} process(es), but jax sees devices of {jax.process_count()}: "
             "a part of a pod must join the rest, see launch/README.md"
         )
     only_here(is_main())
-    # For one process alone, as most are, this is not worth a line in the terminal.
+    # A single process, the usual case, is not worth a line in the terminal.
     (say if jax.process_count() > 1 else log.info)(
-        f"process {jax.process_index()} of {jax.process_count()} by {cluster.how}: {cluster.why}; "
+        f"process {jax.process_index()} of {jax.process_count()} by {cluster.kind}: {cluster.reason}; "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s), {jax.local_device_count()} here"
     )
 
 
 def is_main() -> bool:
-    """Whether this process writes the files and talks."""
+    """Whether this is the process that writes the files and prints."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """A JSON-able value of each process -> all of them, by process, on every process."""
+    """Exchange a JSON-serialisable value: every process gets the list of all values, ordered by process."""
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -126,14 +139,15 @@ def gather(value: Any) -> list[Any]:
 
 
 def agreed(value: bool) -> bool:
-    """What process 0 says."""
+    """The value that process 0 has, so that all processes decide alike."""
     return gather(value)[0]
 
 
 class StopNotice:
-    """SIGTERM as a question asked after each step, so that a run told to stop can save first. Use as a context manager.
+    """Turns SIGTERM into a question to ask after each step, so that a run told to stop can save first.
 
-    With several processes jax hears the signal, on any of them, and has all stop after the same step.
+    Use it as a context manager. With several processes jax catches the signal on any of them and makes all stop after
+    the same step.
     """
 
     def __init__(self) -> None:
@@ -149,36 +163,39 @@ class StopNotice:
             signal.signal(signal.SIGTERM, self._before)
 
     def after(self, step: int) -> bool:
-        """Whether to save and stop after `step`; to be asked for every step, by every process."""
+        """Whether to save and stop after `step`. Every process must ask after every step."""
         return self._heard or (jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step))
 
     def _hear(self, _signal: int, _frame: FrameType | None) -> None:
         self._heard = True
 
 
-def _explicit(how: str, found: Mapping[str, Any]) -> Cluster:
-    missing = [name for name, value in found.items() if value is None]
+def _explicit(kind: str, parts: Mapping[str, Any]) -> Cluster:
+    """A cluster from its three parts, named for error messages: coordinator, number of processes, number of this one."""
+    missing = [name for name, value in parts.items() if value is None]
     if missing:
-        given = ", ".join(f"{name} = {value}" for name, value in found.items() if value is not None)
-        raise ConfigError(f"{given} describes a cluster, but {' and '.join(missing)} is missing")
-    address, count, index = found.values()
+        present = ", ".join(f"{name} = {value}" for name, value in parts.items() if value is not None)
+        raise ConfigError(f"{present} describes a cluster, but {' and '.join(missing)} is missing")
+    address, count, index = parts.values()
     if not 0 <= index < count:
-        raise ConfigError(f"{how}: process {index} of {count}: expected 0 to {count - 1}")
+        raise ConfigError(f"{kind}: process {index} of {count}: expected 0 to {count - 1}")
     if ":" not in address:
-        raise ConfigError(f"{how}: coordinator {address!r}: expected HOST:PORT")
+        raise ConfigError(f"{kind}: coordinator {address!r}: expected HOST:PORT")
     arguments = {"coordinator_address": address, "num_processes": count, "process_id": index}
-    return Cluster(how, f"process {index} of {count}, coordinator {address}", arguments)
+    return Cluster(kind, f"process {index} of {count}, coordinator {address}", arguments)
 
 
-def _slurm(env: Mapping[str, str], why: str) -> Cluster:
+def _slurm(env: Mapping[str, str], reason: str) -> Cluster:
     needed = ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")
     missing = [name for name in needed if name not in env]
     if missing:
         raise ConfigError(
-            f"{why}, but {', '.join(missing)} is not set, as outside of a job step: start the tasks with srun "
-            "(launch/slurm.sh does), or pass --cluster=none to train in this process alone"
+            f"{reason}, but {', '.join(missing)} is not set, so this is not a job step: start the tasks with srun, as "
+            "launch/slurm.sh does, or pass --cluster=none to run in this process alone"
         )
-    return Cluster("SLURM", f"{why}, job {env['SLURM_JOB_ID']}, task {env['SLURM_PROCID']}", {"cluster_detection_method": "slurm"})
+    return Cluster(
+        "SLURM", f"{reason}, job {env['SLURM_JOB_ID']}, task {env['SLURM_PROCID']}", {"cluster_detection_method": "slurm"}
+    )
 
 
 def _number(env: Mapping[str, str], name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Progress that fits where it is shown: a bar in a terminal, a plain line now and then in a log or a notebook. On stderr."""
+"""Progress on stderr, in the form that suits the place: a bar in a terminal, an occasional line in a log or a notebook."""
 
 import sys
 import time
@@ -8,22 +8,26 @@ from typing import TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 15.0
 _silent = False
 
 
 def only_here(here: bool) -> None:
-    """Of several processes, one shows progress: `here` says whether it is this one."""
+    """Silence this process unless `here`: one of several processes shows progress for all."""
     global _silent
     _silent = not here
 
 
-SECONDS_BETWEEN_LINES = 15.0
-
-
 def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", done: int = 0, lines: bool = True) -> Iterator[T]:
-    """Pass `items` on, showing how many of `total` have come by (`done` of them before this call).
+    """Yield `items`, showing how many of `total` have passed.
 
-    `lines` False: a bar or nothing, for a loop that writes lines of its own.
+    Args:
+      items: what to count.
+      total: how many there are in all.
+      what: name of the work, in front of the bar or line.
+      unit: what is counted, in the singular.
+      done: how many had passed before this call.
+      lines: whether to write lines where there is no terminal; False for a loop that writes its own.
     """
     if _silent:
         yield from items
@@ -31,17 +35,17 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", 
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True)
         return
-    start = shown = time.monotonic()
+    start = last_line = time.monotonic()
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if lines and now - shown >= SECONDS_BETWEEN_LINES:
-            shown = now
+        if lines and now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = now
             say(f"{what}: {done + count}/{total} {unit}s, {count / (now - start):.1f}/s")
 
 
 def say(line: str) -> None:
-    """One line on stderr, above the bar if there is one. In a notebook on stdout: there stderr has the looks of an error."""
+    """Write one line to stderr, above any progress bar; in a notebook to stdout, because stderr looks like an error there."""
     if not _silent:
         in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
         tqdm.write(line, file=sys.stdout if in_notebook else sys.stderr)

@@ -1,11 +1,11 @@
-"""Parts that a config chooses by name, built-in ones and your own.
+"""Parts that a config chooses by name, whether built in or your own.
 
     @POOLINGS.register("mine")
     def mine(config):
         return Pooling(...)
 
-A registry maps names to factories. `--import=my_parts.py` runs such a file before any `lfm` command, so that weights
-trained with a part of your own can be loaded, scored and explained like all others: see docs/extending.md.
+A registry maps names to factories. `--import=my_parts.py` runs such a file before any `lfm` command, so weights that were
+trained with your own part can be loaded, scored and explained like any others. See docs/extending.md.
 """
 
 import difflib
@@ -21,14 +21,14 @@ Factory = TypeVar("Factory")
 
 
 class Registry(Mapping[str, Factory]):
-    """Factories by name. `what` is what one of them makes, in words; `field` the config field that chooses it."""
+    """Factories by name. `what` says in words what they make, and `field` is the config field that chooses one."""
 
     def __init__(self, what: str, field: str):
         self.what, self.field = what, field
         self._factories: dict[str, Factory] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Decorator that enters a factory under `name`; a name entered again is replaced, as notebooks run cells twice."""
+        """Decorator that registers a factory under `name`. It replaces an earlier one, because notebooks run cells twice."""
 
         def enter(factory: Factory) -> Factory:
             self._factories[name] = factory
@@ -40,14 +40,14 @@ class Registry(Mapping[str, Factory]):
         """The factory of that name.
 
         Raises:
-          ConfigError: there is none; names the field, the nearest name and how to bring your own.
+          ConfigError: no factory has that name. The message names the field, the nearest name and how to add your own.
         """
         if name in self._factories:
             return self._factories[name]
         near = difflib.get_close_matches(name, self._factories, n=1)
         raise ConfigError(
-            f"{self.field} = {name!r}: no such {self.what}{f', did you mean {near[0]!r}?' if near else ''} Expected one of "
-            f"{', '.join(self._factories)}, or one of your own from --import=FILE.py (docs/extending.md)"
+            f"{self.field} = {name!r}: no such {self.what}{f', did you mean {near[0]!r}?' if near else '.'} Expected one of "
+            f"{', '.join(self._factories)}, or your own from --import=FILE.py (docs/extending.md)"
         )
 
     def __getitem__(self, name: str) -> Factory:
@@ -61,10 +61,10 @@ class Registry(Mapping[str, Factory]):
 
 
 def import_parts(path: str) -> None:
-    """Runs a Python file that registers parts. Its folder is searched for the modules it imports.
+    """Runs a Python file that registers parts. It may import modules from its own folder.
 
     Raises:
-      UserError: there is no such file, or it fails; names the file, the line and the error.
+      UserError: the file does not exist or fails; the message names the file, the line and the error.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -87,7 +87,7 @@ def import_parts(path: str) -> None:
 
 
 def _line_in(file: Path, error: BaseException) -> int | None:
-    """The last line of `file` that the error passed through."""
+    """The last line of `file` in the traceback."""
     if isinstance(error, SyntaxError):
         return error.lineno
     trace, line = error.__traceback__, None

@@ -1,7 +1,7 @@
-"""Every random draw as a function of (seed, stream, step): derived where it is needed, never stored.
+"""Every random draw is a function of (seed, stream, step), derived where it is needed and never stored.
 
-Device draws use threefry keys, host draws (order of examples, augmentation) numpy's Philox. Neither
-depends on the number of devices, processes or threads, so a run resumes and re-shards exactly.
+Draws on the device use threefry keys; draws on the host (order of examples, augmentation) use numpy's Philox. Neither
+depends on the number of devices, processes or threads, so a run resumes exactly on any number of them.
 """
 
 from enum import IntEnum
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """One number per use; never reuse or renumber, old runs would draw differently."""
+    """One number per use. Never reuse or renumber them: old runs would draw differently."""
 
     INIT = 0
     RANK_DROPOUT = 1
@@ -22,10 +22,10 @@ class Stream(IntEnum):
 
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:
-    """fold_in(fold_in(root(seed), stream), step), a threefry key."""
+    """The threefry key fold_in(fold_in(root(seed), stream), step)."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
 
 
 def host_rng(seed: int, stream: Stream, position: int) -> np.random.Generator:
-    """numpy generator of its own for one (seed, stream, position)."""
+    """A numpy generator for one (seed, stream, position), independent of all others."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, int(stream), position))))

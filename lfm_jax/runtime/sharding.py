@@ -1,7 +1,6 @@
-"""Devices: one mesh with a `data` axis, batches split along it, the training state replicated or split over it.
+"""How arrays lie on the devices: one mesh with a `data` axis, batches split along it, training state replicated or split.
 
-In: arrays on the host. Out: arrays on the devices. The global batch is what the network sees, so
-BatchNorm statistics and the loss are those of the global batch on any number of devices.
+The network always sees the global batch, so BatchNorm statistics and the loss are the same on any number of devices.
 """
 
 import collections
@@ -17,26 +16,27 @@ from lfm_jax.errors import ConfigError
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Devices (all of all processes where None) on one axis, "data".
+    """A mesh of these devices, or of all devices of all processes, with one axis, "data".
 
-    By process: row i of a global batch then lies with the process that read it, whatever order the runtime lists them in.
+    Devices are ordered by process, so that row i of a global batch lies with the process that read it, in whatever order
+    the runtime lists them.
     """
     ordered = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(ordered), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """The sharding that puts the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
-    """Axis `axis` split over the devices."""
+    """The sharding that splits an array along `axis` over the devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def lay_out(shapes: Any, mesh: Mesh, *, shard: bool) -> Any:
-    """Tree of shapes -> the same with shardings: replicated, or (`shard`) split along the longest axis that divides."""
+    """Add shardings to a tree of shapes: replicated, or with `shard` split along the longest axis that divides evenly."""
 
     def placed(leaf: Any) -> jax.ShapeDtypeStruct:
         fits = [axis for axis, side in enumerate(leaf.shape) if shard and side and side % mesh.size == 0]
@@ -48,12 +48,12 @@ def lay_out(shapes: Any, mesh: Mesh, *, shard: bool) -> Any:
 
 
 def shardings(tree: Any) -> Any:
-    """Arrays, or shapes that say where they belong -> their shardings."""
+    """The shardings of a tree of arrays, or of shapes that have one."""
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Host arrays, the same on every process -> device arrays with these shardings."""
+    """Put host arrays, identical on every process, on the devices with these shardings."""
 
     def put(array: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(array)
@@ -63,7 +63,7 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def to_host(tree: Any) -> Any:
-    """Device arrays, split or not, of any processes -> whole numpy arrays on every process."""
+    """Gather device arrays, split over any processes or not, as whole numpy arrays on every process."""
 
     def whole(array: Any) -> Any:
         if isinstance(array, jax.Array) and not array.is_fully_replicated:
@@ -73,22 +73,23 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, jax.tree.map(whole, tree))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, *, accumulate: int = 1, field: str = "config.batch_size") -> None:
-    """Raises ConfigError with the numbers where `batch_size` does not divide over the devices, and into its parts."""
+def check_batch_size(batch_size: int, devices: int, *, accumulate: int = 1) -> None:
+    """Raises ConfigError, with the numbers, unless every part of a batch splits evenly over this many devices."""
     if accumulate < 1:
         raise ConfigError(f"config.accumulate = {accumulate}: expected at least 1")
-    parts = mesh.size * accumulate
-    if batch_size < 1 or batch_size % parts:
-        into = f"{mesh.size} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
-        raise ConfigError(f"{field} = {batch_size} does not divide over {into}: {max(batch_size // parts, 1) * parts} would")
+    shares = devices * accumulate
+    if batch_size < 1 or batch_size % shares:
+        among = f"{devices} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
+        nearest = max(batch_size // shares, 1) * shares
+        raise ConfigError(f"config.batch_size = {batch_size} does not divide over {among}: {nearest} would")
 
 
 def to_devices(batches: Iterable[Any], sharding: NamedSharding, *, ahead: int = 2) -> Iterator[Any]:
-    """Host batches (this process's part) -> global device batches, `ahead` of them already on their way."""
+    """Turn this process's parts of batches into global batches on the devices, copying `ahead` of them in advance."""
     queue: collections.deque[Any] = collections.deque()
-    on_the_way = (jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a), batch) for batch in batches)
-    queue.extend(itertools.islice(on_the_way, ahead))
-    for batch in on_the_way:
+    copies = (jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a), batch) for batch in batches)
+    queue.extend(itertools.islice(copies, ahead))
+    for batch in copies:
         queue.append(batch)
         yield queue.popleft()
     yield from queue

@@ -1,7 +1,7 @@
-"""Folders in buckets, gs://BUCKET/FOLDER, where the path of a folder or of weights may be given.
+"""Folders in storage buckets: gs://BUCKET/FOLDER may be given wherever a folder or weights are expected.
 
-Checkpoints are read and written there by orbax itself. Every other file goes through a `Mirror`: libraries write
-to a folder of this machine, which is the bucket's local side. For a path that is no bucket's the two are one.
+orbax itself reads and writes checkpoints there. Every other file goes through a `Mirror`: libraries write to a folder
+on this machine, and the mirror copies it to the bucket. For a local path the two are the same folder.
 """
 
 import importlib.util
@@ -19,16 +19,16 @@ from etils import epath
 
 from lfm_jax.errors import UserError, first_line
 
-os.environ.setdefault("EPATH_USE_TF", "false")  # where TensorFlow is installed, epath would load it to reach a bucket
+os.environ.setdefault("EPATH_USE_TF", "false")  # or epath would load TensorFlow, where installed, to reach a bucket
 
-AnyPath: TypeAlias = Path | epath.Path  # of this machine, or of a bucket
+AnyPath: TypeAlias = Path | epath.Path  # on this machine, or in a bucket
 
 
 def as_path(path: str | os.PathLike[str]) -> AnyPath:
-    """ "gs://BUCKET/..." -> epath.Path, once the bucket was seen; anything else -> pathlib.Path, `~` expanded.
+    """Make a path from text: an epath.Path for gs://BUCKET/..., otherwise a pathlib.Path with `~` expanded.
 
     Raises:
-      UserError: another kind of bucket, or gcsfs is not installed.
+      UserError: this kind of bucket is not supported, or gcsfs is not installed.
       OSError: the bucket cannot be reached.
     """
     text = os.fspath(path)
@@ -39,8 +39,8 @@ def as_path(path: str | os.PathLike[str]) -> AnyPath:
         raise UserError(f"{text}: expected a folder or gs://BUCKET/FOLDER; mount other buckets and give the folder")
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{text}: a bucket needs gcsfs: pip install 'lfm_jax[gcs]'")
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises
-    # Other processes and TensorStore write to the bucket as well: a listing kept from earlier would be wrong.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it also raises
+    # Other processes and TensorStore write to the bucket too, so a cached listing could be out of date.
     fsspec.config.conf.setdefault("gs", {})["use_listings_cache"] = False
     root = epath.Path(f"gs://{bucket}")
     with _reaching(root):
@@ -50,9 +50,10 @@ def as_path(path: str | os.PathLike[str]) -> AnyPath:
 
 
 class Mirror:
-    """The local side of `path`. `folder`: where to write what `push` brings to the bucket; `path` itself if it is of this machine.
+    """A local folder whose files are copied to a bucket.
 
-    Use as a context manager to push at the end, whatever that end is.
+    Write to `folder`; `push` copies what has changed to the bucket. For a path on this machine, `folder` is that path and
+    nothing is copied. Use it as a context manager to push at the end, also after an error.
     """
 
     def __init__(self, path: AnyPath):
@@ -61,20 +62,20 @@ class Mirror:
             self.folder = path
         else:
             self._bucket = path
-            self._temporary = tempfile.TemporaryDirectory(prefix="lfm-")  # lives as long as this object
+            self._temporary = tempfile.TemporaryDirectory(prefix="lfm-")  # deleted with this object
             self.folder = Path(self._temporary.name)
-        self._pushed: dict[Path, tuple[int, int]] = {}  # file: its time and size then
+        self._pushed: dict[Path, tuple[int, int]] = {}  # file: modification time and size when it was pushed
         self._pushed_at = time.monotonic()
 
     def __enter__(self) -> "Mirror":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        with nullcontext() if kind is None else suppress(OSError):  # the error under way says more
+        with nullcontext() if kind is None else suppress(OSError):  # the error already raised says more
             self.push()
 
     def pull(self, *names: str) -> None:
-        """Bring these files and folders of files from the bucket, those that are there."""
+        """Copy these files, and the files in these folders, from the bucket if they exist there."""
         if self._bucket is None:
             return
         for name in names:
@@ -82,12 +83,12 @@ class Mirror:
             with _reaching(source):
                 files = source.iterdir() if source.is_dir() else [source] if source.exists() else []
                 for file in files:
-                    here = self.folder / file.relative_to(self._bucket)
-                    here.parent.mkdir(parents=True, exist_ok=True)
-                    here.write_bytes(file.read_bytes())
+                    local = self.folder / file.relative_to(self._bucket)
+                    local.parent.mkdir(parents=True, exist_ok=True)
+                    local.write_bytes(file.read_bytes())
 
     def push(self, *, at_most_every: float = 0.0) -> None:
-        """Bring files that are new or have changed to the bucket, unless the last time was less than so many seconds ago."""
+        """Copy new and changed files to the bucket, unless the last push was less than this many seconds ago."""
         if self._bucket is None or time.monotonic() - self._pushed_at < at_most_every:
             return
         for file in sorted(file for file in self.folder.rglob("*") if file.is_file()):
@@ -102,7 +103,7 @@ class Mirror:
 
 @contextmanager
 def _reaching(path: epath.Path) -> Iterator[None]:
-    """The libraries below raise many kinds of errors; each becomes an OSError that names the object."""
+    """Turn the many kinds of errors that the libraries below raise into an OSError that names the object."""
     try:
         yield
     except Exception as error:

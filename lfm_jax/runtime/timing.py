@@ -1,7 +1,4 @@
-"""Timing of alternatives against each other: in turns, in one process, so that whatever else the machine does hits all.
-
-In: functions that wait for their own result. Out: seconds of every call, and the ratios of their medians.
-"""
+"""Timing of alternatives by turns in one process, so that whatever else the machine does affects all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +9,7 @@ import numpy as np
 
 @dataclass
 class Timing:
-    """Seconds of each call, in order."""
+    """The seconds that each call took, in order."""
 
     seconds: list[float] = field(default_factory=list)
 
@@ -26,15 +23,22 @@ class Timing:
 
 
 def in_turns(alternatives: Mapping[str, Callable[[int], object]], *, rounds: int, warm_up: int = 2) -> dict[str, Timing]:
-    """Call each alternative once a round, in alternating order -> its Timing; the first `warm_up` rounds do not count.
+    """Time each alternative once per round, alternating the order; the first `warm_up` rounds do not count.
 
-    A function gets the number of the round, so that it can take fresh input; it must wait until its result is there.
+    Args:
+      alternatives: functions by name. Each gets the number of the round, so that it can take fresh input, and must wait
+        for its own result.
+      rounds: how many rounds to time.
+      warm_up: how many rounds to run before.
+
+    Returns:
+      The timing of each alternative.
     """
     timings = {name: Timing() for name in alternatives}
-    for round_ in range(-warm_up, rounds):
-        for name in list(alternatives)[:: 1 if round_ % 2 else -1]:
+    for turn in range(-warm_up, rounds):
+        for name in list(alternatives)[:: 1 if turn % 2 else -1]:
             start = time.perf_counter()
-            alternatives[name](round_)
-            if round_ >= 0:
+            alternatives[name](turn)
+            if turn >= 0:
                 timings[name].seconds.append(time.perf_counter() - start)
     return timings

@@ -1,1 +1,1 @@
-"""Training: the step, the loop around it, and what a run is made of."""
+"""Training: the step, the loop around it, and what a run consists of."""

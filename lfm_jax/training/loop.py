@@ -1,8 +1,8 @@
-"""Training: the loop around the step, and the closing test.
+"""The training loop and the test that ends a run.
 
-In: a ConfigDict (`lfm_jax.config.base()` and a preset) and a workdir. Out, in the workdir: config.json,
-metrics.jsonl, tensorboard/, checkpoints/{last,best}/, and test/{best,last}/ (see `evaluate`). The same
-command again resumes where the last checkpoint left off.
+A run takes a config (`lfm_jax.config.base()` and a preset) and leaves in its workdir config.json, metrics.jsonl, tensorboard/,
+checkpoints/{last,best}/ and test/{best,last}/ (see `lfm_jax.report.files`). The same command again resumes from the last
+checkpoint.
 """
 
 import os
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
+from lfm_jax.data.batch import split_into_parts
 from lfm_jax.errors import PreemptedError
 from lfm_jax.evaluation.cells import data_hash
-from lfm_jax.evaluation.evaluate import Evaluation, evaluate
+from lfm_jax.evaluation.evaluate import Evaluation, evaluate_network
 from lfm_jax.evaluation.metrics import detection_metrics
-from lfm_jax.inference.detector import Detector
+from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import score_together
 from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
@@ -29,22 +29,27 @@ from lfm_jax.training import writers
 from lfm_jax.training.profiling import StepProfiler
 from lfm_jax.training.run import Run, set_up, starting_state
 from lfm_jax.training.step import compiled_step
+from lfm_jax.training.step_log import StepLog
 from lfm_jax.training.writers import MetricWriter, NoWriter
 from lfm_jax.weights.checkpoint import Checkpoints
 from lfm_jax.weights.state import TrainState
 
-PUSH_SECONDS = 30.0
+SECONDS_BETWEEN_PUSHES = 30.0  # of metrics to a bucket; the devices wait meanwhile
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Evaluation]:
-    """Run `config` to its end in `workdir` (a folder or gs://BUCKET/FOLDER), resuming what is there.
+    """Train `config` to its end in `workdir`, resuming a run that was begun there, and test it.
 
-    Returns the test results of the val-best and of the last weights, {"best": ..., "last": ...}; {} where
-    there is no test split.
+    Args:
+      workdir: a folder, or gs://BUCKET/FOLDER.
+
+    Returns:
+      Test results of the weights that validated best and of the last ones, {"best": ..., "last": ...}; {} without a test split.
 
     Raises:
-      UserError: a config field, the data or the weights do not fit; the message names the field.
+      UserError: the config, the data and the weights do not fit together; the message names the field.
       FloatingPointError: the loss is not finite; the last good checkpoint is untouched.
+      PreemptedError: the run was told to stop, and has saved.
     """
     run = set_up(config, as_path(workdir))
     folder = run.files.folder
@@ -56,58 +61,52 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> d
             run.files.pull(writers.METRICS)
         with MetricWriter(folder, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
             state = fit(run, state, checkpoints, writer, notice)
-        return test(run, state, checkpoints)
+        return final_test(run, state, checkpoints)
 
 
 def train_batches(run: Run, first: int) -> Iterator[dict[str, jax.Array]]:
-    """Global batches of the steps from `first` on, on the devices."""
+    """Global batches on the devices, for every step after the first `first` ones."""
     config, parts = run.config, run.config.accumulate
-    own = {"process": jax.process_index(), "processes": jax.process_count()}
-    batches = run.pipeline.batches(first, run.steps, config.batch_size, parts=parts, **own)
-    if parts > 1:
-        batches = ({name: a.reshape(parts, -1, *a.shape[1:]) for name, a in batch.items()} for batch in batches)
-    return sharding.to_devices(batches, sharding.split_batch(run.devices, axis=int(parts > 1)))
+    processes = {"process": jax.process_index(), "processes": jax.process_count()}
+    batches = run.pipeline.batches(first, run.steps, config.batch_size, parts=parts, **processes)
+    in_parts = (split_into_parts(batch, parts) for batch in batches)
+    return sharding.to_devices(in_parts, sharding.split_batch(run.devices, axis=int(parts > 1)))
 
 
 def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter | NoWriter, notice: StopNotice) -> TrainState:
-    """Train from state.step to the end of the run, logging, validating and saving on the way.
+    """Train from `state` to the end of the run, with metrics lines, validations and checkpoints where they are due.
 
     Raises:
       PreemptedError: the run was told to stop, and has saved.
     """
-    config, first = run.config, int(state.step)
+    config, done = run.config, int(state.step)
     step_fn = compiled_step(config, run.model, run.tx, state)
-    freeze_at = config.freeze_bn_after_steps if config.freeze_bn_after_steps >= 0 else run.steps
-    every = {"log": config.log_every_steps, "validate": config.eval.every_steps, "save": config.checkpoint.every_steps}
-    steps = progress(train_batches(run, first), total=run.steps, done=first, what="train", unit="step", lines=False)
     profiler = StepProfiler(config.profile_steps, run.files.folder / "profile")
-    unread: dict[int, dict[str, jax.Array]] = {}
-    logged, since, saved = first, time.monotonic(), time.monotonic()
-    for step, batch in enumerate(steps, start=first + 1):
+    log = StepLog(writer, run.schedule, step=done, batch_size=config.batch_size)
+    saved_at = time.monotonic()
+    batches = progress(train_batches(run, done), total=run.steps, done=done, what="train", unit="step", lines=False)
+    for step, batch in enumerate(batches, start=done + 1):
         profiler.before(step)
-        state, unread[step] = step_fn(state, batch, frozen=step > freeze_at)
+        state, metrics = step_fn(state, batch, frozen=run.is_frozen(step))
         profiler.after(step, state)
-        stop = notice.after(step)
-        due = {what for what, interval in every.items() if step == run.steps or step % interval == 0}
-        if due or stop:
-            metrics = _finite(unread)
+        log.add(step, metrics)
+        stopping = notice.after(step)
+        due = run.due(step)
+        if due or stopping:
+            log.read()
         if "log" in due:
-            now = time.monotonic()
-            speed = (step - logged) * config.batch_size / (now - since)
-            writer.write(step, "train", {**metrics, "lr": float(run.schedule(step - 1)), "images_per_s": round(speed, 2)})
-            logged, since = step, now
-            if config.checkpoint.every_minutes and agreed(now - saved >= 60 * config.checkpoint.every_minutes):
-                due.add("save")
+            log.write(step)
+        saving = stopping or "save" in due or ("log" in due and _overdue(config.checkpoint.every_minutes, saved_at))
         if "validate" in due:
             keep_if_best(run, state, step, checkpoints, writer)
-        # A checkpoint's lines are in the bucket before it is. In between not often: the devices wait meanwhile.
-        run.files.push(at_most_every=0 if "save" in due or stop else PUSH_SECONDS)
-        if "save" in due or stop:
+        # The lines up to a checkpoint reach the bucket before the checkpoint does.
+        run.files.push(at_most_every=0 if saving else SECONDS_BETWEEN_PUSHES)
+        if saving:
             checkpoints.save_last(step, state, run.card(step), config.to_dict())
-            saved = time.monotonic()
-        if stop:
+            saved_at = time.monotonic()
+        if stopping:
             checkpoints.wait()
-            raise PreemptedError(f"told to stop: a checkpoint of step {step} is saved, the same command goes on from there")
+            raise PreemptedError(f"told to stop: a checkpoint of step {step} is saved, and the same command resumes from it")
     for broken in gather(run.pipeline.broken):
         for path, reason in broken.items():
             say(f"training image left out: {path}: {reason}")
@@ -115,55 +114,52 @@ def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWri
 
 
 def keep_if_best(run: Run, state: TrainState, step: int, checkpoints: Checkpoints, writer: MetricWriter | NoWriter) -> None:
-    """Score the validation split; keep these weights where its AP (then its loss) is the best so far."""
-    detector, eval_config = _detector(run, state, step), run.config.eval
-    scored = score_together(detector, run.val_set, eval_config.protocol, batch_size=eval_config.batch_size, what="validate")
-    right = [item for item in scored if item.logit is not None]
-    labels = [run.val_set.examples[item.index].label for item in right]
-    metrics = detection_metrics(labels, [item.logit for item in right])
+    """Score the validation split, and keep these weights if their AP, then their loss, is the best so far."""
+    options = run.config.eval
+    scored = score_together(
+        _network(run, state, step), run.val_set, options.protocol, batch_size=options.batch_size, what="validate"
+    )
+    logits = {item.index: item.logit for item in scored if item.logit is not None}
+    metrics = detection_metrics([run.val_set.examples[index].label for index in logits], list(logits.values()))
     writer.write(step, "val", metrics)
     best = checkpoints.best_metrics()
     if not best or _merit(metrics) > _merit(best):
         checkpoints.save_best(step, state, run.card(step), metrics)
 
 
-def test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Evaluation]:
-    """Score the test split with the val-best and with the last weights -> files in WORKDIR/test, tables on stdout."""
+def final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[str, Evaluation]:
+    """Test the weights that validated best and the last ones, write the files in WORKDIR/test, and print the tables."""
     if run.test_set is None:
         return {}
     variables, card = checkpoints.best_weights()
-    detectors = {"best": Detector(run.model, variables, card), "last": _detector(run, state, run.steps)}
-    results: dict[str, Evaluation] = {}
     data_sha256 = data_hash(run.test_set, threads=8)
-    for name, detector in detectors.items():
-        if results and card.training["steps"] == run.steps:
-            if is_main():
-                print("\nThe last weights are the best ones.")
-            return results | {name: results["best"]}
-        evaluation = evaluate(detector, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
-        results[name] = evaluation
+    best = _test(run, "best", Network(run.model, variables, card), data_sha256)
+    if card.training["steps"] == run.steps:
         if is_main():
-            folder = run.files.folder / "test" / name
-            write_files(evaluation, [detector], run.test_set, folder, data_sha256=data_sha256)
-            print(f"\n{name} weights (step {detector.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
-            shown = run.workdir / "test" / name
-            print(f"\nreport: {shown / 'report.html'}, picture: {shown / 'examples.png'}")
-    return results
+            print("\nThe last weights are the best ones.")
+        return {"best": best, "last": best}
+    return {"best": best, "last": _test(run, "last", _network(run, state, run.steps), data_sha256)}
 
 
-def _detector(run: Run, state: TrainState, step: int) -> Detector:
-    return Detector(run.model, sharding.to_host(state.variables), run.card(step))
+def _test(run: Run, name: str, network: Network, data_sha256: str) -> Evaluation:
+    assert run.test_set is not None
+    evaluation = evaluate_network(network, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
+    if is_main():
+        write_files(evaluation, [network], run.test_set, run.files.folder / "test" / name, data_sha256=data_sha256)
+        print(f"\n{name} weights (step {network.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
+        folder = run.workdir / "test" / name
+        print(f"\nreport: {folder / 'report.html'}, picture: {folder / 'examples.png'}")
+    return evaluation
+
+
+def _network(run: Run, state: TrainState, step: int) -> Network:
+    return Network(run.model, sharding.to_host(state.variables), run.card(step))
 
 
 def _merit(metrics: Mapping[str, Any]) -> tuple[float, float]:
     return metrics["ap"], -metrics["loss"]
 
 
-def _finite(unread: dict[int, dict[str, jax.Array]]) -> dict[str, float]:
-    """Wait for the metrics of the steps since the last look, and give the newest."""
-    for step, metrics in jax.device_get(unread).items():
-        values = {name: float(value) for name, value in metrics.items()}
-        if not np.isfinite(list(values.values())).all():
-            raise FloatingPointError(f"step {step}: {values} is not finite; checkpoints from before it are untouched")
-    unread.clear()
-    return values
+def _overdue(every_minutes: float, saved_at: float) -> bool:
+    """Whether the last checkpoint is too old by the clock of process 0, so that all processes save after the same step."""
+    return every_minutes > 0 and agreed(time.monotonic() - saved_at >= 60 * every_minutes)

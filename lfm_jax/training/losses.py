@@ -1,7 +1,6 @@
-"""Training loss: cross-entropy of the logit, a little of the random-k logit's, and agreement between views of one image.
+"""The training loss: cross-entropy of the logit, and two regularising terms that a config may add to it."""
 
-In: an `Output` and labels, views of one image next to each other. Out: a scalar, a mean over the batch.
-"""
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +9,43 @@ import optax
 from lfm_jax.models import Output
 
 
-def lfm_loss(output: Output, labels: jax.Array, *, aux_weight: float, label_smoothing: float = 0.0) -> jax.Array:
-    """Output with logits [B], labels [B] in {0, 1} -> scalar BCE(logit) + aux_weight * BCE(aux logit), batch means.
+@dataclass(frozen=True)
+class LossTerms:
+    """What the loss adds to the plain cross-entropy; 0 turns a term off.
 
-    With `label_smoothing` s the targets are s / 2 and 1 - s / 2.
+    Attributes:
+      aux_weight: weight of the cross-entropy of the random-k branch's logit (LFM, arXiv 2508.17029).
+      label_smoothing: s in the targets s / 2 and 1 - s / 2, which replace 0 and 1.
+      consistency: weight of the `disagreement` between two views of each image.
     """
-    targets = labels * (1 - label_smoothing) + label_smoothing / 2
+
+    aux_weight: float = 0.0
+    label_smoothing: float = 0.0
+    consistency: float = 0.0
+
+
+def lfm_loss(output: Output, labels: jax.Array, terms: LossTerms) -> jax.Array:
+    """Cross-entropy of the logits plus, weighted, that of the random-k branch's logits, each a mean over the batch.
+
+    Args:
+      output: of the network, with logits [B].
+      labels: [B], 0 for real and 1 for fake.
+      terms: `consistency` is not used here: it needs to know which logits belong to one image.
+    """
+    targets = labels * (1 - terms.label_smoothing) + terms.label_smoothing / 2
     loss = optax.sigmoid_binary_cross_entropy(output.logits, targets).mean()
     if output.aux_logits is not None:
-        loss += aux_weight * optax.sigmoid_binary_cross_entropy(output.aux_logits, targets).mean()
+        loss += terms.aux_weight * optax.sigmoid_binary_cross_entropy(output.aux_logits, targets).mean()
     return loss
 
 
 def disagreement(logits: jax.Array) -> jax.Array:
-    """logits [B, 2] of two views of each image -> scalar >= 0, 0 where they agree: symmetric KL divergence of their scores.
+    """Symmetric KL divergence between the scores of two views of each image, averaged over the batch; 0 where they agree.
 
-    Of Bernoulli distributions KL(p, q) + KL(q, p) is the difference of p and q times that of their logits.
+    For Bernoulli distributions p and q, KL(p, q) + KL(q, p) is the difference of p and q times the difference of their logits.
+
+    Args:
+      logits: [B, 2], the two views of each image side by side.
     """
     first, second = logits.T
     return jnp.mean((jax.nn.sigmoid(first) - jax.nn.sigmoid(second)) * (first - second))

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule from the optim config."""
+"""The optimizer and its learning-rate schedule, built from the optim config."""
 
 import jax.numpy as jnp
 import optax
@@ -10,10 +10,15 @@ from lfm_jax.errors import ConfigError
 def build(
     config: ConfigDict, *, steps: int, steps_per_epoch: float, batch_size: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Optim config -> optimizer, schedule (step -> learning rate of that step's update).
+    """The optimizer, and the schedule that gives the learning rate of each step's update, counted from 0.
+
+    Args:
+      config: `lfm_jax.config.optim()`, changed or not.
+      steps: length of the whole run.
+      batch_size: global; the learning rate may depend on it.
 
     Raises:
-      ConfigError: unknown name or schedule, weight decay without adamw, or a warm-up longer than the run.
+      ConfigError: the name or the schedule is unknown, weight decay is set without adamw, or the warm-up does not fit the run.
     """
     lr = scaled_lr(config, batch_size)
     schedule = build_schedule(config, lr, steps=steps, steps_per_epoch=steps_per_epoch)
@@ -28,7 +33,7 @@ def build(
 
 
 def scaled_lr(config: ConfigDict, batch_size: int) -> float:
-    """Learning rate for this batch size, by the rule of `lr_scaling`."""
+    """The learning rate for this batch size, by the rule `config.lr_scaling`. Raises ConfigError for an unknown rule."""
     powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
     if config.lr_scaling not in powers:
         raise ConfigError(f"config.optim.lr_scaling = {config.lr_scaling!r}: expected none, linear or sqrt")
@@ -36,14 +41,18 @@ def scaled_lr(config: ConfigDict, batch_size: int) -> float:
 
 
 def build_schedule(config: ConfigDict, lr: float, *, steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """Schedule of `lr` after a linear warm-up over `warmup_steps`."""
+    """The schedule `config.schedule` of `lr`, after a linear warm-up from lr / (warmup_steps + 1) over `warmup_steps`.
+
+    Raises:
+      ConfigError: the schedule is unknown, or the warm-up does not fit the run.
+    """
     warmup = config.warmup_steps
     if not 0 <= warmup < max(steps, 1):
         raise ConfigError(f"config.optim.warmup_steps = {warmup} does not fit a run of {steps} steps")
     if config.schedule == "staircase":
-        after = staircase(lr, steps_per_epoch=steps_per_epoch, **config.staircase)
-        # The stairs count the run's epochs, warm-up included.
-        return lambda step: after(step) * jnp.minimum(1.0, (step + 1) / (warmup + 1))
+        stairs = staircase(lr, steps_per_epoch=steps_per_epoch, **config.staircase)
+        # The stairs count the epochs of the whole run, warm-up included.
+        return lambda step: stairs(step) * jnp.minimum(1.0, (step + 1) / (warmup + 1))
     if config.schedule == "constant":
         return optax.warmup_constant_schedule(lr / (warmup + 1), lr, warmup)
     if config.schedule == "cosine":
@@ -54,15 +63,15 @@ def build_schedule(config: ConfigDict, lr: float, *, steps: int, steps_per_epoch
 def staircase(
     lr: float, *, factor: float, every_epochs: float, offset_epochs: float, floor: float, steps_per_epoch: float
 ) -> optax.Schedule:
-    """lr * factor ** n, never below `floor`, where n whole stretches of `every_epochs` lie behind `offset_epochs`.
+    """A schedule that multiplies `lr` by `factor` every `every_epochs`, counted after `offset_epochs`, down to `floor`.
 
-    release: NPR's loop fires after epochs 11, 21, ...: every 10 with an offset of 1.
+    release: NPR's loop lowers it after epochs 11, 21, ..., that is every 10 epochs with an offset of 1.
     """
     every, offset = every_epochs * steps_per_epoch, offset_epochs * steps_per_epoch
 
     def schedule(step: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
-        # The half step keeps a boundary at its own step under float32 rounding.
-        fallen = jnp.floor(jnp.maximum(step - offset + 0.5, 0.0) / every)
-        return jnp.maximum(lr * factor**fallen, floor)
+        # Half a step keeps each boundary at its own step despite float32 rounding.
+        stairs = jnp.floor(jnp.maximum(step - offset + 0.5, 0.0) / every)
+        return jnp.maximum(lr * factor**stairs, floor)
 
     return schedule

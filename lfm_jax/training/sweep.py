@@ -1,13 +1,13 @@
-"""Ablations: many runs of one base config that differ in a few fields, each with several seeds.
+"""Ablations: many runs that change a few fields of one base config, each with several seeds.
 
-In: a sweep file, whose get_config() gives the base and whose get_sweep() a `Sweep`. Out, in a folder: runs/NAME/, a workdir
-each, from which `sweep_results` makes one table. No run needs another: they pass in turn, or each in a process of its own.
+A sweep file has a get_config() that returns the base and a get_sweep() that returns a `Sweep`. Each run gets a workdir,
+runs/NAME/ in the folder of the sweep, and `sweep_results` makes one table of them. Runs do not depend on each other: they
+can run one after another, or each in its own process.
 """
 
 import contextlib
 import json
 import re
-import runpy
 import sys
 import time
 import traceback
@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
-from lfm_jax import models
+from lfm_jax import presets
 from lfm_jax.errors import ConfigError, PreemptedError, UserError, first_line
 from lfm_jax.runtime.progress import say
 
@@ -28,19 +28,24 @@ FINISHED, FAILED = "finished.json", "error.txt"  # in a run's workdir
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file gives. `variants`: of each name the dotted fields that it changes; the first is the base of comparison."""
+    """What a sweep file returns from get_sweep().
+
+    Attributes:
+      variants: for each name the dotted fields that it changes; the others are compared with the first one, the base.
+    """
 
     variants: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int] = (0, 1, 2)
 
     @property
     def base(self) -> str:
+        """Name of the variant that the others are compared with."""
         return next(iter(self.variants))
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One variant with one seed; `config` is all of it."""
+    """One variant with one seed; `config` is the complete config of its run."""
 
     variant: str
     seed: int
@@ -53,55 +58,62 @@ class SweepRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether this very config was trained and tested here."""
+        """Whether exactly this config was trained and tested in the workdir."""
         path = self.workdir / FINISHED
         return path.is_file() and json.loads(path.read_text())["config"] == config_lib.flatten(self.config.to_dict())
 
     @property
     def error(self) -> str:
-        """The line that says why the run failed when it was last tried; "" where it did not."""
+        """Why the last attempt at this run failed, in one line; "" if it did not fail."""
         path = self.workdir / FAILED
         return path.read_text().splitlines()[0] if path.is_file() else ""
 
 
 def load(path: str) -> Sweep:
-    """Sweep file -> Sweep. Raises ConfigError: it has no get_sweep(), or that gives no variants or seeds."""
-    get_sweep = runpy.run_path(path).get("get_sweep")
+    """Run a sweep file and call its get_sweep().
+
+    Raises:
+      ConfigError: the file has no get_sweep(), or the sweep has no variants or no seeds.
+    """
+    get_sweep = getattr(presets.load_preset(path), "get_sweep", None)
     if get_sweep is None:
         raise ConfigError(
             f"--config={path}: a sweep needs a function get_sweep() -> lfm_jax.training.sweep.Sweep beside get_config()"
         )
     sweep: Sweep = get_sweep()
     if not sweep.variants or not sweep.seeds:
-        raise ConfigError(f"--config={path}: get_sweep() gives {len(sweep.variants)} variants and {len(sweep.seeds)} seeds")
+        raise ConfigError(f"--config={path}: get_sweep() returns {len(sweep.variants)} variants and {len(sweep.seeds)} seeds")
     return sweep
 
 
 def plan(sweep: Sweep, config: ConfigDict, out: Path) -> list[SweepRun]:
-    """All runs of a sweep, one seed after another, so that every variant has one early.
+    """All runs of a sweep: every variant with the first seed, then every variant with the next one.
 
     Raises:
-      ConfigError: a variant changes a field that there is not, or to what cannot be; before anything has run.
+      ConfigError: a variant changes an unknown field, or to a value that cannot be trained. Nothing has run by then.
     """
     runs = []
     for seed in sweep.seeds:
         for variant, changes in sweep.variants.items():
             if not re.fullmatch(r"[\w.+-]+", variant):
-                raise ConfigError(f"variant {variant!r}: expected letters, digits and any of _ . + -, as it names folders")
+                raise ConfigError(f"variant {variant!r}: expected letters, digits and any of _ . + -, because it names folders")
             changed = config.copy_and_resolve_references()
             try:
                 changed.update_from_flattened_dict({**changes, "seed": seed})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ConfigError(f"variant {variant!r}: {' '.join(str(error.args[0]).split())}") from None
             with config_lib.blamed(f"variant {variant!r}"):
-                config_lib.check(changed)
-                models.build(changed.model)
+                config_lib.validate(changed)
             runs.append(SweepRun(variant, seed, changed, out / "runs" / f"{variant}-seed{seed}"))
     return runs
 
 
 def choose(runs: Sequence[SweepRun], *, only: str | None = None, index: int | None = None) -> list[SweepRun]:
-    """The run of that name, or the one of that number from 0; all of them where neither is given. Raises UserError."""
+    """The run with the name `only`, or with the number `index` from 0; all of them if neither is given.
+
+    Raises:
+      UserError: there is no such run.
+    """
     if index is not None and index >= len(runs):
         raise UserError(f"--index={index}: there are {len(runs)} runs, 0 to {len(runs) - 1}")
     if index is not None:
@@ -113,35 +125,41 @@ def choose(runs: Sequence[SweepRun], *, only: str | None = None, index: int | No
 
 
 def run_all(runs: Sequence[SweepRun]) -> list[SweepRun]:
-    """Run those that are not finished, going on where one was cut short -> those that failed; the others pass all the same.
+    """Run all that are not finished, resuming those that were interrupted, and return those that failed.
+
+    A run that fails does not stop the ones after it.
 
     Raises:
-      PreemptedError: told to stop; the run under way has saved.
+      PreemptedError: the sweep was told to stop, and the run in progress has saved.
     """
     failed = []
     for number, run in enumerate(runs, start=1):
-        what = f"sweep: run {number} of {len(runs)}, {run.name}"
+        title = f"sweep: run {number} of {len(runs)}, {run.name}"
         if run.is_finished:
-            say(f"{what}: finished before")
+            say(f"{title}: already finished")
             continue
-        say(f"{what}: {'goes on' if (run.workdir / 'config.json').exists() else 'starts'}")
+        say(f"{title}: {'resumes' if _is_begun(run) else 'starts'}")
         start = time.monotonic()
         _attempt(run)
         if run.error:
             failed.append(run)
-        say(f"{what}: {f'failed: {run.error}' if run.error else f'finished in {time.monotonic() - start:.0f} s'}")
+        say(f"{title}: {f'failed: {run.error}' if run.error else f'finished in {time.monotonic() - start:.0f} s'}")
     return failed
 
 
+def _is_begun(run: SweepRun) -> bool:
+    return (run.workdir / "config.json").exists()
+
+
 def _attempt(run: SweepRun) -> None:
-    """Train and test. Whatever goes wrong is written down: a night of other runs shall not be lost for it."""
-    from lfm_jax.training.loop import train_and_evaluate  # here, as --collect needs no training stack
+    """Train and test. Any failure is written down instead of raised, so that it does not cost a night of other runs."""
+    from lfm_jax.training.loop import train_and_evaluate  # here, because --collect needs no training stack
 
     run.workdir.mkdir(parents=True, exist_ok=True)
-    whole, start = not (run.workdir / "config.json").exists(), time.monotonic()
+    in_one_go, start = not _is_begun(run), time.monotonic()
     (run.workdir / FAILED).unlink(missing_ok=True)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the table of all
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the table of all runs
             results = train_and_evaluate(run.config, run.workdir)
         if not results:
             raise UserError("there is no test split to score: set config.data.test_root, and config.eval.test to True")
@@ -150,6 +168,6 @@ def _attempt(run: SweepRun) -> None:
     except Exception as error:
         (run.workdir / FAILED).write_text(f"{first_line(error)}\n\n{traceback.format_exc()}")
         return
-    seconds = round(time.monotonic() - start, 1) if whole else None  # those of a run in parts are not known
+    seconds = round(time.monotonic() - start, 1) if in_one_go else None  # unknown for a run made in several goes
     finished = {"seconds": seconds, "config": config_lib.flatten(run.config.to_dict())}
     (run.workdir / FINISHED).write_text(json.dumps(finished, indent=1) + "\n")

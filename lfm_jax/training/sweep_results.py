@@ -1,7 +1,7 @@
-"""The runs of a sweep in one place: each with its interval, each variant over its seeds, and its difference to the base.
+"""The results of a sweep in one place: every run with its intervals, every variant over its seeds, and its difference to the base.
 
-In: the runs of a `Sweep`, those that are finished. Out: a `Results`, and its files: `table.md`, `table.csv`, `results.json`
-and `variants.png`. All figures are of the test split, by the weights that validation chose.
+All figures are of the test split, scored with the weights that validated best. They are written to `table.md`, `table.csv`,
+`results.json` and `variants.png`.
 """
 
 import csv
@@ -15,21 +15,29 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation import compare, plots
-from lfm_jax.evaluation.tables import HEADINGS, grouped, percent
+from lfm_jax.evaluation import plots
+from lfm_jax.evaluation.compare import compare_evaluations
+from lfm_jax.evaluation.metrics import HEADLINE, METRICS
+from lfm_jax.evaluation.saved import read_evaluation
+from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.training.sweep import FINISHED, SweepRun
 
-METRICS = ("acc", "ap")
-CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of METRICS
+CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of HEADLINE
 TESTED = Path("test", "best")
 
 
 @dataclass(frozen=True)
 class Results:
-    """`runs`: a row of each finished run. `variants`: a row of each variant that has any. `missing`: other runs, why by name.
+    """What is known of a sweep.
 
-    A run's `difference` is its metric less that of the base with the same seed, on the same images, with its interval and
-    p as in `compare`; None for the base itself and where the two cannot be compared, which `incomparable` says.
+    Attributes:
+      base: name of the variant that the others are compared with.
+      protocol: of the test.
+      runs: a row per finished run. Its "difference" is its metrics minus those of the base with the same seed, on the same
+        images, with interval and p as in `compare`; None for the base itself, and where the two cannot be compared.
+      variants: a row per variant with a finished run.
+      missing: why the other runs have no row, by name.
+      incomparable: why a run could not be compared with the base, by name.
     """
 
     base: str
@@ -41,11 +49,15 @@ class Results:
 
 
 def collect(runs: Sequence[SweepRun], base: str) -> Results:
-    """Runs -> Results of those that are finished. Raises UserError: none is, or the test split has one label only."""
+    """Read the results of the runs that are finished.
+
+    Raises:
+      UserError: no run is finished, or the test split has images of one label only.
+    """
     finished = [run for run in runs if run.is_finished]
     missing = {run.name: f"failed: {run.error}" if run.error else "not finished" for run in runs if not run.is_finished}
     if not finished:
-        raise UserError("no run is finished: " + "; ".join(f"{name}: {why}" for name, why in missing.items()))
+        raise UserError("no run is finished: " + "; ".join(f"{name}: {reason}" for name, reason in missing.items()))
     bases = {run.seed: run for run in finished if run.variant == base}
     rows, incomparable = [], {}
     for run in finished:
@@ -65,111 +77,127 @@ def _run_row(run: SweepRun) -> dict[str, Any]:
     results = json.loads((run.workdir / TESTED / "results.json").read_text())
     mean = _mean_row(results["rows"])
     if mean["ap"] is None:
-        raise UserError(f"{run.name}: its test split has images of one label only, which define no AP")
-    kept = {name: mean[name] for name in ("protocol", "n_real", "n_fake", *METRICS)}
-    interval = {name: mean["interval"][name] for name in METRICS}
-    step = results["cards"][0]["training"]["steps"]
-    seconds = json.loads((run.workdir / FINISHED).read_text())["seconds"]
-    names = {"run": run.name, "variant": run.variant, "seed": run.seed}
-    return {**names, **kept, "interval": interval, "step": step, "seconds": seconds, "difference": None}
+        raise UserError(f"{run.name}: its test split has images of one label only, for which there is no AP")
+    return {
+        "run": run.name,
+        "variant": run.variant,
+        "seed": run.seed,
+        **{name: mean[name] for name in ("protocol", "n_real", "n_fake", *HEADLINE)},
+        "interval": {name: mean["interval"][name] for name in HEADLINE},
+        "step": results["cards"][0]["training"]["steps"],
+        "seconds": json.loads((run.workdir / FINISHED).read_text())["seconds"],
+        "difference": None,
+    }
 
 
 def _difference(base: SweepRun, run: SweepRun) -> dict[str, Any]:
-    compared = compare.compare(*(compare.read(each.workdir / TESTED) for each in (base, run)))
-    mean = _mean_row(compared.rows)
-    return {name: {field: mean[name][field] for field in ("difference", "interval", "p")} for name in METRICS}
+    comparison = compare_evaluations(*(read_evaluation(one.workdir / TESTED) for one in (base, run)))
+    mean = _mean_row(comparison.rows)
+    return {name: {field: mean[name][field] for field in ("difference", "interval", "p")} for name in HEADLINE}
 
 
 def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Over all generators: of the one suite, or of several."""
+    """The mean over all generators, whether there is one suite or several."""
     return next(row for level in ("overall", "suite") for row in rows if row["level"] == level)
 
 
 def _variant_row(variant: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """`difference` and its `deviation` are over the seeds; `clear`: seeds whose own interval leaves out 0, worse and better."""
-    row: dict[str, Any] = {"variant": variant, "seeds": [each["seed"] for each in rows], "deviation": {}, "difference": {}}
-    for name in METRICS:
-        row[name], row["deviation"][name] = _mean_and_deviation([each[name] for each in rows])
-        found = [each["difference"][name] for each in rows if each["difference"]]
-        if found:
-            mean, deviation = _mean_and_deviation([each["difference"] for each in found])
-            ends = [each["interval"] for each in found if each["interval"]]
-            clear = [sum(high < 0 for _, high in ends), sum(low > 0 for low, _ in ends)]
-            row["difference"][name] = {"mean": mean, "deviation": deviation, "seeds": len(found), "clear": clear}
+    """Means and deviations over the seeds. "clear" counts the seeds whose own interval excludes 0: worse, better."""
+    row: dict[str, Any] = {"variant": variant, "seeds": [run["seed"] for run in rows], "deviation": {}, "difference": {}}
+    for name in HEADLINE:
+        row[name], row["deviation"][name] = _mean_and_deviation([run[name] for run in rows])
+        differences = [run["difference"][name] for run in rows if run["difference"]]
+        if differences:
+            mean, deviation = _mean_and_deviation([difference["difference"] for difference in differences])
+            intervals = [difference["interval"] for difference in differences if difference["interval"]]
+            clear = [sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)]
+            row["difference"][name] = {"mean": mean, "deviation": deviation, "seeds": len(differences), "clear": clear}
     return row
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The deviation is that of a sample, n - 1."""
+    """The deviation is that of a sample, over n - 1; None of a single value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def write(results: Results, out: Path) -> None:
-    """Results -> files in `out` (see the module's head)."""
+    """Write the table, the CSV, the JSON and the picture into the folder `out`."""
     (out / "table.md").write_text(markdown(results) + "\n")
     (out / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
     with open(out / "table.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["variant", "seed", *(name + end for name in METRICS for end in CSV_COLUMNS), "step", "seconds"])
+        writer.writerow(["variant", "seed", *(name + end for name in HEADLINE for end in CSV_COLUMNS), "step", "seconds"])
         for row in results.runs:
-            cells = [cell for name in METRICS for cell in _csv(row, name)]
+            cells = [cell for name in HEADLINE for cell in _csv_cells(row, name)]
             writer.writerow([row["variant"], row["seed"], *cells, row["step"], row["seconds"]])
     plots.variants(results.runs, results.variants, results.base, results.protocol, out / "variants.png")
 
 
-def _csv(row: dict[str, Any], name: str) -> list[float | None]:
-    found = (row["difference"] or {}).get(name) or {"difference": None, "interval": None}
-    return [row[name], *(row["interval"][name] or [None] * 2), found["difference"], *(found["interval"] or [None] * 2)]
+def _csv_cells(row: dict[str, Any], name: str) -> list[float | None]:
+    difference = (row["difference"] or {}).get(name) or {"difference": None, "interval": None}
+    low_high = row["interval"][name] or [None] * 2
+    return [row[name], *low_high, difference["difference"], *(difference["interval"] or [None] * 2)]
 
 
 def markdown(results: Results) -> str:
-    """Two Markdown tables in percent: variants over their seeds, and every run with its 95 % interval; then what is missing."""
-    titles = [HEADINGS[name] for name in METRICS]
-    heads = ["variant", "seeds", *titles, *(f"{cell} - {results.base}" for cell in titles), *(f"{cell} clear" for cell in titles)]
+    """Two tables in percent, of variants over their seeds and of runs with their 95 % intervals; then what is missing."""
+    titles = [METRICS[name]().heading for name in HEADLINE]
+    heads = [
+        "variant",
+        "seeds",
+        *titles,
+        *(f"{title} - {results.base}" for title in titles),
+        *(f"{title} clear" for title in titles),
+    ]
     lines = [
         [
             row["variant"],
             len(row["seeds"]),
-            *(_spread(row[name], row["deviation"][name]) for name in METRICS),
-            *(_change(row["difference"].get(name)) for name in METRICS),
-            *(_clear(row["difference"].get(name)) for name in METRICS),
+            *(_plus_minus(row[name], row["deviation"][name]) for name in HEADLINE),
+            *(_mean_difference(row["difference"].get(name)) for name in HEADLINE),
+            *(_clear_seeds(row["difference"].get(name)) for name in HEADLINE),
         ]
         for row in results.variants
     ]
-    run_heads = ["run", *(f"{cell} [95 %]" for cell in titles), "step", "minutes"]
+    run_heads = ["run", *(f"{title} [95 %]" for title in titles), "step", "minutes"]
     run_lines = [
-        [row["run"], *(_ends(row, name) for name in METRICS), row["step"], _minutes(row["seconds"])] for row in results.runs
+        [row["run"], *(_with_interval(row, name) for name in HEADLINE), row["step"], _minutes(row["seconds"])]
+        for row in results.runs
     ]
-    notes = [f"{name}: {why}" for name, why in (results.missing | results.incomparable).items()]
-    parts = [f"test split, {results.protocol}, weights of the best validation; ± is the deviation over seeds"]
-    return "\n\n".join([*parts, _table(heads, lines), _table(run_heads, run_lines), *(["\n".join(notes)] if notes else [])])
+    paragraphs = [
+        f"test split, {results.protocol}, weights of the best validation; ± is the deviation over seeds",
+        _table(heads, lines),
+        _table(run_heads, run_lines),
+    ]
+    notes = [f"{name}: {reason}" for name, reason in (results.missing | results.incomparable).items()]
+    return "\n\n".join(paragraphs + (["\n".join(notes)] if notes else []))
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * (len(heads) - 1))
 
 
-def _spread(mean: float, deviation: float | None, sign: str = "") -> str:
+def _plus_minus(mean: float, deviation: float | None, sign: str = "") -> str:
     return f"{100 * mean:{sign}.1f}" + ("" if deviation is None else f" ± {percent(deviation)}")
 
 
-def _change(found: dict[str, Any] | None) -> str:
-    return "" if found is None else _spread(found["mean"], found["deviation"], "+")
+def _mean_difference(difference: dict[str, Any] | None) -> str:
+    return "" if difference is None else _plus_minus(difference["mean"], difference["deviation"], "+")
 
 
-def _clear(found: dict[str, Any] | None) -> str:
-    """ "2 of 3 worse": seeds whose interval leaves out 0."""
-    if found is None:
+def _clear_seeds(difference: dict[str, Any] | None) -> str:
+    """In how many seeds the interval of the difference excludes 0, e.g. "2 worse of 3"."""
+    if difference is None:
         return ""
-    worse, better = found["clear"]
-    words = [f"{count} {word}" for count, word in ((worse, "worse"), (better, "better")) if count]
-    return f"{', '.join(words) or 'none'} of {found['seeds']}"
+    worse, better = difference["clear"]
+    counts = [f"{count} {word}" for count, word in ((worse, "worse"), (better, "better")) if count]
+    return f"{', '.join(counts) or 'none'} of {difference['seeds']}"
 
 
 def _minutes(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds / 60:.1f}"
 
 
-def _ends(row: dict[str, Any], name: str) -> str:
+def _with_interval(row: dict[str, Any], name: str) -> str:
     ends = row["interval"][name]
     return percent(row[name]) + ("" if ends is None else f" [{percent(ends[0])}, {percent(ends[1])}]")

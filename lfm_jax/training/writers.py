@@ -1,4 +1,4 @@
-"""Training metrics to metrics.jsonl, TensorBoard files and the console. One writer, on process 0, step by step."""
+"""Training metrics, written step by step by process 0 to metrics.jsonl, TensorBoard files and the console."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +12,17 @@ METRICS = "metrics.jsonl"
 
 
 class MetricWriter:
-    """Lines {"step", "split", name: value, ...} in WORKDIR/metrics.jsonl, the same to TensorBoard and stderr.
+    """Writes lines {"step", "split", name: value, ...} to WORKDIR/metrics.jsonl, and the same to TensorBoard and stderr.
 
-    Opened at the step that a run resumes from: what a killed run had written after it is cut off, as those
-    steps are made again.
+    It opens at the step from which a run resumes, and removes the lines that a killed run wrote after it: those steps are
+    made again.
     """
 
     def __init__(self, workdir: Path, *, step: int):
         path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
-        # On the side, as it loads PyTorch where that is installed: seconds, in which the first step is compiled.
+        # In a thread, because it loads PyTorch where that is installed: seconds in which the first step compiles.
         self._board = ThreadPoolExecutor(1).submit(_open_board, workdir / "tensorboard", step)
 
     def __enter__(self) -> "MetricWriter":
@@ -35,17 +35,17 @@ class MetricWriter:
             self._board.result().close()
 
     def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
-        """One line; a metric that is None stays out of TensorBoard."""
+        """Write one line; TensorBoard gets no metric that is None."""
         print(json.dumps({"step": step, "split": split, **metrics}), file=self._file, flush=True)
         for name, value in metrics.items():
             if value is not None:
                 self._board.result().add_scalar(f"{split}/{name}", value, step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
-        say(f"step {step}  {split}  {shown}")
+        rounded = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+        say(f"step {step}  {split}  {rounded}")
 
 
 class NoWriter:
-    """What the other processes write with."""
+    """The writer of every process but process 0: it writes nothing."""
 
     def __enter__(self) -> "NoWriter":
         return self
@@ -58,12 +58,12 @@ class NoWriter:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of WORKDIR/metrics.jsonl; a last line cut short by a kill is left out."""
+    """The lines of WORKDIR/metrics.jsonl, without a last line that a kill cut short; [] where there is no such file."""
     path = workdir / METRICS
     if not path.exists():
         return []
-    whole = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in whole]
+    whole_lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in whole_lines]
 
 
 def _open_board(folder: Path, step: int) -> Any:
@@ -73,7 +73,7 @@ def _open_board(folder: Path, step: int) -> Any:
 
 
 def _cut_after(path: Path, step: int) -> None:
-    kept = [line for line in read(path.parent) if line["step"] <= step]
+    lines = [json.dumps(line) + "\n" for line in read(path.parent) if line["step"] <= step]
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    partial.write_text("".join(lines))
     partial.replace(path)

@@ -1,6 +1,6 @@
-"""The verbs of the `lfm` command, a module each: SUMMARY, add_arguments(parser), run(args, rest) -> exit status.
+"""The verbs of the `lfm` command, one module each: SUMMARY, add_arguments(parser), run(args, rest) -> exit status.
 
-A module loads what its verb needs when it runs, so that `lfm --help` stays quick.
+A module imports what its verb needs when it runs, so that `lfm --help` answers at once.
 """
 
 from types import ModuleType

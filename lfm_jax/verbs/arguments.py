@@ -1,59 +1,69 @@
-"""Arguments that several verbs take, the config among them, and plain answers to mistaken ones.
-
-In: argparse parsers and the arguments given. Out: checked values; a mistake names what was meant.
-"""
+"""Arguments that several verbs share, and plain answers to mistaken ones: each error names what was probably meant."""
 
 import argparse
 import difflib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from lfm_jax.runtime.storage import Mirror
 
-FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is done
+FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
 WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
 
 
 def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--batch_size", type=positive, default=32, metavar="N", help="images of 256 px at once, default 32")
-    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that decode images, default 8")
+    verb.add_argument("--batch_size", type=positive, default=32, metavar="N", help="images of 256 px per batch, default 32")
+    add_threads_argument(verb)
+
+
+def add_threads_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="threads that read and decode images, default 8")
 
 
 def add_config_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--config", required=True, metavar="FILE.py", help="preset, e.g. configs/tiny.py; fields: lfm_jax/config.py")
     verb.add_argument(
-        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_no_field
+        "--config", required=True, metavar="PRESET", help="name of a preset, e.g. tiny or ablations/k, or a file of your own"
+    )
+    verb.add_argument(
+        "--config.FIELD", metavar="VALUE", help="change one field, e.g. --config.batch_size=64", dest="_", type=_not_a_field
     )
 
 
 def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, to run as one of several processes by hand")
-    verb.add_argument("--num_processes", type=positive, metavar="N", help="how many there are")
-    verb.add_argument("--process_id", type=whole, metavar="I", help="which of them this is, from 0")
-    verb.add_argument("--cluster", default="auto", choices=("auto", "slurm", "tpu", "none"), help="default auto; launch/README.md")
+    verb.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, to start several processes by hand")
+    verb.add_argument("--num_processes", type=positive, metavar="N", help="how many processes in all")
+    verb.add_argument("--process_id", type=whole, metavar="I", help="number of this process, from 0")
+    verb.add_argument(
+        "--cluster",
+        default="auto",
+        choices=("auto", "slurm", "tpu", "none"),
+        metavar="KIND",
+        help="auto (default), slurm, tpu or none; see launch/README.md",
+    )
 
 
 def join_cluster(args: argparse.Namespace) -> None:
-    """Before anything touches a device."""
+    """Join the other processes, if there are any. To be called before anything touches a device."""
     from lfm_jax.runtime import distributed, program_cache
 
-    found = distributed.find_cluster(
+    cluster = distributed.find_cluster(
         os.environ,
         coordinator=args.coordinator,
         num_processes=args.num_processes,
         process_id=args.process_id,
         method=args.cluster,
     )
-    if found.arguments is not None:
+    if cluster.arguments is not None:
         program_cache.turn_off_ours(os.environ)
-    distributed.join(found)
+    distributed.join(cluster)
 
 
 def whole(text: str) -> int:
@@ -71,7 +81,7 @@ def positive(text: str) -> int:
 
 
 def make_folder(path: str) -> "Mirror":
-    """Before the work, so that nothing is scored for a folder that cannot be; here, or in a bucket. Raises UserError."""
+    """Create the folder of --out, on this machine or in a bucket, before the work that it is for. Raises UserError."""
     from lfm_jax.runtime.storage import Mirror, as_path
 
     try:
@@ -83,7 +93,7 @@ def make_folder(path: str) -> "Mirror":
 
 
 def open_out(path: str) -> TextIO:
-    """File to write, names of any encoding included. Raises UserError."""
+    """Open the file of --out for writing; file names of any encoding can go into it. Raises UserError."""
     try:
         return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
@@ -91,7 +101,7 @@ def open_out(path: str) -> TextIO:
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:
-    """Names on stderr what could not be scored -> exit status."""
+    """Name the images that could not be scored on stderr, and return the exit status."""
     if not failed:
         return 0
     print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
@@ -100,34 +110,28 @@ def report_failures(failed: Sequence[dict[str, str]]) -> int:
     return SOME_FAILED
 
 
-def load_config(parser: argparse.ArgumentParser, path: str, overrides: list[str]):  # type: ignore[no-untyped-def]  # ConfigDict, imported late
-    """Preset file and `--config.FIELD=VALUE` arguments -> ConfigDict. Raises ConfigError naming the field."""
+def load_config(parser: argparse.ArgumentParser, preset: str, changes: list[str]) -> "ConfigDict":
+    """The config of a preset, with the `--config.FIELD=VALUE` arguments applied. Raises ConfigError naming the field."""
     from absl import flags
     from ml_collections import config_flags
 
-    refuse(parser, [arg for arg in overrides if arg.startswith("-") and not arg.startswith("--config.")])
-    if not Path(path).is_file():
-        raise ConfigError(f"--config={path}: no such file")
-    sys.path.insert(0, str(Path(path).resolve().parent))  # a preset may build on its neighbours
-    argv = ["lfm", f"--config={path}", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    from lfm_jax import presets
+
+    refuse(parser, [argument for argument in changes if argument.startswith("-") and not argument.startswith("--config.")])
+    config, argv, values = presets.load_config(preset), ["lfm", *changes], flags.FlagValues()
     try:
-        left = values(argv)[1:]
-        refuse(parser, left)
-        return values.config
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        positional = values(argv)[1:]
     except (AttributeError, KeyError) as error:
-        if "get_config" in str(error):
-            raise ConfigError(f"--config={path}: a preset needs a function get_config() -> ConfigDict") from None
-        raise ConfigError(f"unknown config field {' '.join(str(error.args[0]).split())}") from None
-    except SyntaxError as error:
-        raise ConfigError(f"--config={path}: line {error.lineno}: {error.msg}") from None
-    except (flags.Error, OSError, TypeError, ValueError) as error:
+        raise ConfigError(presets.unknown_field(error)) from None
+    except (flags.Error, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
+    refuse(parser, positional)
+    return values.config
 
 
 def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """Options in `argv` that `parser` does not have; argparse itself would name a missing one first."""
+    """Options in `argv` that `parser` does not have. (argparse itself would complain of a missing one first.)"""
     ours = argv[: argv.index("--")] if "--" in argv else argv
     known = option_names(parser)
     options = [arg.split("=")[0] for arg in ours if arg.startswith("--")]
@@ -135,7 +139,7 @@ def unknown_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> lis
 
 
 def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
-    """Usage error for arguments that nobody takes, with the nearest name."""
+    """End with a usage error if there are arguments that the verb does not take, suggesting the nearest name."""
     if unknown:
         name = unknown[0].split("=")[0]
         parser.error(f"unknown argument {name}{nearest(name, option_names(parser))}")
@@ -147,10 +151,10 @@ def option_names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ ", did you mean X?" or nothing."""
+    """ ", did you mean X?", or "" if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def _no_field(_: str) -> NoReturn:
+def _not_a_field(_: str) -> NoReturn:
     raise argparse.ArgumentTypeError("FIELD stands for the name of a config field, e.g. --config.batch_size=64")

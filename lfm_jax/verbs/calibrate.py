@@ -1,4 +1,4 @@
-"""`lfm calibrate`: weights and validation images -> the same weights, with a temperature and a threshold of their own."""
+"""`lfm calibrate`: fit a temperature and a threshold on validation images and store them with the weights."""
 
 import argparse
 from pathlib import Path
@@ -6,18 +6,23 @@ from pathlib import Path
 from lfm_jax.errors import DataError
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
 
-SUMMARY = "fit temperature and threshold on validation images"
+SUMMARY = "fit a temperature and a threshold on validation images"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--data", required=True, metavar="VAL", help="[GENERATOR/]{0_real,1_fake}/, or prepared: its val split")
+    verb.add_argument(
+        "--data",
+        required=True,
+        metavar="VAL",
+        help="[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used",
+    )
     verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
-    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own; {PROTOCOL_HELP}")
-    verb.add_argument("--view", default="native", metavar="V", help="default native; fakes_q96, all_q96, all_blur2, ...")
-    objectives = "default accuracy; balanced, or fpr=F: the lowest with at most that share of false alarms"
+    verb.add_argument("--protocol", metavar="P", help=f"default the weights' own; {PROTOCOL_HELP}")
+    verb.add_argument("--view", default="as_is", metavar="V", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
+    objectives = "accuracy (default), balanced, or fpr=F for at most that share of false alarms"
     verb.add_argument("--objective", default="accuracy", metavar="O", help=objectives)
-    verb.add_argument("--force", action="store_true", help="take test data too, and mark the weights as an oracle's")
+    verb.add_argument("--force", action="store_true", help="accept test data, and mark the weights as calibrated by an oracle")
     add_speed_arguments(verb)
 
 
@@ -28,28 +33,29 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from lfm_jax.data import protocols, views
     from lfm_jax.data.sources.open import open_validation
-    from lfm_jax.evaluation import calibrate
+    from lfm_jax.evaluation.calibrate import calibrate_network, calibration_table, false_alarm_limit
     from lfm_jax.evaluation.cells import data_hash
+    from lfm_jax.evaluation.leaks import known_from_tests, leak
     from lfm_jax.inference.detector import load
     from lfm_jax.runtime.progress import say
     from lfm_jax.weights import io as weights_io
 
-    calibrate.false_alarm_limit(args.objective)
+    false_alarm_limit(args.objective)
     view = views.parse(args.view).name
     detector, source = load(args.weights), open_validation(args.data)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     weights_io.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)
-    oracle = calibrate.leak(source) or calibrate.known_from_tests(Path(args.weights), data_sha256)
+    oracle = leak(source) or known_from_tests(Path(args.weights), data_sha256)
     if oracle and not args.force:
         raise DataError(
-            f"{oracle}: with a threshold fitted there, results on it look better than they are. Give validation images; "
-            "--force takes these, and marks the weights as an oracle's"
+            f"{oracle}: results on images that the threshold was fitted to look better than they are. Give validation images, "
+            "or use --force to accept these and mark the weights as an oracle's"
         )
     options = {"view": view, "objective": args.objective, "batch_size": args.batch_size, "threads": args.threads}
-    card, failed = calibrate.calibrate(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)
+    card, failed = calibrate_network(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)
     weights_io.save(args.out, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), card))
-    print(calibrate.table(detector.card, card))
+    print(calibration_table(detector.card, card))
     print(f"\n{args.out}: weights {card.weights_sha256[:12]} with this temperature and threshold{' (oracle)' if oracle else ''}")
     for remark in card.calibration["remarks"]:
         say(f"lfm calibrate: {remark}")

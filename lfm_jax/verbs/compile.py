@@ -1,16 +1,16 @@
-"""`lfm compile`: a config and devices that are not here -> does it compile, and fit?"""
+"""`lfm compile`: does a training config compile for devices that are not here, and fit into their memory?"""
 
 import argparse
 import sys
 
 from lfm_jax.verbs.arguments import FAULT, add_config_arguments, load_config
 
-SUMMARY = "compile a training config for devices that are not here"
+SUMMARY = "check that a config compiles and fits on other devices"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     add_config_arguments(verb)
-    verb.add_argument("--topology", required=True, metavar="T", help="v5e:16x16, v4:2x2x2, ... (needs libtpu, no TPU), or cpu:8")
+    verb.add_argument("--topology", required=True, metavar="T", help="v5e:16x16, v4:2x2x2, ... (needs libtpu but no TPU), or cpu:8")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -21,5 +21,5 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     print(compilation.table())
     if compilation.fits:
         return 0
-    print(f"\nlfm compile: {compilation.topology} does not hold it: try config.accumulate or config.model.remat", file=sys.stderr)
+    print(f"\nlfm compile: it does not fit on {compilation.topology}: try config.accumulate or config.model.remat", file=sys.stderr)
     return FAULT

@@ -1,4 +1,4 @@
-"""`lfm convert`: weights of one kind -> another."""
+"""`lfm convert`: write weights in another format."""
 
 import argparse
 

@@ -1,34 +1,35 @@
-"""`lfm data check`: labelled folders -> are they whole, free of leaks, and does their format give the label away?"""
+"""`lfm data check`: are labelled folders complete and free of leaks, and does the file format give the label away?"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from lfm_jax.verbs.arguments import SOME_FAILED, make_folder, positive, refuse
+from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, make_folder, refuse
 
-SUMMARY = "what is in labelled folders, and what is wrong with it"
+SUMMARY = "list what labelled folders hold and what is wrong with them"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("root", metavar="ROOT", help="[SPLIT/][SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
-    verb.add_argument("--out", metavar="DIR", help="for check.json, check.md and format.png")
-    verb.add_argument("--threads", type=positive, default=8, metavar="N", help="that read and decode, default 8")
+    verb.add_argument("--out", metavar="DIR", help="folder for check.json, check.md and format.png")
+    add_threads_argument(verb)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.data.audit import check, report
+    from lfm_jax.data.audit.check import check_folder
+    from lfm_jax.data.audit.report import report_text, write_report
     from lfm_jax.evaluation import plots
 
     if args.out:
         make_folder(args.out)
-    found = check.check(args.root, threads=args.threads)
+    report = check_folder(args.root, threads=args.threads)
     if args.out:
-        report.write(found, Path(args.out))
-        plots.formats(found["format"], Path(args.out) / "format.png")
-    print(report.text(found))
-    if found["clean"]:
+        write_report(report, Path(args.out))
+        plots.formats(report["format"], Path(args.out) / "format.png")
+    print(report_text(report))
+    if report["clean"]:
         return 0
-    where = f"{args.out}/check.json names" if args.out else "--out=DIR gets"
-    print(f"\nlfm data check: {len(found['problems'])} problems; {where} them all", file=sys.stderr)
+    where = f"{args.out}/check.json lists" if args.out else "--out=DIR writes"
+    print(f"\nlfm data check: {len(report['problems'])} problems; {where} them all", file=sys.stderr)
     return SOME_FAILED

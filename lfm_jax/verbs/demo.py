@@ -1,4 +1,4 @@
-"""`lfm demo`: weights -> a page that scores images in the browser, served here or written for any static host."""
+"""`lfm demo`: a page that scores images in the browser, served from here or written for any static host."""
 
 import argparse
 
@@ -9,9 +9,11 @@ SUMMARY = "serve a page that scores images in the browser"
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--port", type=_port, default=8000, metavar="N", help="default 8000; 0 takes a free one")
-    verb.add_argument("--host", default="127.0.0.1", metavar="H", help="default 127.0.0.1, which only this machine reaches")
-    verb.add_argument("--out", metavar="DIR", help="write the page there, for any static host, and serve nothing")
+    verb.add_argument("--port", type=_port, default=8000, metavar="N", help="port to serve at, default 8000; 0 takes a free one")
+    verb.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="address to serve at, default 127.0.0.1, which only this machine can reach"
+    )
+    verb.add_argument("--out", metavar="DIR", help="write the page to this folder for any static host, and serve nothing")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -20,10 +22,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.runtime.progress import say
     from lfm_jax.weights import io as weights_io
 
-    given = weights_io.load(args.weights)
-    weights = demo.for_page(given)
-    if weights is not given:
-        say(f"lfm demo: the page scores under {weights.card.protocol}, not under the weights' own {given.card.protocol}")
+    loaded = weights_io.load(args.weights)
+    weights = demo.for_page(loaded)
+    if weights is not loaded:
+        say(f"lfm demo: the page scores under {weights.card.protocol}, not under the weights' own {loaded.card.protocol}")
     for caveat in weights.card.caveats([weights.card.protocol]):
         say(f"lfm demo: {caveat}")
     files = demo.page(weights)
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         print(f"{args.out}: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB, for any static host")
         return 0
     with demo.serve(files, args.host, args.port) as server:
-        print(f"http://{args.host}:{server.server_port}/   (Ctrl-C ends it)", flush=True)
+        print(f"http://{args.host}:{server.server_port}/   (Ctrl-C to stop)", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -44,5 +46,5 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port, 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port number, 0 to 65535")
     return int(text)

@@ -1,4 +1,4 @@
-"""`lfm evaluate`: weights and labelled folders -> metrics of every generator."""
+"""`lfm evaluate`: metrics of every generator in labelled folders, for one or more sets of weights."""
 
 import argparse
 from contextlib import nullcontext
@@ -16,23 +16,23 @@ from lfm_jax.verbs.arguments import (
     whole,
 )
 
-SUMMARY = "accuracy and AP on labelled folders"
+SUMMARY = "measure accuracy and AP on labelled folders"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    several = f"{WEIGHTS_HELP}; given again for other seeds: their mean and deviation too"
-    verb.add_argument("--weights", required=True, metavar="W", action="append", help=several)
+    weights_help = f"{WEIGHTS_HELP}; repeat it for several seeds, to get their mean and deviation"
+    verb.add_argument("--weights", required=True, metavar="W", action="append", help=weights_help)
     verb.add_argument(
-        "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, or prepared, or builtin"
+        "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, prepared data, or builtin"
     )
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
-    verb.add_argument("--views", default="native", metavar="V[,V...]", help="default native; fakes_q96, all_q96, all_blur2, ...")
+    verb.add_argument("--views", default="as_is", metavar="V[,V...]", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
     verb.add_argument(
-        "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="all views of the robustness grid too"
+        "--robustness", choices=("none", "grid"), default="none", metavar="grid", help="also score all views of the robustness grid"
     )
-    kept = "MiB of decoded images to keep for the next view, default 1024"
-    verb.add_argument("--keep_mib", type=whole, default=1024, metavar="N", help=kept)
-    verb.add_argument("--out", metavar="DIR", help="for report.html, results.json, predictions.tsv, ...; resumes there")
+    keep_help = "MiB of decoded images to keep for the next view, default 1024"
+    verb.add_argument("--keep_mib", type=whole, default=1024, metavar="N", help=keep_help)
+    verb.add_argument("--out", metavar="DIR", help="folder for report.html, results.json, ...; run again to resume")
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
@@ -40,10 +40,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
+    from lfm_jax.data.cache import KeptSource
     from lfm_jax.data.sources.open import open_tests
-    from lfm_jax.data.views import KeptSource
-    from lfm_jax.evaluation import evaluate
-    from lfm_jax.evaluation.cells import Cells, data_hash
+    from lfm_jax.evaluation.cells import CellStore, data_hash
+    from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     out = make_folder(args.out) if args.out else None
     if out:
         out.pull("cells")
-    cells = Cells(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
+    cells = CellStore(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
     with out or nullcontext():
-        evaluation = evaluate.together([evaluate.evaluate(detector, source, cells=cells, **options) for detector in detectors])
+        evaluation = join_evaluations([evaluate_network(detector, source, cells=cells, **options) for detector in detectors])
         if not distributed.is_main():
             return SOME_FAILED if evaluation.errors else 0
         if out and cells:
@@ -76,9 +76,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     return report_failures(evaluation.errors)
 
 
-def view_names(given: str, *, grid: bool) -> list[str]:
-    """--views, and those of the robustness grid -> names of views, each once."""
+def view_names(chosen: str, *, grid: bool) -> list[str]:
+    """Names of the views in --views and, if asked for, of the robustness grid, without repetition."""
     from lfm_jax.data import views
 
-    names = given.split(",") + [name for curve in views.GRID.values() for name in curve if grid]
+    names = chosen.split(",") + [name for curve in views.GRID.values() for name in curve if grid]
     return list(dict.fromkeys(views.parse(name).name for name in names))

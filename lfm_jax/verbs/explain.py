@@ -1,18 +1,20 @@
-"""`lfm explain`: weights and images -> where each logit came from, as numbers and as a picture."""
+"""`lfm explain`: where in each image its logit came from, as numbers and as a picture."""
 
 import argparse
 
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, make_folder, refuse, report_failures
 
-SUMMARY = "show where in an image its score came from"
+SUMMARY = "show where in an image its score comes from"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search through")
+    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--out", required=True, metavar="DIR", help="for NAME.json and NAME.png of each image, and a contact sheet")
-    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own, crop256 if they name none; {PROTOCOL_HELP}")
-    verb.add_argument("--entries", action="store_true", help="every pooled value by map and rank into the JSON as well")
+    verb.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for NAME.json and NAME.png of each image, and a contact sheet"
+    )
+    verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
+    verb.add_argument("--entries", action="store_true", help="also write every pooled value, by map and rank, to the JSON")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:

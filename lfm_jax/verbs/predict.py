@@ -1,4 +1,4 @@
-"""`lfm predict`: weights and images -> a score each."""
+"""`lfm predict`: score images, one by one or by the folder."""
 
 import argparse
 import sys
@@ -10,26 +10,28 @@ SUMMARY = "score images: real or AI-generated"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search through")
+    verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument("--protocol", metavar="P", help=f"default: the weights' own, crop256 if they name none; {PROTOCOL_HELP}")
-    verb.add_argument("--format", default="table", choices=("table", "jsonl", "csv"), help="default table")
-    verb.add_argument("--out", metavar="FILE", help="write there, not to the terminal")
+    verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
+    formats = ("table", "jsonl", "csv")
+    verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
+    verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
     add_speed_arguments(verb)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
-    from lfm_jax.inference import predict
     from lfm_jax.inference.detector import load
+    from lfm_jax.inference.predict import predict_files
+    from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.progress import say
 
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
-    records = predict.predict(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
+    records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
     with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
-        _, failed = predict.write(records, args.format, out)
+        _, failed = write_records(records, args.format, out)
     return report_failures(failed)

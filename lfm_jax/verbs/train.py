@@ -1,4 +1,4 @@
-"""`lfm train`: a config and a workdir -> a trained detector, tested."""
+"""`lfm train`: train a detector, or resume its training, and test it."""
 
 import argparse
 import logging
@@ -11,7 +11,9 @@ SUMMARY = "train a detector, or resume its training, and test it"
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     add_config_arguments(verb)
-    verb.add_argument("--workdir", required=True, metavar="DIR", help="checkpoints, metrics and results; run again to resume")
+    verb.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder for checkpoints, metrics and results; run again to resume"
+    )
     add_cluster_arguments(verb)
 
 
@@ -19,14 +21,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
     from lfm_jax.training.loop import train_and_evaluate
 
-    leave_errors_of_writing_to_us()
+    quiet_the_checkpoint_writer()
     join_cluster(args)
     train_and_evaluate(config, args.workdir)
     return 0
 
 
-def leave_errors_of_writing_to_us() -> None:
-    """A checkpoint that cannot be written is told once, in one line; the writer's threads would add a thousand."""
+def quiet_the_checkpoint_writer() -> None:
+    """Silence the logs of orbax's threads. A checkpoint that cannot be written is reported once, in one line, by us."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None

@@ -1,7 +1,7 @@
-"""The card: what a set of weights needs to be used right, and where it comes from. Travels with the weights.
+"""The card: how a set of weights is to be used, and where it comes from. It travels with the weights as plain JSON.
 
-In and out: plain JSON. It holds the model config (architecture, mean, std), the protocol and threshold to
-score with, the training behind the weights, their licence, and the hash of their content.
+It holds the model config (architecture, mean, std), the protocol and threshold to score with, the training behind the
+weights, their licence, and the hash of their content.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ DEFAULT_PROTOCOL = "crop256"
 
 @dataclass
 class Card:
-    """The score is the sigmoid of logit / `temperature`, in [0, 1], and `threshold` is on it.
+    """A score is the sigmoid of logit / `temperature`, in [0, 1], and an image is called fake above `threshold`.
 
-    `calibration` says on what the two were fitted, {} where they were not; see `calibrate`. `weights_sha256` is
-    `content_hash` of the variables.
+    `calibration` says what both were fitted on (see `evaluation.calibrate`); it is {} where they were not fitted.
+    `weights_sha256` is the `content_hash` of the variables.
     """
 
     model: dict[str, Any] = field(default_factory=lambda: config_lib.model().to_dict())
@@ -38,7 +38,7 @@ class Card:
     weights_sha256: str = ""
 
     def score(self, logit: float) -> float:
-        """Logit -> score in [0, 1] that the image is fake."""
+        """The score in [0, 1] that the image is fake."""
         return float(sigmoid(logit / self.temperature))
 
     def is_fake(self, logit: float) -> bool:
@@ -51,35 +51,35 @@ class Card:
         return bool(self.calibration.get("oracle"))
 
     def caveats(self, protocols: Iterable[str]) -> list[str]:
-        """What is to be said where the threshold is used under these protocols."""
+        """What a user should know before applying the threshold under these protocols."""
         fitted = self.calibration.get("protocol")
         others = [name for name in protocols if fitted and name != fitted]
-        found = [f"threshold and temperature were fitted under {fitted}, not {', '.join(others)}"] if others else []
-        return found + (["the threshold is an oracle's: it was fitted on test images"] if self.oracle else [])
+        caveats = [f"threshold and temperature were fitted under {fitted}, not {', '.join(others)}"] if others else []
+        return caveats + (["the threshold is an oracle's: it was fitted on test images"] if self.oracle else [])
 
     def to_json(self) -> str:
-        """With `preprocessing`, what the protocol's name stands for, for readers to whom it is no more than a name."""
+        """JSON that also has `preprocessing`, the steps behind the protocol's name, for readers that do not know the name."""
         return json.dumps({**asdict(self), "preprocessing": asdict(parse(self.protocol))}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """Raises ValueError for a field that no card has."""
+        """Reads what `to_json` wrote. Raises ValueError for an unknown field."""
         values = json.loads(text)
         values.pop("preprocessing", None)  # follows from the protocol
-        unknown = set(values) - {each.name for each in fields(cls)}
+        unknown = set(values) - {known.name for known in fields(cls)}
         if unknown:
             raise ValueError(f"unknown fields in the weights' card: {', '.join(sorted(unknown))}")
         return cls(**values)
 
     def model_config(self) -> ConfigDict:
-        """The model config, defaults filled in for fields that are younger than the card."""
+        """The model config, with defaults for fields that did not exist when the card was written."""
         config = config_lib.model()
         config.update(ConfigDict(self.model))
         return config
 
 
 def content_hash(variables: Mapping[str, Any]) -> str:
-    """sha256 over names, shapes and bytes of {"params", "batch_stats"}: the same in every file format."""
+    """sha256 of the names, shapes and bytes of {"params", "batch_stats"}; the same in every file format."""
     digest = hashlib.sha256()
 
     def add(tree: Mapping[str, Any], path: str) -> None:

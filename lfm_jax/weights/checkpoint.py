@@ -1,10 +1,10 @@
-"""Checkpoints: the last ones to resume from, the val-best one to use; each explains itself. The only orbax user.
+"""Checkpoints: the last ones to resume from, and the best one on the validation set to use. The only module that uses orbax.
 
-    WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config; and what is trained, where the weights are its moving average
-    WORKDIR/checkpoints/best/STEP    the same without the optimizer, with its validation metrics
+    WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config; where the weights are a moving average, also what is trained
+    WORKDIR/checkpoints/best/STEP    weights, card and validation metrics
 
-In: TrainState, card, config. Out: the same, on any devices. Saves are asynchronous and appear by rename, in a
-bucket by a marker written last, so that a killed run leaves only whole ones.
+Each explains itself and can be restored on any devices. Saves are asynchronous. A checkpoint appears by rename, in a bucket by
+a marker that is written last, so a killed run leaves only complete ones.
 """
 
 import errno
@@ -31,7 +31,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 
 class Checkpoints:
-    """The checkpoints of one workdir. Use as a context manager: leaving it waits for saves under way."""
+    """The checkpoints of one workdir. Use it as a context manager: leaving it waits for saves in progress."""
 
     def __init__(self, workdir: AnyPath, *, keep: int):
         folder = _absolute(workdir) / "checkpoints"
@@ -43,27 +43,27 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        with nullcontext() if kind is None else suppress(Exception):  # the error under way says more
+        with nullcontext() if kind is None else suppress(Exception):  # the error that is being raised says more
             self.wait()
             for manager in (self._last, self._best):
                 with _writing(manager):
                     manager.close()
 
     def wait(self) -> None:
-        """Until every save under way is whole.
+        """Waits until every save in progress is complete.
 
-        Raises (as the saves do, for the one before):
-          CheckpointError: it could not be written.
+        Raises:
+          CheckpointError: one could not be written. A save raises it for the one before, too.
         """
         for manager in (self._last, self._best):
             with _writing(manager):
                 manager.wait_until_finished()
 
     def save_last(self, step: int, state: TrainState, card: Card, config: Mapping[str, Any]) -> None:
-        """Keep `state` to resume from, unless this step is kept already."""
+        """Keeps `state` to resume from, unless this step is already kept."""
         if step in self._last.all_steps() and step not in self._damaged:
             return
-        self.wait()  # for the best one's save: of two at once the processes would mix up orbax's barriers, named by the step alone
+        self.wait()  # for the best one: orbax names its barriers by the step alone, and processes would mix up two saves at once
         arrays = _arrays(state)
         with _writing(self._last):
             if step in self._damaged:
@@ -72,14 +72,14 @@ class Checkpoints:
             self._last.save(step, args=_composite(arrays, card=asdict(card), config=dict(config)))
 
     def save_best(self, step: int, state: TrainState, card: Card, metrics: Mapping[str, Any]) -> None:
-        """Replace the val-best weights."""
+        """Replaces the weights that are best on the validation set."""
         self.wait()  # as in save_last
         arrays = {"weights": state.variables}
         with _writing(self._best):
             self._best.save(step, args=_composite(arrays, card=asdict(card), metrics=dict(metrics)))
 
     def best_metrics(self) -> dict[str, Any]:
-        """Validation metrics of the best checkpoint, {} if there is none."""
+        """Validation metrics of the best checkpoint, {} if it does not exist."""
         self.wait()
         step = self._best.latest_step()
         return _restore_json(self._best, step, "metrics") if step is not None else {}
@@ -90,16 +90,19 @@ class Checkpoints:
         return _read(self._best.directory / str(self._best.latest_step()))
 
     def restore_last(self, like: TrainState, check_config: Callable[[dict[str, Any]], None]) -> TrainState | None:
-        """Newest whole checkpoint as arrays like `like` (shapes, shardings; nothing of its own needs to exist).
+        """The newest complete checkpoint, or None if there is nothing to resume from.
 
-        A damaged one is passed over with a warning that names it. None: nothing to resume from. `check_config` raises
-        ConfigError for a config whose state would not be like `like`.
+        A damaged one is passed over with a warning that names it.
+
+        Args:
+          like: the state's shapes and shardings; abstract arrays will do.
+          check_config: raises ConfigError for a saved config whose state would not be like `like`.
         """
         for step in sorted(self._last.all_steps(), reverse=True):
             try:
                 check_config(_restore_json(self._last, step, "config"))
-                wanted = {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in _arrays(like).items()}
-                restored = self._last.restore(step, args=ocp.args.Composite(**wanted))
+                targets = {name: ocp.args.StandardRestore(_abstract(tree)) for name, tree in _arrays(like).items()}
+                restored = self._last.restore(step, args=ocp.args.Composite(**targets))
             except ConfigError:
                 raise
             except Exception as error:  # as in _read
@@ -115,10 +118,10 @@ class Checkpoints:
 
 
 def load_weights(path: AnyPath) -> tuple[dict[str, Any], Card]:
-    """Workdir (its best checkpoint, else its last), or a checkpoint directory -> variables and card.
+    """Variables and card of a checkpoint directory, or of a workdir's best checkpoint, else its last.
 
     Raises:
-      WeightsError: no checkpoint there; says what was looked for.
+      WeightsError: `path` holds no checkpoint; the message says what was looked for.
     """
     path = _absolute(path)
     if (path / "weights").is_dir() and path.name.isdigit():
@@ -132,10 +135,10 @@ def load_weights(path: AnyPath) -> tuple[dict[str, Any], Card]:
 
 
 def save_weights(path: AnyPath, variables: Mapping[str, Any], card: Card) -> None:
-    """Variables and card -> checkpoint directory PATH, as step 0.
+    """Writes variables and card to the checkpoint directory `path`, as step 0.
 
     Raises:
-      WeightsError: something is there already.
+      WeightsError: `path` already exists and is not an empty directory.
     """
     check_new(path)
     with _manager(_absolute(path), 1) as manager:
@@ -143,22 +146,23 @@ def save_weights(path: AnyPath, variables: Mapping[str, Any], card: Card) -> Non
 
 
 def check_new(path: AnyPath) -> None:
-    """Raises WeightsError: something is at PATH already."""
+    """Raises WeightsError where `path` already exists and is not an empty directory."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise WeightsError(f"{path} exists and is not empty: choose another name for the checkpoint")
 
 
 def _read(folder: AnyPath) -> tuple[dict[str, Any], Card]:
-    """One checkpoint's weights into host memory: the devices that wrote it need not be here."""
+    """Reads one checkpoint's weights into host memory; the devices that wrote it are not needed."""
     if not _is_whole(folder):
-        raise WeightsError(f"checkpoint {folder} is not whole: its save was cut short")
+        raise WeightsError(f"checkpoint {folder} is incomplete: its save was cut short")
     try:
         arrays, json = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
         stored = arrays.metadata(folder / "weights")
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), dict(getattr(stored, "tree", stored)))
         weights = arrays.restore(folder / "weights", args=ocp.args.StandardRestore(like))
+        weights.setdefault("batch_stats", {})  # orbax does not keep empty dicts, as of a backbone without BatchNorm
         return weights, Card(**json.restore(folder / "card"))
-    except Exception as error:  # orbax raises many kinds for one damaged file
+    except Exception as error:  # orbax raises many kinds of error for a damaged file
         raise WeightsError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
 
 
@@ -172,14 +176,14 @@ def _absolute(path: AnyPath) -> AnyPath:
 
 @contextmanager
 def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
-    """What goes wrong inside, or went wrong with the save under way, becomes a CheckpointError."""
+    """Turns what fails inside, or failed in the save in progress, into a CheckpointError."""
     try:
         yield
-    except Exception as error:  # the file system's error comes wrapped in those of two libraries
+    except Exception as error:  # two libraries wrap the file system's error in their own
         reason = next((strerror for strerror in map(os.strerror, DISK_ERRORS) if strerror in str(error)), first_line(error))
-        kept = ", ".join(map(str, sorted(manager.all_steps(read=True)))) or "none"
+        complete = ", ".join(map(str, sorted(manager.all_steps(read=True)))) or "none"
         raise CheckpointError(
-            f"a checkpoint could not be written to {manager.directory}: {reason}. Whole ones there, from before: {kept}. "
+            f"a checkpoint could not be written to {manager.directory}: {reason}. Complete ones from before: {complete}. "
             "Make room and run the same command again"
         ) from None
 
@@ -201,7 +205,7 @@ def _restore_json(manager: ocp.CheckpointManager, step: int, name: str) -> dict[
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
-    """What to resume from, by the name it is saved under."""
+    """The parts of a state by the names they are saved under."""
     arrays = {"weights": state.variables, "optimizer": state.opt_state}
     return arrays if state.average is None else {**arrays, "trained": state.trained}
 

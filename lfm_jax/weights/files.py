@@ -1,10 +1,8 @@
-"""Weight files of other tools: PyTorch .pth and .safetensors, with the card inside or beside them.
+"""PyTorch .pth and .safetensors files: flat numpy tensors (see `weights.state_dict`), with the card inside or beside them.
 
-In and out: a state dict of numpy arrays (see `layouts`) and a Card or None. PyTorch is imported only
-when a .pth is read or written, and never runs code from a file.
+PyTorch is imported only when a .pth is read or written, and never runs code from a file.
 """
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +18,14 @@ from lfm_jax.weights.layouts import StateDict
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 WRAPPERS = ("model", "state_dict")  # keys under which files in circulation keep the state dict
-PREFIX = "module."  # left by DataParallel
+PREFIX = "module."  # which DataParallel leaves before every key
 
 
 def read_torch(path: Path) -> tuple[StateDict, Card | None]:
-    """.pth -> bare state dict, and the card from PATH.card.json if there is one.
+    """Reads the tensors of a .pth, and the card from PATH.card.json if it exists, else None.
 
     Raises:
-      WeightsError: no PyTorch, or not a plain state dict. A pickle with code in it is refused unrun.
+      WeightsError: PyTorch is missing, or the file is not a plain state dict. A pickle with code in it is refused and not run.
     """
     torch = _import_torch(f"reading {path}")
     try:
@@ -35,18 +33,18 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path} is not a plain PyTorch state dict, and was not run: {first_line(error)}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise WeightsError(f"{path} is no readable PyTorch file: {first_line(error)}") from None
+        raise WeightsError(f"{path} is not a readable PyTorch file: {first_line(error)}") from None
     for wrapper in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         kind = f"keys {', '.join(map(str, list(loaded)[:5]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
-        raise WeightsError(f"{path} holds no state dict (expected tensors by name, found {kind})")
+        raise WeightsError(f"{path} is not a state dict: expected tensors by name, found {kind}")
     return {str(key).removeprefix(PREFIX): value.numpy() for key, value in loaded.items()}, _card_beside(path)
 
 
 def write_torch(path: Path, state: StateDict, card: Card) -> None:
-    """State dict -> bare .pth under the released names, and the card as PATH.card.json beside it."""
+    """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it."""
     torch = _import_torch(f"writing {path}")
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     with _Replacing(path) as partial:
@@ -55,49 +53,53 @@ def write_torch(path: Path, state: StateDict, card: Card) -> None:
 
 
 def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
-    """.safetensors -> state dict and the card from its metadata (else from PATH.card.json)."""
+    """Reads the tensors of a .safetensors, and the card from its metadata, else from PATH.card.json, else None.
+
+    Raises:
+      WeightsError: the file or its card is damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             state = {key.removeprefix(PREFIX): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from None
-    return state, Card.from_json(metadata["card"]) if "card" in metadata else _card_beside(path)
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
+    return state, _parse_card(metadata["card"], f"{path}: its card") if "card" in metadata else _card_beside(path)
 
 
 def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
-    """State dict and card -> one .safetensors file."""
+    """Writes the tensors and the card as one .safetensors file."""
     with _Replacing(path) as partial:
         save_file(state, partial, metadata={"card": card.to_json()})
 
 
 def card_name(name: str) -> str:
-    """Of the card that lies beside the file NAME."""
+    """The name of the card that lies beside the file `name`."""
     return f"{name}.card.json"
 
 
 def _card_beside(path: Path) -> Card | None:
     card = path.with_name(card_name(path.name))
-    if not card.is_file():
-        return None
+    return _parse_card(card.read_text(), str(card)) if card.is_file() else None
+
+
+def _parse_card(text: str, what: str) -> Card:
     try:
-        return Card.from_json(card.read_text())
-    except (json.JSONDecodeError, TypeError, ValueError) as error:
-        raise WeightsError(f"{card}: {error}") from None
+        return Card.from_json(text)
+    except (AttributeError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
+        raise WeightsError(f"{what} is damaged: {error}") from None
 
 
 def _import_torch(what: str) -> Any:
     try:
         import torch
     except ImportError:
-        raise WeightsError(
-            f"{what} needs PyTorch: pip install 'lfm_jax[torch]'. Or use .safetensors, which needs nothing more"
-        ) from None
+        raise WeightsError(f"{what} needs PyTorch: pip install 'lfm_jax[torch]'. Or use .safetensors, which does not") from None
     return torch
 
 
 class _Replacing:
-    """Write to a sibling first, so that a full disk or an interrupt leaves no half-written file under the name."""
+    """Writes to a sibling first, so that a full disk or an interrupt never leaves half a file under the final name."""
 
     def __init__(self, path: Path):
         self.path, self.partial = path, path.with_name(f".{path.name}.partial")

@@ -1,10 +1,12 @@
 """Weights from anywhere to anywhere: .pth, .safetensors, checkpoint directory or workdir.
 
-`load` and `save` choose the format by the path; `convert` is the two together.
+`load` and `save` choose the format by the path; `convert` is one after the other.
 """
 
 import dataclasses
+import functools
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +18,8 @@ from lfm_jax.errors import ConfigError, WeightsError
 from lfm_jax.runtime.storage import AnyPath, Mirror, as_path
 from lfm_jax.weights import files
 from lfm_jax.weights.card import Card, content_hash
-from lfm_jax.weights.layouts import LAYOUTS, Variables
-from lfm_jax.weights.state_dict import backbone_of, from_state_dict, sizes_of, to_state_dict
+from lfm_jax.weights.layouts import LAYOUTS, Variables, layout_of
+from lfm_jax.weights.state_dict import classes_of, from_state_dict, published_config, to_state_dict
 
 __all__ = ["Weights", "WeightsError", "check_fit", "check_target", "convert", "load", "save"]
 
@@ -30,78 +32,72 @@ class Weights(NamedTuple):
 
 
 def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
-    """.pth, .safetensors, workdir or checkpoint directory, here or in a bucket -> Weights, checked against their card.
+    """Reads weights, from disk or a bucket, and checks them against their card.
 
-    With `classifier` a ResNet-50 that tells many classes apart (torchvision's, of ImageNet) is taken too, without its head.
+    Args:
+      path: a .pth, a .safetensors, a workdir or a checkpoint directory.
+      classifier: also take a ResNet-50 that tells many classes apart, such as torchvision's of ImageNet, without its head.
 
     Raises:
-      WeightsError: there is nothing there, or it does not fit; the message names each field.
+      WeightsError: there is nothing at `path`, or the weights do not fit; the message names each field.
     """
     path = as_path(path)
     if path.is_dir():
-        from lfm_jax.weights import checkpoint  # here, as orbax takes half a second to load
+        from lfm_jax.weights import checkpoint  # here, because orbax takes half a second to import
 
-        variables, card = checkpoint.load_weights(path)
-    elif not path.exists():
-        raise WeightsError(f"no weights at {path}")
+        weights = Weights(*checkpoint.load_weights(path))
+    elif path.exists():
+        weights = _load_file(path, classifier=classifier)
     else:
-        variables, card = _load_file(path)
-        classes = sizes_of(variables).classes
-        if classes > 1 and not classifier:
-            raise WeightsError(
-                f"{path} tells {classes} classes apart and is no detector: train one from it, "
-                "lfm train --config=configs/resnet50.py --config.init_from=..., which takes all but its last layer"
-            )
-        if classes > 1:
-            del variables["params"]["head"]
-            return Weights(variables, card)
-    check_fit(variables, card.model_config(), f"{path}: the weights do not fit the model in their card")
-    return Weights(variables, dataclasses.replace(card, weights_sha256=content_hash(variables)))
+        raise WeightsError(f"no weights at {path}")
+    if classifier and "head" not in weights.variables["params"]:
+        return weights
+    check_fit(weights.variables, weights.card.model_config(), f"{path}: the weights do not fit the model in their card")
+    return Weights(weights.variables, dataclasses.replace(weights.card, weights_sha256=content_hash(weights.variables)))
 
 
 def save(path: str | os.PathLike[str], weights: Weights) -> None:
-    """Weights -> .pth or .safetensors by suffix, or a checkpoint directory where there is none.
+    """Writes a .pth or .safetensors by suffix, or a checkpoint directory where there is none.
+
+    A .safetensors holds any network; see `weights.state_dict` for the names of its tensors.
 
     Raises:
-      WeightsError: the format cannot hold this model, or the target exists as something else.
+      WeightsError: the format cannot hold this model, the weights do not fit their card, or something else is at `path`.
     """
     check_target(path, weights.card)
-    path = as_path(path)
-    if path.suffix in files.TORCH_SUFFIXES:
-        with Mirror(path.parent) as mirror:
-            files.write_torch(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
-    elif path.suffix == ".safetensors":
-        with Mirror(path.parent) as mirror:
-            files.write_safetensors(mirror.folder / path.name, to_state_dict(weights.variables), weights.card)
-    else:
+    path, config = as_path(path), weights.card.model_config()
+    check_fit(weights.variables, config, f"{path}: the weights do not fit the model in their card")
+    if not path.suffix:
         from lfm_jax.weights import checkpoint  # as above
 
         checkpoint.save_weights(path, weights.variables, weights.card)
+        return
+    write = files.write_safetensors if path.suffix == ".safetensors" else files.write_torch
+    with Mirror(path.parent) as mirror:
+        write(mirror.folder / path.name, to_state_dict(weights.variables, models.build(config)), weights.card)
 
 
 def check_target(path: str | os.PathLike[str], card: Card) -> None:
-    """Whether `save` would take the path for weights of this card, before they are there. Raises WeightsError as it does."""
+    """Raises WeightsError where `save` would refuse to write weights of this card to `path`, before there are any."""
     path = as_path(path)
     if path.suffix in files.TORCH_SUFFIXES:
-        _require_published_network(card)
-    elif path.suffix == ".safetensors":
-        _require_names(card)
-    elif path.suffix:
+        _require_published_network(path, card.model_config())
+    elif path.suffix and path.suffix != ".safetensors":
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
-    else:
+    elif not path.suffix:
         from lfm_jax.weights import checkpoint  # as above
 
         checkpoint.check_new(path)
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Weights:
-    """Read `source`, write `target`; formats by suffix, see `load` and `save`."""
+    """Reads `source` and writes `target`; the formats follow from the suffixes as in `load` and `save`."""
     weights = load(source)
     save(target, weights)
     return weights
 
 
-def _load_file(path: AnyPath) -> Weights:
+def _load_file(path: AnyPath, *, classifier: bool) -> Weights:
     if path.suffix not in (*files.TORCH_SUFFIXES, ".safetensors"):
         raise WeightsError(f"{path}: expected .pth, .safetensors, a workdir or a checkpoint directory")
     mirror = Mirror(path.parent)
@@ -112,39 +108,51 @@ def _load_file(path: AnyPath) -> Weights:
     except WeightsError as error:
         raise WeightsError(str(error).replace(str(mirror.folder), str(path.parent))) from None
     try:
-        variables = from_state_dict(state)
-    except WeightsError as error:
+        if card is not None:
+            return Weights(from_state_dict(state, models.build(card.model_config())), card)
+        return _bare(state, classifier=classifier)
+    except (ConfigError, WeightsError) as error:
         raise WeightsError(f"{path}: {error}") from None
-    return Weights(variables, card or _card_of_bare_tensors(variables))
 
 
-def _card_of_bare_tensors(variables: Variables) -> Card:
-    """A state dict without a card is taken for the published network of its names; its sizes are in its tensors."""
-    config, backbone, sizes = config_lib.model(), backbone_of(variables), sizes_of(variables)
-    own = {"backbone": backbone, "widths": sizes.widths, "maps": sizes.maps, "pooling.k": sizes.k}
-    config.update_from_flattened_dict({**own, **LAYOUTS[backbone].network})
-    return Card(config.to_dict())
+def _bare(state: Mapping[str, Any], *, classifier: bool) -> Weights:
+    """A file without a card is taken for the published network that has its keys."""
+    variables, classes = from_state_dict(state), classes_of(state)
+    if classes > 1 and not classifier:
+        raise WeightsError(
+            f"this network tells {classes} classes apart and is not a detector; train one from it, all but its last layer: "
+            "lfm train --config=configs/resnet50.py --config.init_from=..."
+        )
+    if classes > 1:
+        del variables["params"]["head"]
+    return Weights(variables, Card(published_config(state).to_dict()))
 
 
 def check_fit(variables: Variables, model: ConfigDict, what: str) -> None:
-    """Raises WeightsError, listing every tensor that is missing, unexpected or mis-shaped for the model config.
+    """Raises WeightsError, beginning with `what`, for variables that are not those of the model config.
 
-    And where a part that the config names is not there, such as a pooling of the user's own.
+    It lists every tensor that is missing, unexpected or mis-shaped. A part that the config names and nobody registered,
+    such as a pooling of your own, is an error too.
     """
     try:
-        expected = _shapes(models.abstract_variables(models.build(model)))
+        expected = _expected_shapes(models.build(model))
     except ConfigError as error:
         raise WeightsError(f"{what}: {error}") from None
-    found = _shapes(variables)
-    faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
-    faults += [f"unexpected {name} {shape}" for name, shape in found.items() if name not in expected]
+    shapes = _shapes(variables)
+    faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in shapes]
+    faults += [f"unexpected {name} {shape}" for name, shape in shapes.items() if name not in expected]
     faults += [
-        f"mis-shaped {name}: {found[name]}, the model has {shape}"
+        f"mis-shaped {name}: {shapes[name]}, the model has {shape}"
         for name, shape in expected.items()
-        if found.get(name, shape) != shape
+        if shapes.get(name, shape) != shape
     ]
     if faults:
         raise WeightsError(f"{what}:\n  " + "\n  ".join(faults))
+
+
+@functools.lru_cache(maxsize=8)  # tracing a network takes a second, and `convert` asks twice
+def _expected_shapes(model: models.Lfm) -> dict[str, tuple[int, ...]]:
+    return _shapes(models.abstract_variables(model))
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -152,31 +160,19 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _require_names(card: Card) -> None:
-    """Every tensor has a row in the table of its network, and frozen kernels are those of this residual."""
-    config = card.model_config()
-    fits = {
-        "head.kind": config.head.kind == "linear",
-        "pooling.kind": config.pooling.kind != "attention",
-        "residual.factor": config.residual.factor == 2 or not LAYOUTS[config.backbone].frozen,
-        "residual.anchor": tuple(config.residual.anchor) == (0, 0) or not LAYOUTS[config.backbone].frozen,
-        "maps": config.backbone != "snet" or config.maps > 0,
-    }
-    for field, fit in fits.items():
-        if not fit:
+def _require_published_network(path: AnyPath, config: ConfigDict) -> None:
+    """A .pth carries names only, so another network must not pass for the one that the names stand for."""
+    layout = LAYOUTS.get(config.backbone)
+    if layout is not None:
+        for field, published in layout.fields.items():
             value = config_lib.get(config, field)
-            raise WeightsError(f"model.{field} = {value!r} has no place in the PyTorch key table; keep it as a checkpoint")
-
-
-def _require_published_network(card: Card) -> None:
-    """A .pth carries names only, so other choices must not pass for those that the names stand for."""
-    _require_names(card)
-    config = card.model_config()
-    layout = LAYOUTS[config.backbone]
-    for field, value in layout.network.items():
-        found = config_lib.get(config, field)
-        if (tuple(found) if isinstance(value, tuple) else found) != value:
-            raise WeightsError(
-                f"model.{field} = {found!r}, but a .pth with the names of {layout.name} is read as {value!r}: "
-                "its logits would differ in silence. Use .safetensors, which carries the model config"
-            )
+            if (tuple(value) if isinstance(published, tuple) else value) != published:
+                raise WeightsError(
+                    f"{path}: model.{field} = {value!r}, but a .pth with the names of {layout.name} is read as {published!r}: "
+                    "its logits would silently differ. Use .safetensors, which carries the model config"
+                )
+    if layout is None or layout_of(models.build(config)) is not layout:
+        raise WeightsError(
+            f"{path}: a .pth holds published networks only, by their names in PyTorch, and one with model.backbone = "
+            f"{config.backbone!r}, model.maps = {config.maps} is not among them. Use .safetensors, which holds any network"
+        )

@@ -1,35 +1,37 @@
-"""PyTorch's names for the networks that are known: one table for each, read in both directions by `torch_weights`.
+"""PyTorch's names for the published networks: one table per network, read in both directions by `weights.state_dict`.
 
-In: a network's sizes. Out: `Row`s with PyTorch's key, our path, PyTorch's shape (OIHW) and the transposition between.
-LFM's are the released file's, NPR's those of its own code (torchvision's ResNet cut off behind layer2, `fc1` at its
-end), ResNet-50's are torchvision's and CNNDetection's.
+LFM's names are those of the released file. NPR's are those of its own code: torchvision's ResNet cut off after layer2, with
+`fc1` at its end. ResNet-50's are those of torchvision and CNNDetection.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lfm_jax.models.resnet import BLOCKS
+from lfm_jax.models import Lfm, ResNet, SNet
+from lfm_jax.models.heads import LinearHead
+from lfm_jax.models.resnet import BLOCKS, EXPANSION
+from lfm_jax.ops.npr import Residual
 
 StateDict = dict[str, np.ndarray]
 Variables = dict[str, Any]
 HWIO_TO_OIHW = (3, 2, 0, 1)
-PLAIN = {"residual.factor": 2, "residual.anchor": (0, 0), "pooling.k_share": 0.0}  # what no published network changes
 
 
 class Row(NamedTuple):
-    """One tensor: PyTorch key, our path, PyTorch's shape, and the transposition from ours to theirs (its inverse comes back)."""
+    """One tensor. `axes` is the permutation from our axes to PyTorch's; axes of length 1 are then added or dropped."""
 
     key: str
-    path: tuple[str, ...]
-    shape: tuple[int, ...]
-    axes: tuple[int, ...] | None = None  # permutation, ours -> theirs; axes of length 1 are then added or dropped
+    path: tuple[str, ...]  # ours, beginning with "params" or "batch_stats"
+    shape: tuple[int, ...]  # PyTorch's
+    axes: tuple[int, ...] | None = None
 
 
 class Sizes(NamedTuple):
-    """What the shapes follow from: widths of blocks or stages, maps (0 without a projection), values a map, logits."""
+    """What the shapes follow from: widths of blocks or stages, maps (0 without a projection), values per map, logits."""
 
     widths: tuple[int, ...]
     maps: int
@@ -38,11 +40,11 @@ class Sizes(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A network under its PyTorch names, which stand for the choices `network` of the model config and `frozen` tensors."""
+    """A network under its PyTorch names, and the fields of the model config that these names stand for."""
 
     name: str
-    keys: str  # for messages
-    network: Mapping[str, Any]
+    keys: str  # examples, for messages
+    fields: Mapping[str, Any]
     rows: Callable[[Sizes], list[Row]]
     sizes: Callable[[Mapping[str, np.ndarray]], Sizes]
     frozen: Mapping[str, np.ndarray] = {}
@@ -59,7 +61,7 @@ def _norm_rows(key: str, params: tuple[str, ...], stats: tuple[str, ...], width:
 
 
 def _end_rows(head: str, channels: int, sizes: Sizes) -> list[Row]:
-    """Of the projection and the head. "covn1_1" is the released spelling."""
+    """The projection and the head. release: "covn1_1" is how the released file spells it."""
     pooled = (sizes.maps or channels) * sizes.k
     project = [Row("covn1_1.weight", ("params", "project"), (sizes.maps, channels, 1, 1), (1, 0))] if sizes.maps else []
     return [
@@ -94,15 +96,15 @@ def _resnet_rows(sizes: Sizes, *, stem: int, head: str) -> list[Row]:
     rows: list[Row] = []
 
     def add(conv: str, norm: str, path: tuple[str, ...], width: int, before: int, side: int) -> None:
-        own = ("params", "backbone", *path)
-        rows.append(Row(f"{conv}.weight", (*own, "kernel"), (width, before, side, side), HWIO_TO_OIHW))
-        rows.extend(_norm_rows(norm, own, ("batch_stats", "backbone", *path), width))
+        params = ("params", "backbone", *path)
+        rows.append(Row(f"{conv}.weight", (*params, "kernel"), (width, before, side, side), HWIO_TO_OIHW))
+        rows.extend(_norm_rows(norm, params, ("batch_stats", "backbone", *path), width))
 
     before = sizes.widths[0]
     add("conv1", "bn1", ("stem",), before, 3, stem)
     for stage, (width, blocks) in enumerate(zip(sizes.widths, BLOCKS, strict=False), start=1):
         for index in range(blocks):
-            key, block, wide = f"layer{stage}.{index}.", f"stage{stage}_block{index + 1}", 4 * width
+            key, block, wide = f"layer{stage}.{index}.", f"stage{stage}_block{index + 1}", EXPANSION * width
             convs = [(width, before, 1), (width, width, 3), (wide, width, 1)]
             for number, (after, channels, side) in enumerate(convs, start=1):
                 add(f"{key}conv{number}", f"{key}bn{number}", (block, f"conv{number}"), after, channels, side)
@@ -116,27 +118,36 @@ def _resnet_sizes(state: Mapping[str, np.ndarray], *, head: str) -> Sizes:
     stages = max((int(key[5]) for key in state if re.match(r"layer[1-4]\.", key)), default=1)
     widths = tuple(_size(state, f"layer{stage}.0.conv1.weight") for stage in range(1, stages + 1))
     maps = _size(state, "covn1_1.weight")
-    pooled = np.size(state.get(f"{head}.weight", ())) // max(_size(state, f"{head}.bias"), 1)
-    return Sizes(widths, maps, max(pooled // (maps or 4 * widths[-1] or 1), 1), max(_size(state, f"{head}.bias"), 1))
+    classes = max(_size(state, f"{head}.bias"), 1)
+    pooled = np.size(state.get(f"{head}.weight", ())) // classes
+    return Sizes(widths, maps, max(pooled // (maps or EXPANSION * widths[-1] or 1), 1), classes)
 
 
-def _resnet(name: str, *, stem: int, head: str, **network: Any) -> Layout:
+def _size(state: Mapping[str, np.ndarray], key: str) -> int:
+    """Of the first axis; 0 where the tensor is missing, so that all missing ones can be listed."""
+    return next(iter(np.shape(state.get(key, ()))), 0)
+
+
+def _fields(residual: Residual, **others: Any) -> dict[str, Any]:
+    options = {f"residual.{name}": value for name, value in asdict(residual).items()}
+    return {**options, "pooling.k_share": 0.0, "head.kind": "linear", **others}
+
+
+def _resnet(name: str, *, stem: int, head: str, residual: Residual) -> Layout:
     return Layout(
         name,
         f"conv1.weight, layer1.0.conv1.weight, ..., {head}.weight",
-        {**network, **PLAIN, "pooling.kind": "mean", "maps": 0},
+        _fields(residual, maps=0, **{"pooling.kind": "mean"}),
         lambda sizes: _resnet_rows(sizes, stem=stem, head=head),
         lambda state: _resnet_sizes(state, head=head),
     )
 
 
-def _size(state: Mapping[str, np.ndarray], key: str) -> int:
-    """Of the first axis; 0 where there is none, so that what is missing can be listed."""
-    return next(iter(np.shape(state.get(key, ()))), 0)
-
-
 def frozen_kernels() -> StateDict:
-    """The two fixed kernels that make the NPR residual in the released network: top-left pixel, nearest x2."""
+    """The two fixed kernels that make the NPR residual in the released network: top-left pixel, and nearest x 2.
+
+    They are never trained; here the residual is arithmetic and needs no kernels (see `Lfm` for what this means for the count).
+    """
     down, up = np.zeros((2, 3, 3, 2, 2), np.float32)
     for channel in range(3):
         down[channel, channel, 0, 0] = 1.0
@@ -149,18 +160,36 @@ LAYOUTS = {
     "snet": Layout(
         "LFM",
         "cnn.layer1.0.weight, ..., covn1_1.weight, fc1.weight",
-        {"residual.kind": "abs", "residual.scale": 1.0, **PLAIN, "pooling.kind": "topk"},
+        _fields(Residual(), **{"pooling.kind": "topk"}),
         _snet_rows,
         _snet_sizes,
         frozen_kernels(),
     ),
-    "npr": _resnet("NPR", stem=3, head="fc1", **{"residual.kind": "signed", "residual.scale": 2 / 3}),
-    "resnet50": _resnet("ResNet-50", stem=7, head="fc", **{"residual.kind": "none", "residual.scale": 1.0}),
+    "npr": _resnet("NPR", stem=3, head="fc1", residual=Residual(kind="signed", scale=2 / 3)),
+    "resnet50": _resnet("ResNet-50", stem=7, head="fc", residual=Residual(kind="none")),
 }
 
 
+def layout_of(model: Lfm) -> Layout | None:
+    """The table with a row for every tensor of the network. None where there is none, as for parts of your own."""
+    backbone, residual = model.backbone, model.residual
+    if type(model.head) is not LinearHead or model.pooling.has_weights:
+        return None
+    if type(backbone) is SNet:  # its table holds the kernels of one residual, and a projection
+        has_kernels = (residual.factor, residual.anchor) == (2, (0, 0))
+        return LAYOUTS["snet"] if has_kernels and model.maps else None
+    if type(backbone) is ResNet:
+        return {3: LAYOUTS["npr"], 7: LAYOUTS["resnet50"]}.get(backbone.stem)
+    return None
+
+
+def sizes_of(model: Lfm) -> Sizes:
+    """The sizes of a network that has a layout."""
+    return Sizes(tuple(model.backbone.widths), model.maps, model.k)
+
+
 def backbone_of_keys(keys: Iterable[str]) -> str | None:
-    """PyTorch keys -> a name of LAYOUTS; None where they are of no network that is known."""
+    """A name of LAYOUTS for the keys of a bare PyTorch file; None where no known network has such keys."""
     keys = set(keys)
     if any(key.startswith(("cnn.", "covn1_1.", "downsample_conv.")) for key in keys) and "conv1.weight" not in keys:
         return "snet"

@@ -9,7 +9,7 @@ import jax
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """`step` int32 [], number of updates made. Nothing of the data loader and no keys: both follow from it.
+    """`step` int32 [] counts the updates made. The state of the data loader and all keys follow from it and are not kept.
 
     `average` is the moving average of params and batch_stats, a tree like `trained`; None where none is kept.
     """
@@ -27,5 +27,5 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables that are validated, tested and exported: the average where one is kept."""
+        """The variables that are validated, tested and exported: the average if one is kept."""
         return self.trained if self.average is None else self.average

@@ -1,45 +1,35 @@
-"""Our variables to PyTorch's state dicts and back, by the one table of each network (see `layouts`).
+"""Our variables as the flat tensors of a weight file, and back.
 
-In and out: {"params", "batch_stats"} as nested dicts of arrays, and a state dict {key: numpy array} with PyTorch's
-names, order, layouts (OIHW) and dtypes. numpy only; no PyTorch here.
+Variables are {"params", "batch_stats"} as nested dicts of arrays. The tensors of the published networks have PyTorch's names,
+order, axes (OIHW) and dtypes, by the tables in `weights.layouts`. Any other network keeps our own names, axes and dtypes: the
+path of each tensor, such as "params/backbone/Conv_0/kernel" or "batch_stats/backbone/norm/mean". The network says which of
+the two applies; only a bare PyTorch file, which comes without a card, is told by its keys.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from lfm_jax import config as config_lib
 from lfm_jax.errors import WeightsError
-from lfm_jax.weights.layouts import LAYOUTS, Layout, Row, Sizes, StateDict, Variables, backbone_of_keys
+from lfm_jax.models import Lfm
+from lfm_jax.weights.layouts import LAYOUTS, Layout, Row, StateDict, Variables, backbone_of_keys, layout_of, sizes_of
 
 COUNTER = ".num_batches_tracked"
 
 
-def backbone_of(variables: Variables) -> str:
-    """-> `config.model.backbone` that has such variables."""
-    stem = variables["params"]["backbone"].get("stem")
-    return "snet" if stem is None else "npr" if len(stem["kernel"]) == 3 else "resnet50"
+def to_state_dict(variables: Variables, model: Lfm) -> StateDict:
+    """The variables of `model` as flat tensors.
 
-
-def sizes_of(variables: Variables) -> Sizes:
-    """-> the sizes of a network with a linear head."""
-    params = variables["params"]
-    backbone, (pooled, classes) = params["backbone"], params["head"]["kernel"].shape
-    if "stem" in backbone:
-        widths = tuple(backbone[name]["conv1"]["kernel"].shape[-1] for name in sorted(backbone) if name.endswith("_block1"))
-        channels = 4 * widths[-1]
-    else:
-        widths = tuple(block["bias"].size for block in backbone.values())
-        channels = widths[-1]
-    maps = params["project"].shape[1] if "project" in params else 0
-    return Sizes(widths, maps, pooled // (maps or channels), classes)
-
-
-def to_state_dict(variables: Variables) -> StateDict:
-    """{"params", "batch_stats"} -> state dict in the order of PyTorch: frozen kernels first, counters int64."""
-    layout = LAYOUTS[backbone_of(variables)]
+    A published network's come in PyTorch's order, frozen kernels first, and with its int64 counters.
+    """
+    layout = layout_of(model)
+    if layout is None:
+        return _own_names(variables)
     state = {key: kernel.copy() for key, kernel in layout.frozen.items()}
-    for row in layout.rows(sizes_of(variables)):
+    for row in layout.rows(sizes_of(model)):
         array = np.asarray(_get(variables, row.path))
         if row.axes:
             array = array.transpose(row.axes)
@@ -47,22 +37,20 @@ def to_state_dict(variables: Variables) -> StateDict:
     return state
 
 
-def from_state_dict(state: Mapping[str, np.ndarray]) -> Variables:
-    """State dict of any known network -> {"params", "batch_stats"}; sizes are read from the tensors themselves.
+def from_state_dict(state: Mapping[str, np.ndarray], model: Lfm | None = None) -> Variables:
+    """Flat tensors -> the variables of `model`; without one, of the published network whose keys and sizes they have.
 
-    Counters that a ResNet's file lacks altogether, as files of PyTorch before 0.4.1 do, are zeros.
+    A ResNet file without any counters, as PyTorch wrote them before 0.4.1, gets zeros for them.
 
     Raises:
-      WeightsError: it is of no known network, keys are missing or unexpected, shapes do not fit together, values are not
+      WeightsError: the network is unknown, keys are missing or unexpected, shapes do not fit together, values are not
         finite, or the frozen kernels are not the fixed ones. All faults are listed at once.
     """
-    backbone = backbone_of_keys(state)
-    if backbone is None:
-        known = ", ".join(f"{layout.name} ({layout.keys})" for layout in LAYOUTS.values())
-        raise WeightsError(f"the keys are of no known network: expected those of {known}; found {', '.join(list(state)[:5])}")
-    layout = LAYOUTS[backbone]
-    rows = layout.rows(layout.sizes(state))
-    if backbone != "snet" and not any(key.endswith(COUNTER) for key in state):
+    layout = _layout_of_keys(state) if model is None else layout_of(model)
+    if layout is None:
+        return _from_own_names(state)
+    rows = layout.rows(layout.sizes(state) if model is None else sizes_of(model))
+    if not layout.frozen and not any(key.endswith(COUNTER) for key in state):
         state = {**state, **{row.key: np.array(0) for row in rows if row.key.endswith(COUNTER)}}
     if faults := _faults(state, layout, rows):
         raise WeightsError(f"not the weights of {layout.name}:\n  " + "\n  ".join(faults))
@@ -75,18 +63,62 @@ def from_state_dict(state: Mapping[str, np.ndarray]) -> Variables:
     return variables
 
 
+def published_config(state: Mapping[str, np.ndarray]) -> ConfigDict:
+    """The model config of a bare PyTorch file: that of the published network with its keys, at the sizes of its tensors."""
+    layout = _layout_of_keys(state)
+    sizes, config = layout.sizes(state), config_lib.model()
+    config.backbone, config.widths, config.maps, config.pooling.k = backbone_of_keys(state), sizes.widths, sizes.maps, sizes.k
+    config.update_from_flattened_dict(layout.fields)
+    return config
+
+
+def classes_of(state: Mapping[str, np.ndarray]) -> int:
+    """How many classes a bare PyTorch file tells apart; a detector has one logit."""
+    return _layout_of_keys(state).sizes(state).classes
+
+
+def _layout_of_keys(state: Mapping[str, np.ndarray]) -> Layout:
+    backbone = backbone_of_keys(state)
+    if backbone is None:
+        known = ", ".join(f"{layout.name} ({layout.keys})" for layout in LAYOUTS.values())
+        raise WeightsError(f"no known network has these keys: expected those of {known}; found {', '.join(list(state)[:5])}")
+    return LAYOUTS[backbone]
+
+
 def _faults(state: Mapping[str, np.ndarray], layout: Layout, rows: list[Row]) -> list[str]:
-    shapes = {key: kernel.shape for key, kernel in layout.frozen.items()} | {row.key: row.shape for row in rows}
-    faults = [f"missing {key}" for key in shapes if key not in state]
-    faults += [f"unexpected {key} {tuple(np.shape(array))}" for key, array in state.items() if key not in shapes]
+    expected = {key: kernel.shape for key, kernel in layout.frozen.items()} | {row.key: row.shape for row in rows}
+    faults = [f"missing {key}" for key in expected if key not in state]
+    faults += [f"unexpected {key} {tuple(np.shape(array))}" for key, array in state.items() if key not in expected]
     if not faults:
-        found = {key: tuple(np.shape(state[key])) for key in shapes}
-        faults = [f"mis-shaped {key}: {found[key]}, expected {shape}" for key, shape in shapes.items() if found[key] != shape]
+        shapes = {key: tuple(np.shape(state[key])) for key in expected}
+        faults = [f"mis-shaped {key}: {shapes[key]}, expected {shape}" for key, shape in expected.items() if shapes[key] != shape]
     if not faults:
-        fixed = (key for key, kernel in layout.frozen.items() if not np.array_equal(state[key], kernel))
-        faults = [f"{key} is not the fixed kernel of the NPR residual" for key in fixed]
-        faults += [f"{key} has values that are not finite" for key in shapes if not np.isfinite(state[key]).all()]
+        changed = (key for key, kernel in layout.frozen.items() if not np.array_equal(state[key], kernel))
+        faults = [f"{key} is not the fixed kernel of the NPR residual" for key in changed] + _not_finite(state)
     return faults
+
+
+def _not_finite(state: Mapping[str, np.ndarray]) -> list[str]:
+    return [f"{key} has values that are not finite" for key, array in state.items() if not np.isfinite(array).all()]
+
+
+def _own_names(tree: Mapping[str, Any], prefix: str = "") -> StateDict:
+    state: StateDict = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            state |= _own_names(value, f"{prefix}{name}/")
+        else:
+            state[prefix + name] = np.array(value, order="C")
+    return state
+
+
+def _from_own_names(state: Mapping[str, np.ndarray]) -> Variables:
+    if faults := _not_finite(state):
+        raise WeightsError("not usable weights:\n  " + "\n  ".join(faults))
+    variables: Variables = {"params": {}, "batch_stats": {}}
+    for key, array in state.items():
+        _set(variables, tuple(key.split("/")), np.array(array, order="C"))
+    return variables
 
 
 def _get(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -98,4 +130,6 @@ def _get(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def _set(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise WeightsError(f"{'/'.join(path)} would lie inside another tensor")
     tree[path[-1]] = value

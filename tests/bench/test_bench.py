@@ -1,4 +1,4 @@
-"""`lfm bench` and the script for GPUs: they run anywhere, and time nothing that does not compute what it should."""
+"""`lfm bench` and the script for GPUs run anywhere, and time nothing that computes something else."""
 
 import json
 import os
@@ -9,46 +9,46 @@ import numpy as np
 import pytest
 
 from lfm_jax import config, models
-from lfm_jax.bench import work
+from lfm_jax.bench.stage_costs import flops_per_image
 from tests.helpers.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
 def plain_compile(monkeypatch):
-    """torch.compile would call a C++ compiler for half a minute."""
+    """Replaces torch.compile, which would run a C++ compiler for half a minute."""
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
     monkeypatch.setattr(torch, "compile", lambda module: module)
 
 
-def test_the_work_of_an_image_is_what_the_method_says():
+def test_the_flops_of_an_image_are_those_of_the_method():
     model = models.build(config.model())
-    assert work.flops(model, 256) == pytest.approx(2 * 1.575e9, rel=1e-3)
-    assert work.flops(model, 224) == pytest.approx(2 * 1.193e9, rel=1e-3)
+    assert flops_per_image(model, 256) == pytest.approx(2 * 1.575e9, rel=1e-3)
+    assert flops_per_image(model, 224) == pytest.approx(2 * 1.193e9, rel=1e-3)
 
 
-def test_inference_is_timed_beside_pytorch_and_told_as_json(lfm, weights_file):
+def test_inference_is_timed_beside_pytorch_and_printed_as_json(lfm, weights_file):
     ran = lfm(
         "bench", "--weights", weights_file, "--side=48", "--batch_size=2", "--dtype=float32,bfloat16", "--seconds=1", "--json"
     )
     assert ran.status == 0, ran.err
-    found = json.loads(ran.out)
-    rows = {row["what"]: row for row in found["rows"]}
+    benchmark = json.loads(ran.out)
+    rows = {row["what"]: row for row in benchmark["rows"]}
     assert {"lfm_jax float32", "lfm_jax bfloat16", "PyTorch eager float32"} <= rows.keys()
     assert all(row["images_per_s"] > 0 for row in rows.values() if not row["skipped"])
     assert not rows["lfm_jax float32"]["skipped"] + rows["PyTorch eager float32"]["skipped"]
     assert rows["PyTorch eager float32"]["ratio"] == 1.0
-    assert found["machine"]["versions"]["jax"]
-    assert list(found["stages"]) == ["residual", "block1", "block2", "block3", "block4, projection", "top-k, head"]
+    assert benchmark["machine"]["versions"]["jax"]
+    assert list(benchmark["stages"]) == ["residual", "block1", "block2", "block3", "block4, projection", "top-k, head"]
 
 
 def test_what_computes_something_else_is_not_timed(lfm, weights_file, monkeypatch):
-    from lfm_jax.bench import torch_lfm
+    from lfm_jax.bench import pytorch
 
     wrong = {
         "PyTorch eager float32": lambda images: np.zeros(len(images), np.float32),
         "PyTorch absent float32": lambda images: 1 / 0,
     }
-    monkeypatch.setattr(torch_lfm, "scorers", lambda network: wrong)
+    monkeypatch.setattr(pytorch, "scorers", lambda network: wrong)
     ran = lfm("bench", "--weights", weights_file, "--side=48", "--batch_size=2", "--seconds=1")
     assert ran.status == 0, ran.err
     lines = {line.split("|")[1].strip(): line for line in ran.out.splitlines() if line.startswith("|")}
@@ -74,7 +74,7 @@ def test_training_and_input(kind, lfm, weights_file):
 @pytest.mark.parametrize(
     ("option", "words"), [("--dtype=float16", "float32 or bfloat16"), ("--batch_size=1,x", "'x'"), ("bits", "'bits'")]
 )
-def test_a_slip_in_the_command_is_named(option, words, lfm):
+def test_a_mistake_in_the_command_is_named(option, words, lfm):
     ran = lfm("bench", option)
     assert ran.status == 2
     assert words in ran.err

@@ -1,4 +1,4 @@
-"""`lfm data look`: the sheet shows what training gets, and names what it cannot show."""
+"""`lfm data look`: the sheet shows what training sees, and names the images that it cannot show."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 from lfm_jax import config
 from lfm_jax.cli import main
 from lfm_jax.data import augmentations
-from lfm_jax.data.contact_sheet import CAPTION, GAP, contact_sheet
+from lfm_jax.data.contact_sheet import CAPTION, GAP, augmentation_sheet
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.transforms import augment
 from lfm_jax.runtime.rng import Stream, host_rng
@@ -32,7 +32,7 @@ def data_config():
 
 def test_every_tile_is_an_augmented_image_pixel_for_pixel(root):
     source = open_folder(root / "train")
-    sheet = np.asarray(contact_sheet(source, data_config(), seed=5, images=2, draws=3))
+    sheet = np.asarray(augmentation_sheet(source, data_config(), seed=5, images=2, draws=3))
     for row, path in enumerate(("gan/0_real/0.png", "gan/1_fake/0.png")):
         image = Image.open(root / "train" / path).convert("RGB")
         for column in range(3):
@@ -41,10 +41,10 @@ def test_every_tile_is_an_augmented_image_pixel_for_pixel(root):
             np.testing.assert_array_equal(sheet[top : top + 48, left : left + 48], np.asarray(expected))
 
 
-def test_broken_images_leave_the_others_to_be_seen(root):
+def test_a_broken_image_does_not_hide_the_others(root):
     (root / "train/gan/0_real/0.png").write_bytes(b"no image")
-    whole = contact_sheet(open_folder(root / "train"), data_config(), seed=0, images=4)
-    assert whole.height == 3 * 48 + 4 * (CAPTION + GAP)
+    sheet = augmentation_sheet(open_folder(root / "train"), data_config(), seed=0, images=4)
+    assert sheet.height == 3 * 48 + 4 * (CAPTION + GAP)
 
 
 def test_the_command_writes_the_picture_and_says_where(root, tmp_path, capsys):
@@ -56,6 +56,6 @@ def test_the_command_writes_the_picture_and_says_where(root, tmp_path, capsys):
     assert main(["data", "look", *arguments]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert Image.open(out).height == 4 * (48 + CAPTION + GAP)
-    for wrong in ("nowhere/sheet.png", "sheet.text"):
-        assert main(["data", "look", *arguments, f"--out={tmp_path / wrong}"]) == 2
-        assert f"--out={tmp_path / wrong}" in capsys.readouterr().err
+    for impossible in ("nowhere/sheet.png", "sheet.text"):
+        assert main(["data", "look", *arguments, f"--out={tmp_path / impossible}"]) == 2
+        assert f"--out={tmp_path / impossible}" in capsys.readouterr().err

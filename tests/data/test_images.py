@@ -1,4 +1,4 @@
-"""Decoding: every good file as plain PIL shows it, every bad one refused with a reason."""
+"""Decoding: every good file exactly as PIL reads it, every bad one refused with a reason."""
 
 import os
 import struct
@@ -78,15 +78,15 @@ GOOD = {
 
 
 @pytest.mark.parametrize("write", GOOD.values(), ids=GOOD)
-def test_a_good_file_is_what_pil_converts_to_rgb(write, tmp_path, noise):
+def test_a_good_file_is_decoded_as_pil_converts_it_to_rgb(write, tmp_path, noise):
     path = write(tmp_path, noise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = Image.open(path).convert("RGB")
-        found = decode(path)
-    assert found.mode == "RGB"
-    assert found.size == expected.size
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+        image = decode(path)
+    assert image.mode == "RGB"
+    assert image.size == expected.size
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
 
 
 def test_a_path_may_be_a_string(tmp_path, noise):
@@ -103,7 +103,7 @@ def test_an_animation_gives_its_first_frame(suffix, tmp_path):
         np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(frames()[0]))
 
 
-def test_exif_orientation_is_left_alone(tmp_path, noise):
+def test_exif_orientation_is_ignored(tmp_path, noise):
     turned = saved(tmp_path, noise(17, 21), ".jpg", exif=rotated_exif())
     assert Image.open(turned).getexif()[0x0112] == 6
     image = np.asarray(decode(turned))
@@ -116,7 +116,7 @@ def test_transparency_neither_hides_nor_blends_pixels(tmp_path, noise):
     np.testing.assert_array_equal(np.asarray(decode(path)), np.asarray(noise(17, 21)))
 
 
-def test_the_contents_and_not_the_suffix_say_what_a_file_is(tmp_path, noise):
+def test_the_format_is_told_by_the_content_not_by_the_suffix(tmp_path, noise):
     noise(17, 21).save(tmp_path / "really_a_png.jpg", format="PNG")
     np.testing.assert_array_equal(np.asarray(decode(tmp_path / "really_a_png.jpg")), np.asarray(noise(17, 21)))
 
@@ -147,10 +147,10 @@ BAD = {
 @pytest.mark.parametrize(("write", "reason"), BAD.values(), ids=BAD)
 def test_a_bad_file_is_refused_with_the_reason(write, reason, tmp_path, noise):
     path = write(tmp_path, noise)
-    with pytest.raises(ImageError, match=reason) as refused:
+    with pytest.raises(ImageError, match=reason) as error:
         decode(path)
-    assert str(path) not in str(refused.value)  # whoever reports it puts the path in front
-    assert "\n" not in str(refused.value)
+    assert str(path) not in str(error.value)  # the caller adds the path when it reports the reason
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
@@ -169,7 +169,7 @@ def test_damaged_bytes_never_raise_anything_else(suffix, tmp_path, noise):
 
 
 @pytest.mark.parametrize("fault", [ValueError, SyntaxError, struct.error, IndexError, KeyError, ZeroDivisionError, MemoryError])
-def test_whatever_a_parser_raises_is_one_files_fault(fault, tmp_path, noise, monkeypatch):
+def test_whatever_a_parser_raises_is_blamed_on_the_one_file(fault, tmp_path, noise, monkeypatch):
     def stumble(*_, **__):
         raise fault("in tile 3")
 
@@ -181,14 +181,16 @@ def test_whatever_a_parser_raises_is_one_files_fault(fault, tmp_path, noise, mon
 
 @pytest.fixture
 def never_decoded(monkeypatch):
-    """Decoding fails the test, and PIL's own limit is switched off."""
+    """Fails the test if anything is decoded, with PIL's own limit switched off."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 @pytest.mark.parametrize(("limit", "value"), [("MAX_PIXELS", 40 * 60 - 1), ("MAX_SIDE", 59)])
-def test_what_is_over_the_limits_by_its_header_is_refused_unread(suffix, limit, value, tmp_path, noise, monkeypatch, request):
+def test_a_file_over_the_limits_by_its_header_is_refused_without_decoding(
+    suffix, limit, value, tmp_path, noise, monkeypatch, request
+):
     path = saved(tmp_path, noise(40, 60), suffix)
     request.getfixturevalue("never_decoded")
     monkeypatch.setattr(images, limit, value)
@@ -205,7 +207,7 @@ def test_an_animation_is_held_to_the_limits_too(suffix, tmp_path, monkeypatch, r
         decode(path)
 
 
-def test_what_is_just_within_the_limits_is_decoded(tmp_path, noise, monkeypatch):
+def test_a_file_just_within_the_limits_is_decoded(tmp_path, noise, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 40 * 60)
     monkeypatch.setattr(images, "MAX_SIDE", 60)
     assert decode(saved(tmp_path, noise(40, 60), ".png")).size == (60, 40)
@@ -224,7 +226,7 @@ def with_png_header(content, width, height):
 
 
 def test_a_jpeg_of_endless_scans_is_refused_and_an_honest_progressive_one_is_not(tmp_path):
-    """Twelve bytes a scan and a pass over all pixels each: an hour in a megabyte."""
+    """Each scan takes twelve bytes and costs a pass over all pixels: a megabyte of them takes an hour."""
     honest = saved(tmp_path, Image.new("L", (1024, 1024)), ".jpg", progressive=True)
     content = honest.read_bytes()
     last_scan = content[content.rindex(b"\xff\xda") : -2]
@@ -233,8 +235,8 @@ def test_a_jpeg_of_endless_scans_is_refused_and_an_honest_progressive_one_is_not
         decode(written(tmp_path, "scans.jpg", content[:-2] + 5000 * last_scan + content[-2:]))
 
 
-def test_a_run_length_bmp_is_held_to_a_limit_of_its_own(tmp_path, monkeypatch):
-    """Each row is one pixel and "end of line", which PIL fills up in Python, pixel by pixel."""
+def test_a_run_length_bmp_has_a_limit_of_its_own(tmp_path, monkeypatch):
+    """Each row is one pixel and "end of line"; PIL fills in the rest in Python, pixel by pixel."""
     rows, palette = b"\1\1\0\0" * 8 + b"\0\1", bytes(4 * 256)
     start = 14 + 40 + len(palette)
     header = struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start)
@@ -286,8 +288,8 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path):
             decode(tmp_path / name)
 
 
-def test_decoding_in_threads_leaves_the_warning_filters_as_they_were(tmp_path, noise, monkeypatch):
-    """Two decodes that overlap without one lying inside the other."""
+def test_decoding_in_threads_does_not_change_the_warning_filters(tmp_path, noise, monkeypatch):
+    """Two decodes that overlap, neither nested in the other."""
     path, open_image = saved(tmp_path, noise(5, 7), ".png"), Image.open
     first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Reading ahead by threads gives what a plain loop gives."""
+"""Reading ahead with threads gives the same values as a plain loop, in the same order."""
 
 import itertools
 import threading
@@ -17,7 +17,7 @@ def test_every_value_once_in_order(count, threads, ahead):
 
 
 @pytest.mark.parametrize("ahead", [0, 4, 100])
-def test_an_error_is_raised_by_its_own_value_or_those_of_its_piece(ahead):
+def test_an_error_is_raised_where_its_value_would_have_come_give_or_take_a_piece(ahead):
     def read(i: int) -> int:
         if i == 20:
             raise ValueError("number 20")
@@ -34,8 +34,8 @@ def test_no_more_is_read_ahead_than_asked_for(threads, ahead):
     seen: list[int] = []
     values = read_ahead(seen.append, 10_000, threads=threads, ahead=ahead)
     next(values)
-    time.sleep(0.3)  # for the threads to go as far as they may
-    assert len(seen) <= ahead + 2 * MAX_PIECE  # the piece being used, and one begun
+    time.sleep(0.3)  # for the threads to get as far as they may
+    assert len(seen) <= ahead + 2 * MAX_PIECE  # the piece in use, and one just begun
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 300])
@@ -44,7 +44,7 @@ def test_a_stream_gives_every_value_once_in_order(count, threads, ahead):
     assert list(read_stream(lambda i: i * i, iter(range(count)), threads=threads, ahead=ahead)) == [i * i for i in range(count)]
 
 
-def test_a_stream_without_end_is_gone_through_no_further_than_asked_for_and_by_the_callers_thread():
+def test_an_endless_stream_is_taken_no_further_than_asked_for_and_by_the_callers_thread():
     taken: list[threading.Thread] = []
 
     def endless():

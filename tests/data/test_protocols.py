@@ -11,13 +11,13 @@ from PIL import Image
 from lfm_jax.data import protocols
 from lfm_jax.errors import UserError
 
-SPEC_NAMES = ("native", "resize256", "crop224", "crop256", "crop224_pad", "crop256_pad", "resize256_crop224")
+PUBLISHED = ("native", "resize256", "crop224", "crop256", "crop224_pad", "crop256_pad", "resize256_crop224")
 # height, width: odd, just above, equal to, below the crops, and both at once
 SIZES = [(256, 256), (301, 255), (224, 224), (225, 227), (226, 229), (223, 301), (100, 97), (257, 90), (512, 384), (48, 1000)]
 
 
 def by_hand(name, image):
-    """torchvision's CenterCrop and Pad on PIL images, for the names that the field uses."""
+    """The steps of torchvision's CenterCrop and Pad on PIL images, for the protocols that the field reports."""
     parts = name.split("_")
     for part in parts:
         if part.startswith("resize"):
@@ -35,7 +35,7 @@ def by_hand(name, image):
     return np.asarray(image)
 
 
-@pytest.mark.parametrize("name", SPEC_NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("size", SIZES)
 def test_a_protocol_is_its_steps_by_hand(name, size, noise):
     image = noise(*size)
@@ -58,7 +58,7 @@ def test_any_sizes_work(size, resize, crop, pad):
     np.testing.assert_array_equal(protocols.parse(name)(Image.fromarray(pixels))[0], by_hand(name, Image.fromarray(pixels)))
 
 
-def test_native_leaves_the_image_as_it_is(noise):
+def test_native_does_not_change_the_image(noise):
     np.testing.assert_array_equal(protocols.parse("native")(noise(47, 61))[0], np.asarray(noise(47, 61)))
 
 
@@ -95,7 +95,7 @@ def test_half_a_pixel_of_offset_is_rounded_to_even():
 
 
 @pytest.mark.parametrize(("name", "fields"), [("native", (0, 0, False)), ("resize256_crop224", (256, 224, False))])
-def test_a_name_says_all_there_is_to_it(name, fields):
+def test_a_name_describes_its_protocol_completely(name, fields):
     protocol = protocols.parse(name)
     assert protocol.name == name
     assert (protocol.resize, protocol.crop, protocol.pad) == fields
@@ -133,24 +133,24 @@ NOT_PROTOCOLS = [
 
 
 @pytest.mark.parametrize("name", NOT_PROTOCOLS)
-def test_another_name_is_refused_and_the_choices_named(name):
-    with pytest.raises(UserError) as refused:
+def test_any_other_name_is_refused_with_the_choices(name):
+    with pytest.raises(UserError) as error:
         protocols.parse(name)
-    assert repr(name) in str(refused.value)
-    for choice in SPEC_NAMES:
-        assert choice in str(refused.value)
+    assert repr(name) in str(error.value)
+    for choice in PUBLISHED:
+        assert choice in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["tiles255", "tiles256_stride129", "tiles128_stride256"])
 def test_tiles_must_keep_the_blocks_and_leave_no_gap(name):
-    with pytest.raises(UserError, match=rf"{name}.*even.*between two tiles"):
+    with pytest.raises(UserError, match=rf"{name}.*even.*no larger than the tile"):
         protocols.parse(name)
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), side=st.integers(1, 12), stride=st.integers(1, 12))
 @settings(deadline=None, max_examples=100)
-def test_tiles_are_stretches_of_the_image_as_many_as_fit_and_about_centred(height, width, side, stride):
-    """Each pixel holds its own row and column, so a tile says where it is from."""
+def test_tiles_are_cut_from_the_image_as_many_as_fit_and_nearly_centred(height, width, side, stride):
+    """Each pixel holds its own row and column, so that a tile shows where it is from."""
     side, stride = 2 * side, 2 * min(side, stride)
     rows, columns = np.indices((height, width), np.uint8)
     image = Image.fromarray(np.stack([rows, columns, rows], -1))
@@ -166,6 +166,19 @@ def test_tiles_are_stretches_of_the_image_as_many_as_fit_and_about_centred(heigh
         left_over = (firsts[0], length - firsts[-1] - side)
         assert length < side or abs(left_over[0] - left_over[1]) <= 3
     assert len(tiles) == len({*zip(tops, lefts, strict=True)})
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("native", "the whole image at its own size."),
+        ("resize256_crop224", "resized to 256 x 256 px (bilinear, aspect not kept); then the central 224 x 224 px (a shorter"),
+        ("crop224_pad", "the central 224 x 224 px (a shorter side is padded with zeros)."),
+        ("tiles256_stride128_top25", "tiles of 256 x 256 px, 128 px apart; the logit is the mean over the 25 % of tiles"),
+    ],
+)
+def test_a_protocol_says_in_words_what_it_does(name, sentence):
+    assert protocols.parse(name).words().startswith(sentence)
 
 
 def test_the_logit_of_tiles_is_the_mean_of_the_highest_share():

@@ -1,4 +1,4 @@
-"""The five suites: found by their folders' names however spelt, complete as published."""
+"""The five suites: found by the names of their folders however spelt, and complete as published."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_a_suite_is_found_by_its_folder_however_spelt(spelling, name):
     assert suites.find(spelling).name == name
 
 
-def test_other_folders_are_no_suite():
+def test_other_folders_are_not_suites():
     assert not any(suites.find(name) for name in ("", "test", "photos", "progan", "ForenSynth"))
     assert suites.nearest("ForenSynth").name == "ForenSynths"
     assert suites.nearest("zzzz") is None
@@ -39,6 +39,6 @@ def test_known_counts_are_the_published_ones():
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
-def test_what_is_said_of_generators_is_said_of_those_that_are_there(suite):
+def test_classes_and_counts_are_given_for_generators_of_the_suite(suite):
     assert set(suite.with_classes) <= set(suite.generators)
     assert set(suite.counts) <= set(suite.generators)

@@ -1,4 +1,4 @@
-"""The built-in data: pure, balanced, unseen generators in test, and a signal that is the up-sampling alone."""
+"""The built-in data: deterministic, balanced, with unseen generators in test and up-sampling as the only signal."""
 
 from collections import Counter
 from itertools import pairwise
@@ -18,7 +18,7 @@ def draw(split: str, count: int, label: int | None = None, side: int = SIDE) -> 
 
 
 def grid_trace(image: np.ndarray) -> float:
-    """How much the roughness of an image [n, n, 3] depends on the position in the 2 x 2 grid; about 0 if it does not.
+    """How much the roughness of an image [n, n, 3] depends on the position in the 2 x 2 grid; about 0 for photographs.
 
     A photograph is statistically the same at every pixel. After a x2 up-sampling the four positions of the grid
     are made by four different filters, so the residual of a pixel against its neighbours has four different
@@ -35,7 +35,7 @@ def grid_trace(image: np.ndarray) -> float:
 
 
 def rank_auc(real: np.ndarray, fake: np.ndarray) -> float:
-    """Chance that a fake has the larger value: 0.5 is no signal, 1 and 0 are full separation."""
+    """Probability that a fake has the larger value: 0.5 is no signal, 1 and 0 are full separation."""
     return float((fake[:, None] > real).mean() + 0.5 * (fake[:, None] == real).mean())
 
 
@@ -93,7 +93,7 @@ def test_bad_arguments_say_the_value_and_what_was_expected() -> None:
 
 
 def spectrum_slope(image: np.ndarray) -> float:
-    """alpha of the power 1 / f^alpha of an image [n, n, 3], from ring means between 0.03 and 0.16 cycles a pixel.
+    """alpha of the power 1 / f^alpha of an image [n, n, 3], from ring means between 0.03 and 0.16 cycles per pixel.
 
     Below that band lies the window, above it the optics and the noise.
     """

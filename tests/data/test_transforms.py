@@ -1,4 +1,4 @@
-"""Augmentations: drawn from seed and position alone, within their ranges, each for itself, and blind to labels."""
+"""Augmentations: drawn from seed and position alone, within their ranges, independent of each other and of labels."""
 
 import io
 
@@ -12,17 +12,17 @@ from lfm_jax import config
 from lfm_jax.data import augmentations, synthetic, transforms
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Example
-from lfm_jax.data.transforms import ORDER, augment, degrade, draw
+from lfm_jax.data.transforms import ORDER, augment, degrade, draw_degradations
 from lfm_jax.errors import ConfigError
 from lfm_jax.runtime.rng import Stream, host_rng
 
 
-def chosen(**chances):
+def with_probabilities(**probabilities):
     """An augmentation config with these probabilities."""
-    wanted = augmentations.none()
-    for name, p in chances.items():
-        wanted[name].p = p
-    return wanted
+    augment = augmentations.none()
+    for name, p in probabilities.items():
+        augment[name].p = p
+    return augment
 
 
 def data_config(augment=None, **fields):
@@ -35,8 +35,8 @@ def data_config(augment=None, **fields):
 EVERYTHING = dict.fromkeys(ORDER, 1.0)
 
 
-def as_it_was(image, data, rng):
-    """Resize, crop and flip as they have been drawn from the beginning, in plain numpy."""
+def as_in_old_runs(image, data, rng):
+    """Resize, crop and flip as the first version drew them, in plain numpy."""
     if data.resize:
         image = image.resize((data.resize, data.resize), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
@@ -51,21 +51,21 @@ def test_with_everything_off_crops_and_flips_are_the_ones_of_old_runs(noise, fie
     data = data_config(**fields)
     for position in range(20):
         image = noise(70, 61, seed=position)
-        found = augment(image, data, host_rng(3, Stream.AUGMENT, position))
-        np.testing.assert_array_equal(np.asarray(found), as_it_was(image, data, host_rng(3, Stream.AUGMENT, position)))
+        augmented = augment(image, data, host_rng(3, Stream.AUGMENT, position))
+        np.testing.assert_array_equal(np.asarray(augmented), as_in_old_runs(image, data, host_rng(3, Stream.AUGMENT, position)))
 
 
-def test_nothing_is_done_where_nothing_is_asked_for(noise):
+def test_without_probabilities_the_image_is_returned_untouched(noise):
     image = noise(20, 30)
     assert degrade(image, augmentations.none(), np.random.default_rng(0)) is image
     rng, untouched = np.random.default_rng(0), np.random.default_rng(0)
-    degrade(image, chosen(noise=1.0), rng)
+    degrade(image, with_probabilities(noise=1.0), rng)
     assert rng.random() == untouched.random()
 
 
 @pytest.mark.parametrize("after_resize", [True, False])
-def test_the_same_draws_give_the_same_bytes_and_others_do_not(noise, after_resize):
-    data = data_config(chosen(**EVERYTHING), resize=64)
+def test_the_same_position_gives_the_same_bytes_and_another_does_not(noise, after_resize):
+    data = data_config(with_probabilities(**EVERYTHING), resize=64)
     data.augment.after_resize = after_resize
     first, again, other = (augment(noise(90, 80), data, host_rng(0, Stream.AUGMENT, position)).tobytes() for position in (5, 5, 6))
     assert first == again
@@ -73,54 +73,54 @@ def test_the_same_draws_give_the_same_bytes_and_others_do_not(noise, after_resiz
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_turning_one_on_moves_no_draw_of_another(name):
+def test_turning_one_on_changes_no_draw_of_another(name):
     rest = {other: 0.5 for other in ORDER if other != name}
     for seed in range(50):
-        without = draw(chosen(**rest), np.random.default_rng(seed))
-        beside = draw(chosen(**rest, **{name: 1.0}), np.random.default_rng(seed))
+        without = draw_degradations(with_probabilities(**rest), np.random.default_rng(seed))
+        beside = draw_degradations(with_probabilities(**rest, **{name: 1.0}), np.random.default_rng(seed))
         assert name in beside
         assert without == {other: amount for other, amount in beside.items() if other != name}
 
 
-def test_turning_one_on_moves_neither_crop_nor_flip():
-    """Brightness gives each pixel away: the noise is far below the steps between pixels."""
+def test_turning_one_on_changes_neither_crop_nor_flip():
+    """Brightness identifies each pixel: the noise is far below the steps between pixels."""
     rows, columns = np.indices((60, 60))
     image = Image.fromarray(np.stack([4 * rows, 4 * columns, 0 * rows], -1).astype(np.uint8))
-    noisy = chosen(noise=1.0)
+    noisy = with_probabilities(noise=1.0)
     noisy.noise.sigma = (0.2, 0.2)
     for position in range(30):
         plain, touched = (
-            np.asarray(augment(image, data_config(way), host_rng(0, Stream.AUGMENT, position))).astype(int)
-            for way in (augmentations.none(), noisy)
+            np.asarray(augment(image, data_config(preset), host_rng(0, Stream.AUGMENT, position))).astype(int)
+            for preset in (augmentations.none(), noisy)
         )
         assert 0 < np.abs(plain - touched).max() <= 2
 
 
 @pytest.mark.parametrize(("name", "amount"), [("scale", "factor"), ("blur", "sigma"), ("noise", "sigma"), ("jpeg", "quality")])
 def test_strengths_fill_their_range_and_stay_in_it(name, amount):
-    wanted = chosen(**{name: 1.0})
-    low, high = wanted[name][amount]
-    found = [draw(wanted, np.random.default_rng(seed))[name] for seed in range(2000)]
-    assert low <= min(found) < low + 0.01 * (high - low)
-    assert high - 0.01 * (high - low) < max(found) <= high
+    augment = with_probabilities(**{name: 1.0})
+    low, high = augment[name][amount]
+    strengths = [draw_degradations(augment, np.random.default_rng(seed))[name] for seed in range(2000)]
+    assert low <= min(strengths) < low + 0.01 * (high - low)
+    assert high - 0.01 * (high - low) < max(strengths) <= high
     middle = np.sqrt(low * high) if name == "scale" else (low + high) / 2
-    assert np.mean(np.asarray(found) < middle) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(np.asarray(strengths) < middle) == pytest.approx(0.5, abs=0.05)
 
 
 def test_qualities_are_whole_and_both_ends_are_drawn():
-    wanted = chosen(webp=1.0)
-    wanted.webp.quality = (80, 83)
-    found = [draw(wanted, np.random.default_rng(seed))["webp"] for seed in range(400)]
-    assert {quality: found.count(quality) > 60 for quality in set(found)} == dict.fromkeys((80, 81, 82, 83), True)
+    augment = with_probabilities(webp=1.0)
+    augment.webp.quality = (80, 83)
+    qualities = [draw_degradations(augment, np.random.default_rng(seed))["webp"] for seed in range(400)]
+    assert {quality: qualities.count(quality) > 60 for quality in set(qualities)} == dict.fromkeys((80, 81, 82, 83), True)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_cnndetections_grid_blurs_and_compresses_with_its_probability_each_for_itself(p):
-    grid = augmentations.cnndetection(p)
-    drawn = [draw(grid, np.random.default_rng(seed)) for seed in range(3000)]
-    shares = [np.mean([wanted <= one.keys() for one in drawn]) for wanted in ({"blur"}, {"jpeg"}, {"blur", "jpeg"})]
+def test_cnndetections_blur_and_jpeg_are_independent_and_have_its_probability(p):
+    augment = augmentations.cnndetection(p)
+    draws = [draw_degradations(augment, np.random.default_rng(seed)) for seed in range(3000)]
+    shares = [np.mean([names <= draw.keys() for draw in draws]) for names in ({"blur"}, {"jpeg"}, {"blur", "jpeg"})]
     assert shares == pytest.approx([p, p, p * p], abs=0.03)
-    assert {name for one in drawn for name in one} == {"blur", "jpeg"}
+    assert {name for draw in draws for name in draw} == {"blur", "jpeg"}
 
 
 def test_blur_is_scipys_on_each_channel(noise):
@@ -129,11 +129,11 @@ def test_blur_is_scipys_on_each_channel(noise):
 
 
 @pytest.mark.parametrize(("name", "file_format"), [("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_re_encoding_is_saving_and_reading_again(noise, name, file_format):
+def test_re_encoding_is_saving_and_reading_back(noise, name, file_format):
     file = io.BytesIO()
     noise(40, 30).save(file, file_format, quality=71)
-    found = getattr(transforms, name)(noise(40, 30), 71)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(Image.open(file).convert("RGB")))
+    reencoded = getattr(transforms, name)(noise(40, 30), 71)
+    np.testing.assert_array_equal(np.asarray(reencoded), np.asarray(Image.open(file).convert("RGB")))
 
 
 def test_noise_has_the_strength_asked_for_and_no_bias():
@@ -146,11 +146,11 @@ def test_noise_has_the_strength_asked_for_and_no_bias():
 def test_scaling_keeps_the_aspect_and_what_the_crop_needs(noise):
     assert transforms.scale(noise(40, 60), 0.5).size == (30, 20)
     assert transforms.scale(noise(40, 60), 2.0).size == (120, 80)
-    assert min(transforms.scale(noise(40, 60), 0.1, least=24).size) == 24
-    assert transforms.scale(noise(20, 60), 0.5, least=24).size == (60, 20)  # too small before, and no excuse after
+    assert min(transforms.scale(noise(40, 60), 0.1, min_side=24).size) == 24
+    assert transforms.scale(noise(20, 60), 0.5, min_side=24).size == (60, 20)  # below it already: not shrunk further
 
 
-def test_an_image_too_long_for_a_format_passes_as_it_is():
+def test_an_image_too_long_for_a_format_is_not_re_encoded():
     long = Image.new("RGB", (20_000, 2), (1, 2, 3))
     assert transforms.webp(long, 50) is long
 
@@ -164,25 +164,25 @@ def as_jpeg(pixels, quality):
 
 
 def blockiness(image):
-    """How much larger steps over the borders of 8 x 8 blocks are than other steps: what JPEG leaves behind."""
+    """Ratio of the steps across borders of 8 x 8 blocks to all other steps: the trace that JPEG leaves."""
     steps = np.abs(np.diff(np.asarray(image).astype(float), axis=1)).mean((0, 2))
     return steps[7::8].mean() / np.delete(steps, np.s_[7::8]).mean()
 
 
-def test_equalised_real_and_fake_are_told_apart_by_their_format_far_less():
-    """The same pictures as JPEG (real) and PNG (fake): nothing but the format is there to tell."""
+def test_equalised_real_and_fake_differ_far_less_in_their_traces_of_format():
+    """The same pictures as JPEG (real) and as PNG (fake): they differ in nothing but the format."""
     pictures = photographs(60)
     files = [as_jpeg(pixels, 75) for pixels in pictures] + [Image.fromarray(pixels) for pixels in pictures]
     labels = [0] * len(pictures) + [1] * len(pictures)
     before = roc_auc_score(labels, [-blockiness(image) for image in files])
-    wanted = augmentations.equalised()
-    after = [degrade(image, wanted, host_rng(0, Stream.AUGMENT, position)) for position, image in enumerate(files)]
+    augment = augmentations.equalised()
+    after = [degrade(image, augment, host_rng(0, Stream.AUGMENT, position)) for position, image in enumerate(files)]
     assert before > 0.9
     assert abs(roc_auc_score(labels, [-blockiness(image) for image in after]) - 0.5) < abs(before - 0.5) / 2
 
 
 class Labelled:
-    """The same picture for every index, under labels that can be chosen."""
+    """The same picture for every index, with the labels given."""
 
     name = "labelled"
 
@@ -194,8 +194,8 @@ class Labelled:
         return self.picture
 
 
-@pytest.mark.parametrize("preset", [augmentations.cnndetection(), augmentations.equalised(), chosen(**EVERYTHING)])
-def test_labels_never_enter(noise, preset):
+@pytest.mark.parametrize("preset", [augmentations.cnndetection(), augmentations.equalised(), with_probabilities(**EVERYTHING)])
+def test_labels_have_no_influence(noise, preset):
     real, fake = (TrainPipeline(Labelled(noise(64, 64), [label] * 6), data_config(preset), seed=0) for label in (0, 1))
     for position in range(12):
         np.testing.assert_array_equal(real[position]["image"], fake[position]["image"])
@@ -218,21 +218,21 @@ def test_presets_are_accepted(preset):
         ("blur.sigma", (0.0, float("inf"))),
     ],
 )
-def test_what_cannot_be_is_refused_with_field_and_value(field, value):
-    wanted = config.base()
-    wanted.steps = 1
+def test_impossible_values_are_refused_with_the_field_and_the_value(field, value):
+    mistaken = config.base()
+    mistaken.steps = 1
     name, part = field.split(".")
-    wanted.data.augment[name][part] = value
-    with pytest.raises(ConfigError) as refused:
-        config.check(wanted)
-    assert f"config.data.augment.{field} = {value}" in str(refused.value)
+    mistaken.data.augment[name][part] = value
+    with pytest.raises(ConfigError) as error:
+        config.validate(mistaken)
+    assert f"config.data.augment.{field} = {value}" in str(error.value)
 
 
-def test_a_run_from_before_augmentations_goes_on_unless_one_is_turned_on():
-    wanted = config.base()
-    saved = wanted.to_dict()
+def test_a_run_from_before_augmentations_resumes_unless_one_is_turned_on():
+    now = config.base()
+    saved = now.to_dict()
     del saved["data"]["augment"]
-    config.check_same_run(saved, wanted)
-    wanted.data.augment = augmentations.equalised()
+    config.check_same_run(saved, now)
+    now.data.augment = augmentations.equalised()
     with pytest.raises(ConfigError, match=r"config\.data\.augment\.jpeg\.p: 0\.0 there, 0\.65 now"):
-        config.check_same_run(saved, wanted)
+        config.check_same_run(saved, now)

@@ -1,4 +1,4 @@
-"""Resamples keep the labels' counts, and the intervals hold the truth as often as they say."""
+"""Resamples keep the number of images of each label, and intervals hold the truth as often as they claim."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from lfm_jax.evaluation.bootstrap import interval, resamples
 from lfm_jax.evaluation.metrics import detection_metrics, weighted_metrics
 
 
-def test_a_resample_draws_as_many_reals_and_fakes_as_there_are():
+def test_a_resample_draws_as_many_reals_and_fakes_as_the_set_has():
     labels = np.array([0, 1, 1, 0, 1, 1, 1])
     weights = resamples(labels, name="a", replicates=200)
     assert (weights[:, labels == 0].sum(1) == 2).all()
@@ -16,7 +16,7 @@ def test_a_resample_draws_as_many_reals_and_fakes_as_there_are():
     assert (weights == 0).any(0).all()  # and sometimes not at all
 
 
-def test_draws_depend_on_the_name_and_the_seed_alone():
+def test_draws_depend_only_on_the_name_and_the_seed():
     labels = np.array([0, 1] * 10)
     first = resamples(labels, name="progan", replicates=5)
     np.testing.assert_array_equal(first, resamples(labels, name="progan", replicates=5))
@@ -43,5 +43,5 @@ def test_intervals_hold_the_truth_about_95_times_in_100():
         for name in names:
             low, high = interval(values[name])
             held[name] += low <= truth[name] <= high
-    for name, count in held.items():  # give or take the chance of so many sets, and the bias of small ones
+    for name, count in held.items():  # allowing for chance over 300 sets, and for the bias of small ones
         assert 0.91 <= count / sets <= 0.98, name

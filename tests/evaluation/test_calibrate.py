@@ -1,4 +1,4 @@
-"""Temperature and threshold by hand, and no threshold from test images unless asked for, and then said."""
+"""Temperature and threshold worked out by hand; and test images are refused, or the weights marked, wherever that shows."""
 
 import dataclasses
 import json
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import lfm_jax.inference.detector
-from lfm_jax.data.prepare.prepare import prepare
+from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.sources.open import open_validation
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation.calibrate import best_cut, calibrate, fit, fit_temperature, known_from_tests, leak
+from lfm_jax.evaluation.calibrate import best_cut, calibrate_network, fit, fit_temperature
+from lfm_jax.evaluation.leaks import known_from_tests, leak
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
@@ -29,8 +30,8 @@ def test_the_temperature_that_scaled_the_logits_is_found_again(true):
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 40_000)
     labels = (rng.random(honest.size) < sigmoid(honest)).astype(int)
-    found, why_not = fit_temperature(labels, honest * true)
-    assert found == pytest.approx(true, rel=0.03)
+    temperature, why_not = fit_temperature(labels, honest * true)
+    assert temperature == pytest.approx(true, rel=0.03)
     assert not why_not
     fitted = fit(labels[:4000], (honest * true)[:4000], "accuracy")
     assert fitted.after["ece"] < 0.05
@@ -40,7 +41,7 @@ def test_the_temperature_that_scaled_the_logits_is_found_again(true):
 @pytest.mark.parametrize(
     ("reals", "fakes", "word"), [([-3, -2], [2, 3], "separate"), ([2, 3], [-3, -2], "hardly")], ids=["separated", "reversed"]
 )
-def test_a_temperature_without_an_optimum_stays_finite_and_is_said(reals, fakes, word):
+def test_a_temperature_without_an_optimum_stays_finite_with_a_remark(reals, fakes, word):
     fitted = fit(*arrays(reals * 100, fakes * 100), "accuracy")
     assert 0.01 < fitted.temperature < 10_000
     assert 0 < fitted.threshold < 1
@@ -52,12 +53,12 @@ def test_a_temperature_without_an_optimum_stays_finite_and_is_said(reals, fakes,
     [
         ([-4, -2], [1, 3], "accuracy", -0.5),  # the only gap without a mistake
         ([-4, 2], [1, 5, 6], "accuracy", -1.5),  # one mistake there and between 2 and 5: the wider one
-        ([0, 1, 2, 3, 4], [2.5], "accuracy", 5.0),  # to call nothing fake is best
+        ([0, 1, 2, 3, 4], [2.5], "accuracy", 5.0),  # it is best to call nothing fake
         ([0, 1, 2, 3], [2.5], "balanced", 2.25),  # the one fake weighs as much as the four reals
-        ([0, 1, 2, 3], [2.5], "fpr=0.25", 2.25),  # one real of four may stand above
+        ([0, 1, 2, 3], [2.5], "fpr=0.25", 2.25),  # one real of four may be above
         ([0, 1, 2, 3], [2.5], "fpr=0.5", 1.5),
         ([0, 1, 2, 3], [2.5, 9], "fpr=0.24", 6.0),  # none may
-        ([0, 0, 0, 1], [0, 2], "fpr=0.5", 0.5),  # images of one logit fall together
+        ([0, 0, 0, 1], [0, 2], "fpr=0.5", 0.5),  # images of one logit stay together
     ],
 )
 def test_the_cut_is_in_the_middle_of_the_best_gap(reals, fakes, objective, cut):
@@ -65,7 +66,7 @@ def test_the_cut_is_in_the_middle_of_the_best_gap(reals, fakes, objective, cut):
 
 
 @pytest.mark.parametrize("objective", ["accuracy", "balanced", "fpr=0.05", "fpr=0"])
-def test_the_fitted_threshold_keeps_what_was_asked_and_nothing_does_better(objective):
+def test_the_fitted_threshold_does_what_was_asked_and_none_does_better(objective):
     rng = np.random.default_rng(3)
     labels, logits = arrays(rng.normal(-40, 30, 150), rng.normal(40, 30, 300))
     fitted = fit(labels, logits, objective)
@@ -88,7 +89,7 @@ def test_the_fitted_threshold_keeps_what_was_asked_and_nothing_does_better(objec
 
 
 def test_a_threshold_far_out_is_still_a_score_below_1():
-    """At temperature 1 the two scores beside it would both be 1."""
+    """At temperature 1 the scores on both sides of it would be 1."""
     rng = np.random.default_rng(0)
     labels, logits = arrays([*rng.normal(-9, 1, 999), 90], [*rng.normal(9, 1, 999), 91])
     fitted = fit(labels, logits, "fpr=0")
@@ -96,7 +97,7 @@ def test_a_threshold_far_out_is_still_a_score_below_1():
     assert (fitted.threshold < 1, called) == (True, [False, True])
 
 
-def test_few_images_are_said_with_their_numbers():
+def test_few_images_get_a_remark_with_their_numbers():
     remarks = fit(*arrays([-1, 0.5, -2], [1, -1.5]), "fpr=0.01").remarks
     assert any("3 real and 2 fake" in remark for remark in remarks)
     assert any("false-alarm share of 0.01" in remark for remark in remarks)
@@ -104,7 +105,7 @@ def test_few_images_are_said_with_their_numbers():
     assert fit(*arrays(rng.normal(-1, 1, 200), rng.normal(1, 1, 200)), "accuracy").remarks == []
 
 
-def test_images_that_say_nothing_are_said_to():
+def test_images_that_all_score_alike_get_a_remark():
     fitted = fit(*arrays([0.0] * 100, [0.0] * 100), "accuracy")
     assert any("one answer for all" in remark for remark in fitted.remarks)
 
@@ -123,7 +124,7 @@ def test_an_unknown_objective_is_named_with_the_choices(objective):
 
 @pytest.fixture
 def images(save_with_logit):
-    """images(root) -> root, with two reals and two fakes that the detectors of `given_logits` tell apart between 3 and 5."""
+    """images(root) -> root, with two reals and two fakes that `given_logits` separates between 3 and 5."""
 
     def build(root):
         for name, logit in {"0_real/a": -2, "0_real/b": 3, "1_fake/a": 5, "1_fake/b": 6}.items():
@@ -140,7 +141,7 @@ def images(save_with_logit):
         *("GANGen-Detection/x", "x/DiffusionForensics/y", "ForenSynths_train_val/test", "UniversalFakeDetect/val"),
     ],
 )
-def test_a_known_test_suite_is_found_in_any_spelling_and_at_any_depth(place, images, tmp_path):
+def test_a_known_test_suite_is_recognised_in_any_spelling_and_at_any_depth(place, images, tmp_path):
     images(tmp_path / place)
     assert "test suite" in leak(open_folder(tmp_path / place))
     assert "test suite" in leak(open_folder(tmp_path))  # a folder that holds one
@@ -148,11 +149,11 @@ def test_a_known_test_suite_is_found_in_any_spelling_and_at_any_depth(place, ima
 
 @pytest.mark.parametrize("place", ["val", "ForenSynths/val", "ForenSynths_train_val/train", "my_validation", "test"])
 def test_validation_images_are_not_taken_for_test_images(place, images, tmp_path):
-    """A folder called test is one only beside train or val."""
+    """A folder called test counts as a test split only beside train or val."""
     assert leak(open_folder(images(tmp_path / place))) is None
 
 
-def test_the_test_split_of_a_root_is_found_by_what_is_beside_it(images, tmp_path):
+def test_a_test_split_is_recognised_by_the_splits_beside_it(images, tmp_path):
     (tmp_path / "val").mkdir()
     images(tmp_path / "Test")
     assert "test split" in leak(open_folder(tmp_path / "Test"))
@@ -175,18 +176,18 @@ def prepared(images, tmp_path):
     def make(*places):
         for place in places:
             images(tmp_path / "data" / place)
-        prepare(tmp_path / "data", tmp_path / "out")
+        prepare_folder(tmp_path / "data", tmp_path / "out")
         return tmp_path / "out"
 
     return make
 
 
-def test_of_prepared_data_the_validation_split_is_taken(prepared, given_logits, tmp_path):
+def test_the_validation_split_of_prepared_data_is_used(prepared, given_logits, tmp_path):
     source = open_validation(prepared("val", "test", "ForenSynths/val", "GANGen-Detection"))
     folders = [open_folder(tmp_path / "data" / place) for place in ("ForenSynths/val", "val")]
     assert [example.path for example in source.examples] == [example.path for folder in folders for example in folder.examples]
     assert leak(source) is None
-    card, _ = calibrate(given_logits, source, protocol="native")
+    card, _ = calibrate_network(given_logits, source, protocol="native")
     assert card.threshold == pytest.approx(sigmoid(4 / card.temperature))
     assert card.calibration["data"] == f"{tmp_path / 'out'} (val)"
 
@@ -200,7 +201,7 @@ def test_of_prepared_data_the_validation_split_is_taken(prepared, given_logits, 
         ("GANGen-Detection/val", "gangen_detection/val is GANGen-Detection, a test suite"),
     ],
 )
-def test_prepared_test_images_are_told_by_their_data_set_and_split(place, words, prepared):
+def test_prepared_test_images_are_recognised_by_their_data_set_and_split(place, words, prepared):
     assert leak(open_validation(prepared(place))) == words
 
 
@@ -209,7 +210,7 @@ def test_prepared_training_images_are_not_fitted_on(prepared):
         open_validation(prepared("train"))
 
 
-def test_what_a_workdir_was_tested_on_is_known_by_content(tmp_path):
+def test_the_images_that_a_workdir_was_tested_on_are_recognised_by_content(tmp_path):
     (tmp_path / "test/best").mkdir(parents=True)
     (tmp_path / "test/best/results.json").write_text(json.dumps({"data_sha256": "abc"}))
     assert "tested on" in known_from_tests(tmp_path, "abc")
@@ -217,23 +218,23 @@ def test_what_a_workdir_was_tested_on_is_known_by_content(tmp_path):
     assert known_from_tests(tmp_path / "weights.pth", "abc") is None
 
 
-def test_a_detector_is_calibrated_on_its_scores_and_says_on_what(given_logits, images, tmp_path):
+def test_a_detector_is_calibrated_on_its_scores_and_the_card_says_on_what(given_logits, images, tmp_path):
     (images(tmp_path / "val") / "gan/0_real/c.png").write_bytes(b"")
-    card, errors = calibrate(given_logits, open_folder(tmp_path / "val"), protocol="native", data_sha256="abc")
+    card, errors = calibrate_network(given_logits, open_folder(tmp_path / "val"), protocol="native", data_sha256="abc")
     assert [error["path"] for error in errors] == ["gan/0_real/c.png"]
     assert card.threshold == pytest.approx(sigmoid(4 / card.temperature))
     assert [card.is_fake(logit) for logit in (3, 5)] == [False, True]
-    kept = card.calibration
-    told = {"data": str(tmp_path / "val"), "data_sha256": "abc", "n_real": 2, "n_fake": 2, "protocol": "native", "view": "native"}
-    assert (told | {"objective": "accuracy", "oracle": False}).items() <= kept.items()
-    assert (kept["before"]["acc"], kept["after"]["acc"]) == (3 / 4, 1)
-    assert json.loads(json.dumps(kept, allow_nan=False)) == kept
+    notes = card.calibration
+    told = {"data": str(tmp_path / "val"), "data_sha256": "abc", "n_real": 2, "n_fake": 2, "protocol": "native", "view": "as_is"}
+    assert (told | {"objective": "accuracy", "oracle": False}).items() <= notes.items()
+    assert (notes["before"]["acc"], notes["after"]["acc"]) == (3 / 4, 1)
+    assert json.loads(json.dumps(notes, allow_nan=False)) == notes
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "checkpoint"])
-def test_what_was_fitted_comes_back_from_every_format(name, given_logits, images, tmp_path):
+def test_fitted_values_come_back_from_every_format(name, given_logits, images, tmp_path):
     pytest.importorskip("torch")
-    card, _ = calibrate(given_logits, open_folder(images(tmp_path / "val")), protocol="native", oracle="it is a test suite")
+    card, _ = calibrate_network(given_logits, open_folder(images(tmp_path / "val")), protocol="native", oracle="it is a test suite")
     variables = jax.tree.map(np.asarray, given_logits.variables)
     weights_io.save(tmp_path / name, Weights(variables, card))
     loaded = weights_io.load(tmp_path / name).card
@@ -241,7 +242,7 @@ def test_what_was_fitted_comes_back_from_every_format(name, given_logits, images
     assert loaded.oracle
 
 
-def command(weights_file, data, out, *more):
+def calibrate_command(weights_file, data, out, *more):
     return ["calibrate", "--weights", weights_file, "--data", data, "--out", out, *more]
 
 
@@ -259,7 +260,11 @@ def renamed(labelled_folder, tmp_path):
 
 
 def test_calibrate_writes_weights_that_predict_with_what_was_fitted(lfm, weights_file, labelled_folder, tmp_path):
-    ran = lfm(*command(weights_file, labelled_folder, tmp_path / "w.safetensors", "--protocol", "native", "--objective", "fpr=0.4"))
+    ran = lfm(
+        *calibrate_command(
+            weights_file, labelled_folder, tmp_path / "w.safetensors", "--protocol", "native", "--objective", "fpr=0.4"
+        )
+    )
     assert ran.status == 0
     assert "6 real and 5 fake images" in ran.out
     assert "under 100" in ran.err
@@ -279,16 +284,16 @@ def test_calibrate_takes_prepared_data_and_refuses_its_test_split(lfm, weights_f
     (tmp_path / "data").mkdir()
     (tmp_path / "data/val").symlink_to(labelled_folder)
     out = tmp_path / "w.safetensors"
-    ran = lfm(*command(weights_file, prepared(), out, "--protocol", "native"))
+    ran = lfm(*calibrate_command(weights_file, prepared(), out, "--protocol", "native"))
     assert ran.status == 0
     assert "6 real and 5 fake images" in ran.out
     of_folder = tmp_path / "folder.safetensors"
-    lfm(*command(weights_file, labelled_folder, of_folder, "--protocol", "native"))
+    lfm(*calibrate_command(weights_file, labelled_folder, of_folder, "--protocol", "native"))
     ours, theirs = (weights_io.load(path).card.calibration for path in (out, of_folder))
     assert ours | {"data": ""} == theirs | {"data": ""}  # content hash and threshold among them
     (tmp_path / "data/val").rename(tmp_path / "data/test")
     (tmp_path / "out").rename(tmp_path / "old")
-    ran = lfm(*command(weights_file, prepared(), tmp_path / "w2.safetensors", "--protocol", "native"))
+    ran = lfm(*calibrate_command(weights_file, prepared(), tmp_path / "w2.safetensors", "--protocol", "native"))
     assert (ran.status, (tmp_path / "w2.safetensors").exists()) == (2, False)
     assert "real_fake_folder/test is a test split" in ran.err
 
@@ -297,11 +302,11 @@ def test_test_images_are_refused_unless_forced_and_then_marked_wherever_the_thre
     lfm, weights_file, renamed, tmp_path
 ):
     data, out = renamed("forensynths"), tmp_path / "w.safetensors"
-    ran = lfm(*command(weights_file, data, out, "--protocol", "native"))
+    ran = lfm(*calibrate_command(weights_file, data, out, "--protocol", "native"))
     assert (ran.status, out.exists()) == (2, False)
     assert "ForenSynths, a test suite" in ran.err
     assert "--force" in ran.err
-    ran = lfm(*command(weights_file, data, out, "--protocol", "native", "--force"))
+    ran = lfm(*calibrate_command(weights_file, data, out, "--protocol", "native", "--force"))
     assert ran.status == 0
     assert "(oracle)" in ran.out
     assert weights_io.load(out).card.calibration["oracle"] is True
@@ -315,10 +320,17 @@ def test_test_images_are_refused_unless_forced_and_then_marked_wherever_the_thre
     assert results["cards"][0]["calibration"]["oracle"] is True
 
 
+def test_a_view_goes_by_its_old_name_too_and_the_card_has_the_new_one(lfm, weights_file, labelled_folder, tmp_path):
+    out = tmp_path / "w.safetensors"
+    ran = lfm(*calibrate_command(weights_file, labelled_folder, out, "--protocol=native", "--view=native"))
+    assert ran.status == 0 and "view as_is" in ran.out
+    assert weights_io.load(out).card.calibration["view"] == "as_is"
+
+
 @pytest.mark.parametrize("option", [("--objective", "best"), ("--protocol", "crop"), ("--view", "all_q101"), ("--out", "w.bmp")])
-def test_a_slip_is_named_before_anything_is_scored(option, lfm, weights_file, labelled_folder, tmp_path, monkeypatch):
+def test_a_mistake_is_named_before_anything_is_scored(option, lfm, weights_file, labelled_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(lfm_jax.inference.detector.Detector, "logits_async", None)
-    ran = lfm(*command(weights_file, labelled_folder, tmp_path / "w.safetensors", *option))
+    ran = lfm(*calibrate_command(weights_file, labelled_folder, tmp_path / "w.safetensors", *option))
     assert ran.status == 2
     assert option[1] in ran.err
 

@@ -1,4 +1,4 @@
-"""Two evaluations of the same images: differences by hand, paired intervals, and what cannot be compared."""
+"""Two evaluations of the same images: differences worked out by hand, paired intervals, and what cannot be compared."""
 
 import copy
 import dataclasses
@@ -11,14 +11,15 @@ import pytest
 from lfm_jax.data.sources.base import Example
 from lfm_jax.errors import DataError
 from lfm_jax.evaluation.bootstrap import interval, resamples
-from lfm_jax.evaluation.compare import compare, mcnemar, p_value, read
+from lfm_jax.evaluation.compare import compare_evaluations, mcnemar, p_value
 from lfm_jax.evaluation.evaluate import Evaluation
+from lfm_jax.evaluation.saved import read_evaluation
 from lfm_jax.evaluation.tables import cell_rows
 from lfm_jax.report.files import write_files
 
 
 class Names:
-    """A source of which only the names matter."""
+    """A source of which only the name matters."""
 
     name, examples = "names", [Example("x")]
 
@@ -33,15 +34,15 @@ class Names:
 def folder(tmp_path, tiny_detector, monkeypatch):
     """folder(name, {generator: (logits of reals, of fakes)}, ...) -> the output folder of an evaluation with these logits."""
     monkeypatch.setattr("lfm_jax.evaluation.plots.examples", lambda *_: None)
-    monkeypatch.setattr("lfm_jax.report.page.write", lambda *_, **__: None)
+    monkeypatch.setattr("lfm_jax.report.page.write_page", lambda *_, **__: None)
 
-    def build(name, groups, *, cells=(("native", "native"),), errors=(), data_sha256="abc", threshold=0.5):
+    def build(name, groups, *, conditions=(("native", "as_is"),), errors=(), data_sha256="abc", threshold=0.5):
         detector = copy.copy(tiny_detector)
         card = detector.card = dataclasses.replace(tiny_detector.card, threshold=threshold)
         rows, predictions = [], []
-        for protocol, view in cells:
+        for protocol, view in conditions:
             cell = {"weights": card.weights_sha256[:12], "protocol": protocol, "view": view}
-            found = [
+            records = [
                 {"path": f"{group}/{label}/{i}.png", "suite": group.split("/")[0], "generator": group.split("/")[-1]}
                 | {"label": label, "logit": float(logit), "score": 0.5, **cell}
                 for group, labels in groups.items()
@@ -49,9 +50,9 @@ def folder(tmp_path, tiny_detector, monkeypatch):
                 for i, logit in enumerate(logits)
                 if logit is not None
             ]
-            predictions += found
-            rows += cell_rows(found, cell, threshold=threshold, temperature=1.0)
-        failed = [{"path": path, "protocol": p, "view": v, "error": "broken"} for path in errors for p, v in cells]
+            predictions += records
+            rows += cell_rows(records, cell, threshold=threshold, temperature=1.0)
+        failed = [{"path": path, "protocol": p, "view": v, "error": "broken"} for path in errors for p, v in conditions]
         write_files(Evaluation(rows, predictions, failed), [detector], Names(), tmp_path / name, data_sha256=data_sha256)
         return tmp_path / name
 
@@ -59,20 +60,23 @@ def folder(tmp_path, tiny_detector, monkeypatch):
 
 
 def rows(a, b):
-    return {(row["level"], row["suite"], row["generator"]): row for row in compare(read(a), read(b)).rows}
+    return {
+        (row["level"], row["suite"], row["generator"]): row
+        for row in compare_evaluations(read_evaluation(a), read_evaluation(b)).rows
+    }
 
 
-def test_differences_are_b_less_a_for_generators_suites_and_over_all(folder):
+def test_differences_are_b_minus_a_for_generators_suites_and_overall(folder):
     a = folder("a", {"S/x": ([-1, 1], [1, -1]), "S/y": ([-1], [1]), "T/z": ([-1, -1], [1, 1])})
     b = folder("b", {"S/x": ([-1, -1], [1, -1]), "S/y": ([-1], [-1]), "T/z": ([-1, -1], [1, 1])})
-    found = rows(a, b)
-    x = found["generator", "S", "x"]
+    by_group = rows(a, b)
+    x = by_group["generator", "S", "x"]
     assert (x["n_real"], x["n_fake"]) == (2, 2)
     assert {name: x["acc"][name] for name in ("a", "b", "difference")} == {"a": 1 / 2, "b": 3 / 4, "difference": 1 / 4}
-    assert found["generator", "S", "y"]["acc"]["difference"] == -1 / 2
-    assert found["suite", "S", "mean"]["acc"]["difference"] == pytest.approx((1 / 4 - 1 / 2) / 2)
-    assert found["overall", "all", "mean"]["acc"]["difference"] == pytest.approx((1 / 4 - 1 / 2) / 3)
-    assert found["overall", "all", "mean"]["n_real"] == 5
+    assert by_group["generator", "S", "y"]["acc"]["difference"] == -1 / 2
+    assert by_group["suite", "S", "mean"]["acc"]["difference"] == pytest.approx((1 / 4 - 1 / 2) / 2)
+    assert by_group["overall", "all", "mean"]["acc"]["difference"] == pytest.approx((1 / 4 - 1 / 2) / 3)
+    assert by_group["overall", "all", "mean"]["n_real"] == 5
 
 
 def test_a_folder_does_not_differ_from_itself(folder):
@@ -87,20 +91,20 @@ def test_a_folder_does_not_differ_from_itself(folder):
 
 
 def test_pairing_sees_a_small_steady_difference_that_two_intervals_would_hide(folder):
-    """B is A with every score moved a little to the better side: each image votes the same way."""
+    """B is A with every score moved a little the right way: each image votes for B."""
     rng = np.random.default_rng(1)
     reals, fakes = rng.normal(-0.5, 1, 200), rng.normal(0.5, 1, 200)
     a, b = folder("a", {"S/x": (reals, fakes)}), folder("b", {"S/x": (reals - 0.15, fakes + 0.15)})
     difference = rows(a, b)["generator", "S", "x"]["auc"]
     assert difference["interval"][0] > 0
     assert difference["p"] <= 0.01
-    ends = [json.loads((each / "results.json").read_text())["rows"][0]["interval"]["auc"] for each in (a, b)]
-    assert ends[0][1] > ends[1][0]  # their own intervals overlap
+    ends = [json.loads((out / "results.json").read_text())["rows"][0]["interval"]["auc"] for out in (a, b)]
+    assert ends[0][1] > ends[1][0]  # their separate intervals overlap
 
 
 def test_paired_intervals_hold_the_true_difference_about_95_times_in_100():
     """A sees signal + noise, B the same signal less clearly; the truth from 400,000 images."""
-    rng, sets, held, found = np.random.default_rng(5), 300, 0, 0
+    rng, sets, held, false_alarms = np.random.default_rng(5), 300, 0, 0
 
     def draw(n):
         labels = np.repeat([0, 1], n)
@@ -119,10 +123,10 @@ def test_paired_intervals_hold_the_true_difference_about_95_times_in_100():
         weights = resamples(labels, name=str(number), replicates=200)
         low, high = interval(resampled(labels, a, b, weights))
         held += low <= truth <= high
-        swapped = np.where(rng.random(a.size) < 0.5, [a, b], [b, a])  # a coin for each image: no true difference
-        found += p_value(resampled(labels, *swapped, weights)) <= 0.05
+        swapped = np.where(rng.random(a.size) < 0.5, [a, b], [b, a])  # a coin tossed for each image: no true difference
+        false_alarms += p_value(resampled(labels, *swapped, weights)) <= 0.05
     assert 0.91 <= held / sets <= 0.98
-    assert found / sets <= 0.09
+    assert false_alarms / sets <= 0.09
 
 
 def test_p_counts_both_sides_and_the_sample_itself():
@@ -131,44 +135,46 @@ def test_p_counts_both_sides_and_the_sample_itself():
     assert p_value(np.zeros(99)) == 1
 
 
-def test_mcnemar_counts_what_only_one_has_right():
-    """Five images only A has right, none only B: 2 / 2 ** 5."""
+def test_mcnemar_counts_the_images_that_only_one_calls_correctly():
+    """Only A is correct on five images, only B on none: 2 / 2 ** 5."""
     a, b = np.array([1] * 5 + [1, 0], bool), np.array([0] * 5 + [1, 0], bool)
     assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(2 / 32)
     assert mcnemar(a, a) == 1
 
 
-def test_cells_are_compared_one_by_one_and_those_of_one_folder_are_named(folder, lfm):
+def test_conditions_are_compared_one_by_one_and_those_of_one_folder_are_named(folder, lfm):
     groups = {"S/x": ([-1, 1], [1, -1])}
-    a = folder("a", groups, cells=[("native", "native"), ("crop256", "all_q96")])
-    b = folder("b", groups, cells=[("native", "native"), ("crop256", "native")])
-    assert {(row["protocol"], row["view"]) for row in compare(read(a), read(b)).rows} == {("native", "native")}
+    a = folder("a", groups, conditions=[("native", "as_is"), ("crop256", "all_q96")])
+    b = folder("b", groups, conditions=[("native", "as_is"), ("crop256", "as_is")])
+    assert {(row["protocol"], row["view"]) for row in compare_evaluations(read_evaluation(a), read_evaluation(b)).rows} == {
+        ("native", "as_is")
+    }
     ran = lfm("compare", a, b)
     assert ran.status == 0
     assert f"only in {a}: crop256 all_q96" in ran.out
-    assert f"only in {b}: crop256 native" in ran.out
+    assert f"only in {b}: crop256 as_is" in ran.out
 
 
-def test_folders_without_a_common_cell_are_refused_with_what_each_has(folder, lfm):
+def test_folders_without_a_common_condition_are_refused_with_what_each_has(folder, lfm):
     groups = {"S/x": ([-1], [1])}
-    ran = lfm("compare", folder("a", groups), folder("b", groups, cells=[("resize256", "native")]))
+    ran = lfm("compare", folder("a", groups), folder("b", groups, conditions=[("resize256", "as_is")]))
     assert ran.status == 2
-    for words in ("no protocol and view in common", "native native", "resize256 native"):
+    for words in ("no protocol and view in common", "native as_is", "resize256 as_is"):
         assert words in ran.err
 
 
-def test_other_images_are_refused_with_their_number_and_some_names(folder):
+def test_different_images_are_refused_with_their_number_and_some_names(folder):
     a = folder("a", {"S/x": ([-1] * 9, [1])})
     b = folder("b", {"S/x": ([-1] * 2, [1, 1])})
     with pytest.raises(DataError, match=r"3 are in both; 7 only in .*a: S/x/0/2.png, .*\.\.\.; 1 only in .*b: S/x/1/1.png$"):
-        compare(read(a), read(b))
+        compare_evaluations(read_evaluation(a), read_evaluation(b))
 
 
-def test_the_same_names_with_other_content_are_refused(folder):
+def test_the_same_names_with_different_content_are_refused(folder):
     a, b = folder("a", {"S/x": ([-1], [1])}), folder("b", {"S/x": ([-1], [1])}, data_sha256="def")
     with pytest.raises(DataError, match="other content"):
-        compare(read(a), read(b))
-    assert rows(a, folder("c", {"S/x": ([-1], [1])}, data_sha256=""))  # where one does not know, the names decide
+        compare_evaluations(read_evaluation(a), read_evaluation(b))
+    assert rows(a, folder("c", {"S/x": ([-1], [1])}, data_sha256=""))  # if one has no hash, the names decide
 
 
 def test_images_that_one_could_not_score_are_left_out_of_both_and_named(folder, lfm):
@@ -190,7 +196,7 @@ def test_several_weights_in_a_folder_are_refused(folder, lfm):
 
 
 @pytest.mark.parametrize("missing", ["predictions.tsv", "results.json", None])
-def test_a_folder_of_something_else_is_refused(missing, folder, lfm, tmp_path):
+def test_a_folder_that_is_not_an_evaluation_is_refused(missing, folder, lfm, tmp_path):
     a = folder("a", {"S/x": ([-1], [1])})
     if missing:
         (a / missing).unlink()
@@ -202,18 +208,30 @@ def test_a_folder_of_something_else_is_refused(missing, folder, lfm, tmp_path):
 def test_the_table_and_the_json_say_the_same(folder, lfm, tmp_path):
     a, b = folder("a", {"S/x": ([-1, 1], [1, -1])}), folder("b", {"S/x": ([-1, -1], [1, -1])}, threshold=0.9)
     ran = lfm("compare", a, b, "--metric", "acc,acc_at_threshold")
-    found = json.loads(lfm("compare", a, b, "--json").out)
-    row = found["rows"][0]
+    comparison = json.loads(lfm("compare", a, b, "--json").out)
+    row = comparison["rows"][0]
     low, high = (f"{100 * end:+.1f}" for end in row["acc"]["interval"])
     assert f" 50.0 |    75.0 | +25.0 [{low}, {high}] |" in ran.out
     assert f"{row['mcnemar']:.3f} |" in ran.out
     assert row["acc_at_threshold"]["b"] == 1 / 2
-    assert (found["a"]["folder"], found["unscored"]) == (str(a), [])
+    assert (comparison["a"]["folder"], comparison["unscored"]) == (str(a), [])
     assert lfm("compare", a, b, "--json", "--out", tmp_path / "out.json").out == ""
-    assert json.loads((tmp_path / "out.json").read_text()) == found
+    assert json.loads((tmp_path / "out.json").read_text()) == comparison
 
 
 def test_an_unknown_metric_is_named_with_the_nearest(folder, lfm):
     a = folder("a", {"S/x": ([-1], [1])})
     ran = lfm("compare", a, a, "--metric", "acc,apx")
     assert (ran.status, "did you mean 'ap'" in ran.err) == (2, True)
+
+
+def test_a_folder_of_an_earlier_version_has_its_view_native_compared_as_as_is(folder):
+    now = folder("now", {"S/x": ([-1, 1], [1, -1])})
+    then = shutil.copytree(now, now.parent / "then")
+    for name in ("predictions.tsv", "results.json"):
+        (then / name).write_text((then / name).read_text().replace("as_is", "native"))
+    assert "as_is" not in (then / "results.json").read_text()
+    (comparison,) = {
+        (row["protocol"], row["view"]) for row in compare_evaluations(read_evaluation(then), read_evaluation(now)).rows
+    }
+    assert comparison == ("native", "as_is")

@@ -1,4 +1,4 @@
-"""Evaluation by hand: images with given logits in folders, and what tables and files then say."""
+"""Evaluation worked out by hand: folders of images with known logits, and what tables and files say of them."""
 
 import csv
 import dataclasses
@@ -12,8 +12,9 @@ from PIL import Image
 
 from lfm_jax.data import synthetic
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.cells import Cells, data_hash
-from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate, together
+from lfm_jax.evaluation.cells import CellStore, data_hash
+from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate_network, join_evaluations
+from lfm_jax.inference.scoring import Scored
 from lfm_jax.report.files import write_files
 from lfm_jax.weights.score import sigmoid
 
@@ -41,7 +42,7 @@ def folder(tmp_path, fill):
 @pytest.fixture
 def evaluated(folder, given_logits):
     """evaluated(groups, protocols=...) -> Evaluation of these images."""
-    return lambda groups, protocols=("native",): evaluate(given_logits, open_folder(folder(groups)), protocols)
+    return lambda groups, protocols=("native",): evaluate_network(given_logits, open_folder(folder(groups)), protocols)
 
 
 def near(**values):
@@ -69,7 +70,7 @@ def test_a_generator_pools_its_classes(evaluated):
 
 
 def test_a_suite_is_the_unweighted_mean_of_its_generators(evaluated):
-    """gan_a: 10 images all right; gan_b: 2 images, one right. Pooled this would be 11/12."""
+    """gan_a: 10 images, all correct; gan_b: 2 images, one correct. Pooled this would be 11/12."""
     row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [1])}).row("suite")
     assert part(row, "suite", "generator", "n_real", "n_fake") == {"suite": "root", "generator": "mean", "n_real": 6, "n_fake": 6}
     assert part(row, "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1 / 2, fake_acc=1)
@@ -77,8 +78,8 @@ def test_a_suite_is_the_unweighted_mean_of_its_generators(evaluated):
 
 def test_overall_is_the_mean_of_all_generators_not_of_the_suites(evaluated):
     """Suite S has three generators at 1, T one at 0.5: 7/8 over generators, 3/4 over suites."""
-    right, half = ([-1, -1], [1, 1]), ([1, 1], [1, 1])
-    evaluation = evaluated({"S/a": right, "S/b": right, "S/c": right, "T/d": half})
+    correct, half = ([-1, -1], [1, 1]), ([1, 1], [1, 1])
+    evaluation = evaluated({"S/a": correct, "S/b": correct, "S/c": correct, "T/d": half})
     assert evaluation.row("suite", suite="S")["acc"] == 1
     assert evaluation.row("suite", suite="T")["acc"] == 1 / 2
     overall = evaluation.row("overall")
@@ -96,7 +97,7 @@ def test_generators_of_one_name_in_two_suites_stay_apart(evaluated):
     assert evaluation.row("generator", suite="T", generator="ldm")["acc"] == 0
 
 
-def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
+def test_a_metric_that_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
     evaluation = evaluated({"gan_a": ([-1], [1, -1]), "gan_b": ([], [1])})
     assert part(evaluation.row("generator", generator="gan_b"), "real_acc", "ap") == {"real_acc": None, "ap": None}
     suite = evaluation.row("suite")
@@ -108,13 +109,13 @@ def test_what_a_generator_does_not_define_is_left_out_of_the_means(evaluated):
 
 def test_the_threshold_of_the_card_decides(folder, given_logits):
     given_logits.card = dataclasses.replace(given_logits.card, threshold=float(sigmoid(2.5)))
-    row = evaluate(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
+    row = evaluate_network(given_logits, open_folder(folder({"gan_a": ([2], [2, 3])})), ["native"]).row("generator")
     assert part(row, "acc", "acc_at_threshold") == near(acc=2 / 3, acc_at_threshold=2 / 3)
     assert part(row, "real_acc", "fake_acc") == near(real_acc=0, fake_acc=1)  # as published: at score 0.5
 
 
 def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_logits):
-    """A frame of another red: under native the corner decides, under crop32 the middle."""
+    """Images with a frame of another red: under native the corner decides, under crop32 the middle."""
     root = folder({"S/gan_a": ([], []), "T/gan_b": ([], [])})
     for group in ("S/gan_a", "T/gan_b"):
         for label, (corner, middle) in {"0_real": (-1, 1), "1_fake": (1, -1)}.items():
@@ -122,9 +123,9 @@ def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_l
             image.paste((100 + middle, 0, 0), (16, 16, 48, 48))
             (root / group / label).mkdir(parents=True)
             image.save(root / group / label / "1.png")
-    both = evaluate(given_logits, open_folder(root), ["native", "crop32"])
+    both = evaluate_network(given_logits, open_folder(root), ["native", "crop32"])
     for protocol, accuracy in {"native": 1, "crop32": 0}.items():
-        alone = evaluate(given_logits, open_folder(root), [protocol])
+        alone = evaluate_network(given_logits, open_folder(root), [protocol])
         assert [row for row in both.rows if row["protocol"] == protocol] == alone.rows
         assert {row["acc"] for row in alone.rows} == {accuracy}
         assert both.row("overall", protocol=protocol)["acc"] == accuracy
@@ -135,9 +136,9 @@ def test_protocols_have_rows_of_their_own_and_are_never_averaged(folder, given_l
 def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_logits):
     root = folder({"gan_a": ([-1, -1, -1], [1, 1])})
     (root / "gan_a/0_real/1.png").write_bytes(b"")
-    evaluation = evaluate(given_logits, open_folder(root), ["native", "crop224"])
+    evaluation = evaluate_network(given_logits, open_folder(root), ["native", "crop224"])
     assert evaluation.errors == [
-        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "native", "error": "empty file (0 bytes)"}
+        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "as_is", "error": "empty file (0 bytes)"}
         for protocol in ("native", "crop224")
     ]
     assert part(evaluation.row("generator", protocol="native"), "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}
@@ -146,21 +147,23 @@ def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_
     ]
 
 
-def test_the_table_gives_percent_and_the_heads_of_the_field(evaluated):
+def test_the_table_is_in_percent_under_the_usual_headings(evaluated):
     evaluation = evaluated({"gan_a": ([-1, 1, 1], [1, 1, 1])})
     head, _, *lines = evaluation.table().splitlines()
     row = evaluation.row("generator")
-    acc, ap = (f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"]["acc"], row["interval"]["ap"]))
+    acc, ap, auc = (
+        f"[{100 * low:.1f}, {100 * high:.1f}]" for low, high in (row["interval"][name] for name in ("acc", "ap", "auc"))
+    )
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines)]
     assert cells == [
         ["protocol", "suite", "generator", "real", "fake", "ACC", "real ACC", "fake ACC", "AP", "AUC", "EER"],
-        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
-        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", "66.7", "40.0"],
+        ["native", "root", "gan_a", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", f"66.7 {auc}", "40.0"],
+        ["native", "root", "mean", "3", "3", f"66.7 {acc}", "33.3", "100.0", f"60.0 {ap}", f"66.7 {auc}", "40.0"],
     ]
 
 
 def test_the_weighted_mean_and_the_worst_generator_stand_beside_the_mean(evaluated):
-    """gan_a: 10 images all right; gan_b: 2 images, one right and ranked last."""
+    """gan_a: 10 images, all correct; gan_b: 2 images, one correct and ranked last."""
     row = evaluated({"gan_a": ([-1] * 5, [1] * 5), "gan_b": ([1], [-1])}).row("suite")
     assert (row["acc"], row["weighted"]["acc"], row["worst"]) == (1 / 2, pytest.approx(10 / 12), "gan_b")
 
@@ -179,24 +182,24 @@ def test_an_interval_widens_with_fewer_images(evaluated):
 
 
 def test_views_have_rows_of_their_own(folder, given_logits):
-    """With noise on the fakes alone, the reals' logits stay."""
+    """Noise on only the fakes leaves the logits of the reals alone."""
     root = folder({"S/a": ([-3, -2], [2, 3]), "T/b": ([-3], [3])})
-    evaluation = evaluate(given_logits, open_folder(root), ["native"], views=["native", "fakes_noise100"])
-    assert {row["view"] for row in evaluation.rows} == {"native", "fakes_noise100"}
-    alone = evaluate(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
-    assert [row for row in evaluation.rows if row["view"] != "native"] == alone.rows
+    evaluation = evaluate_network(given_logits, open_folder(root), ["native"], views=["as_is", "fakes_noise100"])
+    assert {row["view"] for row in evaluation.rows} == {"as_is", "fakes_noise100"}
+    alone = evaluate_network(given_logits, open_folder(root), ["native"], views=["fakes_noise100"])
+    assert [row for row in evaluation.rows if row["view"] != "as_is"] == alone.rows
     logits = {(p["path"], p["view"]): p["logit"] for p in evaluation.predictions}
     for (path, view), logit in logits.items():
-        if view != "native":
-            assert (logit == logits[path, "native"]) == ("0_real" in path)
+        if view != "as_is":
+            assert (logit == logits[path, "as_is"]) == ("0_real" in path)
     assert [line.split("|")[2].strip() for line in evaluation.table().splitlines()[2:]] == [row["view"] for row in evaluation.rows]
 
 
 def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, given_logits, tiny_detector):
     source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
-    one, other = (evaluate(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
+    one, other = (evaluate_network(detector, source, ["native"]) for detector in (given_logits, tiny_detector))
     other = dataclasses.replace(other, rows=[row | {"weights": "other"} for row in other.rows])
-    both = together([one, other])
+    both = join_evaluations([one, other])
     assert both.rows[:4] == one.rows + other.rows
     assert len(both.predictions) == 8
     mean = both.rows[4]
@@ -205,19 +208,29 @@ def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, giv
     assert mean["acc"] == pytest.approx(statistics.mean(accuracies))
     assert mean["deviation"]["acc"] == pytest.approx(statistics.stdev(accuracies))
     assert f"± {100 * mean['deviation']['acc']:.1f}" in both.table()
-    assert together([one]) == one
+    assert join_evaluations([one]) == one
 
 
 def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
-    cells = Cells(tmp_path / "cells", data_hash(source, threads=2))
-    first = evaluate(given_logits, source, ["native"], cells=cells)
+    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
+    first = evaluate_network(given_logits, source, ["native"], cells=cells)
     scored = len(given_logits.seen)
-    both = evaluate(given_logits, source, ["native", "crop32"], views=["native", "all_noise9"], cells=cells)
-    assert len(given_logits.seen) == 4 * scored  # one of the four cells was there
-    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "native")] == first.rows
-    assert evaluate(given_logits, source, ["native"], cells=cells) == first
+    both = evaluate_network(given_logits, source, ["native", "crop32"], views=["as_is", "all_noise9"], cells=cells)
+    assert len(given_logits.seen) == 4 * scored  # one of the four cells was known
+    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "as_is")] == first.rows
+    assert evaluate_network(given_logits, source, ["native"], cells=cells) == first
     assert len(given_logits.seen) == 4 * scored
+
+
+def test_a_cell_that_an_earlier_version_scored_under_the_view_native_is_found(folder, given_logits, tmp_path):
+    source = open_folder(folder({"gan_a": ([-1], [1])}))
+    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
+    cell = {"weights": given_logits.card.weights_sha256[:12], "protocol": "native", "view": "native"}
+    cells.save(cell, [Scored(0, 32, 32, -7.0), Scored(1, 32, 32, 9.0)])
+    evaluation = evaluate_network(given_logits, source, ["native"], cells=cells)
+    assert [(p["logit"], p["view"]) for p in evaluation.predictions] == [(-7.0, "as_is"), (9.0, "as_is")]
+    assert given_logits.seen == []
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "label"])
@@ -225,9 +238,9 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
     root = folder({"gan_a": ([-1, 1], [1, 1])})
 
     def cells():
-        return Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+        return CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
 
-    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
     scored = len(given_logits.seen)
     if change == "weights":
         given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
@@ -235,21 +248,21 @@ def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_l
         save_with_logit(root / "gan_a/0_real/0.png", 7)
     else:
         (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
-    evaluate(given_logits, open_folder(root), ["native"], cells=cells())
+    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
     assert len(given_logits.seen) == 2 * scored
 
 
 def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):
     root = folder({"gan_a": ([-1, 1], [1, 1])})
     (root / "gan_a/0_real/0.png").write_bytes(b"")
-    cells = Cells(tmp_path / "cells", data_hash(open_folder(root), threads=2))
-    first, again = (evaluate(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
+    cells = CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
+    first, again = (evaluate_network(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
     assert again == first
     assert len(again.errors) == 1
 
 
 def test_a_real_detector_is_evaluated_the_same_way(tiny_detector, labelled_folder):
-    evaluation = evaluate(tiny_detector, open_folder(labelled_folder), ["native"])
+    evaluation = evaluate_network(tiny_detector, open_folder(labelled_folder), ["native"])
     rows = {row["generator"]: row for row in evaluation.rows}
     assert part(rows["gan_a"], "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1, fake_acc=1 / 2)
     assert part(rows["gan_b"], "acc", "ap") == near(acc=1, ap=1)
@@ -263,7 +276,7 @@ def written(fill, new_given_logits, tmp_path_factory):
     root = fill(folder / "root", {"S/a": ([-3, 1], [2, 1]), "T/b": ([-1], [30])})
     (root / "S/a/0_real/1.png").write_bytes(b"")
     source, detector = open_folder(root), new_given_logits()
-    evaluation = evaluate(detector, source, ["native", "crop32"])
+    evaluation = evaluate_network(detector, source, ["native", "crop32"])
     write_files(evaluation, [detector], source, folder / "new" / "out", data_sha256="abc")
     return evaluation, source, folder / "new" / "out"
 
@@ -284,7 +297,7 @@ def test_predictions_tsv_has_each_prediction(written):
 
 def strict_json(text):
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
@@ -304,7 +317,7 @@ def test_results_json_is_strict_and_complete(written, given_logits):
 
 def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
     source = open_folder(folder({"gan_a": ([], [1])}))
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
     assert generator["real_acc"] is generator["ap"] is None
 
@@ -336,7 +349,7 @@ def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_pa
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
     source = open_folder(root)
-    evaluation = evaluate(given_logits, source, ["native"])
+    evaluation = evaluate_network(given_logits, source, ["native"])
     assert len(evaluation.errors) == 2
     assert evaluation.rows == []
     write_files(evaluation, [given_logits], source, tmp_path / "out")
@@ -355,19 +368,19 @@ def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp
     for name in names:
         save_with_logit(root / "gan_a/1_fake" / name, 1)
     source = open_folder(root)
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
 
 
 def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp_path, save_with_logit):
-    """Archives made on old Windows machines."""
+    """As in archives made on old Windows machines."""
     root = folder({"gan_a": ([-1], [1])})
     try:
         save_with_logit(root / "gan_a/1_fake/new.png", 1).rename(root / "gan_a/1_fake" / os.fsdecode(b"caf\xe9.png"))
     except OSError:
         pytest.skip("this file system takes no such name")
     source = open_folder(root)
-    write_files(evaluate(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
+    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
     assert len(paths_written(tmp_path / "out")) == 3
     assert strict_json((tmp_path / "out/results.json").read_text())["rows"]
 
@@ -375,11 +388,11 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp
 def test_the_built_in_benchmark_is_scored_under_views_as_a_folder_is(lfm, weights_file, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "SIZES", {"test": 16})
     ran = lfm(
-        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=native,all_q75", "--out", tmp_path
+        "evaluate", "--weights", weights_file, "--data=builtin", "--protocol=crop64", "--views=as_is,all_q75", "--out", tmp_path
     )
     assert ran.status == 0
     results = json.loads((tmp_path / "results.json").read_text())
     rows = [row for row in results["rows"] if row["level"] == "generator"]
-    assert {row["view"] for row in rows} == {"native", "all_q75"}
+    assert {row["view"] for row in rows} == {"as_is", "all_q75"}
     assert {row["generator"] for row in rows} == set(synthetic.GENERATORS["test"])
     assert all(row["n_real"] == row["n_fake"] == 1 for row in rows)

@@ -123,11 +123,11 @@ def test_the_robustness_grid_adds_every_view_of_it_once(lfm, given_logits, noise
     for label, strength in (("0_real", 20), ("1_fake", 255)):
         (tmp_path / "data" / "gan" / label).mkdir(parents=True)
         noise(128, 128, strength=strength).save(tmp_path / "data" / "gan" / label / "0.png")
-    options = ("--weights=w", f"--data={tmp_path / 'data'}", "--protocol=native", "--views=native,all_q90", "--robustness=grid")
+    options = ("--weights=w", f"--data={tmp_path / 'data'}", "--protocol=native", "--views=as_is,all_q90", "--robustness=grid")
     ran = lfm("evaluate", *options, f"--out={tmp_path / 'out'}")
     assert ran.status == 0, ran.err
     grid = [name for curve in views.GRID.values() for name in curve]
     assert len(grid) > 20
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     suites = [row["view"] for row in rows if row["level"] == "suite"]
-    assert suites == ["native", "all_q90", *(name for name in grid if name != "all_q90")]
+    assert suites == ["as_is", "all_q90", *(name for name in grid if name != "all_q90")]

@@ -1,4 +1,4 @@
-"""`lfm demo`: the folder it writes, what it serves and under which headers, and what it says where it cannot."""
+"""`lfm demo`: the folder it writes, what it serves under which headers, and what it says if it cannot."""
 
 import json
 import os
@@ -22,7 +22,7 @@ MODEL = ("model.onnx", "model.onnx.card.json")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The page as a build leaves it, all but its text empty."""
+    """The page as a build leaves it, every file empty except its text."""
     folder = tmp_path_factory.mktemp("web_page")
     for name in PAGE:
         (folder / name).touch()
@@ -43,12 +43,12 @@ def served(built, weights_file):
 
 @pytest.fixture
 def taken():
-    """A port that somebody listens on."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
-def test_every_file_comes_with_its_type_and_under_a_policy_that_knows_no_other_host(served):
+def test_every_file_comes_with_its_type_and_a_policy_that_allows_no_other_host(served):
     types = {}
     for name in ("", *PAGE, *MODEL):
         with urllib.request.urlopen(served + name) as answer:
@@ -57,7 +57,7 @@ def test_every_file_comes_with_its_type_and_under_a_policy_that_knows_no_other_h
             assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
             assert set(" ".join(rules.values()).split()) == {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert types["onnxruntime.wasm"] == "application/wasm"  # or browsers refuse to compile it as it comes
+    assert types["onnxruntime.wasm"] == "application/wasm"  # or browsers refuse to compile it while it loads
     assert types["page.js"] == "text/javascript; charset=utf-8"
     assert types[""] == types["index.html"] == "text/html; charset=utf-8"
 
@@ -79,30 +79,30 @@ def test_the_folder_holds_the_page_and_the_model_with_its_card(built, weights_fi
 @pytest.mark.parametrize(
     ("protocol", "page"), [("crop256", "crop256"), ("crop224", "crop224"), ("resize256", "crop256"), ("native", "crop256")]
 )
-def test_weights_for_a_protocol_that_the_page_cannot_do_are_scored_under_crop256(weights_file, protocol, page):
+def test_weights_with_a_protocol_that_the_page_cannot_apply_are_scored_under_crop256(weights_file, protocol, page):
     weights = weights_io.load(weights_file)
     weights = weights._replace(card=replace(weights.card, protocol=protocol))
     assert demo.for_page(weights).card.protocol == page
 
 
-def test_a_page_that_was_never_built_says_how_to(weights_file, lfm, tmp_path, monkeypatch):
+def test_if_the_page_was_never_built_the_error_says_how_to(weights_file, lfm, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "PAGE", tmp_path / "web_page")
     ran = lfm("demo", f"--weights={weights_file}")
     assert ran.status == 2 and "web && npm ci && npm run build" in ran.err
 
 
-def test_a_port_that_is_taken_is_named(built, weights_file, lfm, taken):
+def test_a_port_in_use_is_named(built, weights_file, lfm, taken):
     ran = lfm("demo", f"--weights={weights_file}", f"--port={taken}")
     assert ran.status == 2 and f"--port={taken}" in ran.err and "in use" in ran.err
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])
-def test_what_is_no_port_is_refused(weights_file, lfm, port):
+def test_a_port_out_of_range_is_refused(weights_file, lfm, port):
     ran = lfm("demo", f"--weights={weights_file}", f"--port={port}")
     assert ran.status == 2 and f"{port!r}: expected a port, 0 to 65535" in ran.err
 
 
-def test_it_serves_until_it_is_interrupted_and_that_is_no_mistake(built, weights_file, lfm):
+def test_it_serves_until_it_is_interrupted_and_exits_with_status_0(built, weights_file, lfm):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     seen = []

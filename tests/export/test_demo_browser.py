@@ -1,6 +1,6 @@
-"""The page of `lfm demo` in headless Chromium: what it shows of images is what Python says, and it tells nobody.
+"""The page of `lfm demo` in headless Chromium: it shows what Python computes, and sends nothing anywhere.
 
-Building it takes npm and its packages; the tests skip where they are missing.
+Building it needs npm and its packages; without them these tests are skipped.
 """
 
 import base64
@@ -22,17 +22,18 @@ import lfm_jax
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
 from lfm_jax.export import demo
-from lfm_jax.inference import evidence
-from lfm_jax.inference.predict import COLUMNS
+from lfm_jax.inference import drawing
+from lfm_jax.inference.evidence import evidence_map
+from lfm_jax.inference.records import COLUMNS
 from lfm_jax.weights import io as weights_io
 from tests.helpers.chromium import Chromium, program
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 TOLERANCE = 1e-3
 EVIDENCE = """(() => {
-  const item = [...document.querySelectorAll("#results li")].find(each => each.querySelector("h3").textContent == NAME);
+  const item = [...document.querySelectorAll("#results li")].find(item => item.querySelector("h3").textContent == NAME);
   const rows = [...item.querySelectorAll("tbody tr")].map(row => [...row.cells].slice(0, 2).map(cell => Number(cell.textContent)));
-  const values = [...item.querySelectorAll("data")].map(each => Number(each.value));
+  const values = [...item.querySelectorAll("data")].map(data => Number(data.value));
   return [item.querySelectorAll("canvas")[1].toDataURL(), rows.map((row, index) => [...row, values[index]])];
 })()"""
 PICTURE = """new Promise(done => {
@@ -50,16 +51,16 @@ PASTE = """(() => {
   clipboardData.items.add(new File(["no image"], "pasted.png"));
   document.dispatchEvent(new ClipboardEvent("paste", {clipboardData}));
 })()"""
-# What some browsers do to every page: a level more or less here and there. The worker is made from a Blob of its script.
+# What some browsers do to every page: they change pixels by a level here and there. The worker is made from a Blob of its script.
 ALTERING = """{
   const alter = `
     const readers = [[WebGL2RenderingContext, "readPixels"], [OffscreenCanvasRenderingContext2D, "getImageData"]];
     for (const [{prototype}, read] of readers) {
       const plain = prototype[read];
-      prototype[read] = function (...given) {
-        const found = plain.apply(this, given);
-        (found ? found.data : given.at(-1))[4] ^= 1;
-        return found;
+      prototype[read] = function (...options) {
+        const image = plain.apply(this, options);
+        (image ? image.data : options.at(-1))[4] ^= 1;
+        return image;
       };
     }`;
   window.Blob = class extends Blob {
@@ -85,7 +86,7 @@ def page_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory, noise):
-    """PNGs of all kinds that a user may have."""
+    """PNGs of every kind that a user may have."""
     folder = tmp_path_factory.mktemp("images")
     large = noise(301, 263, seed=1, strength=120)  # odd sides; the crop's corner falls on 3.5 and 22.5
     clear = noise(301, 263, seed=2).convert("L")
@@ -103,7 +104,7 @@ def images(tmp_path_factory, noise):
 
 @pytest.fixture(scope="module")
 def others(images, tmp_path_factory):
-    """Files that cannot be scored, and a JPEG that its EXIF wants turned."""
+    """Files that cannot be scored, and a JPEG with an EXIF orientation."""
     folder = tmp_path_factory.mktemp("others")
     whole = (images / "grey.png").read_bytes()
     (folder / "half.png").write_bytes(whole[: len(whole) // 2])
@@ -117,7 +118,7 @@ def others(images, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(page_folder, weights_file, tmp_path_factory):
-    """Chromium at the served page, ready."""
+    """Chromium, with the served page loaded and ready."""
     with pytest.MonkeyPatch.context() as patch, Chromium(tmp_path_factory.mktemp("profile")) as chromium:
         patch.setattr(demo, "PAGE", page_folder)
         with demo.serve(demo.page(weights_io.load(weights_file)), "127.0.0.1", 0) as server:
@@ -130,7 +131,7 @@ def browser(page_folder, weights_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(browser, images, others, tmp_path_factory):
-    """All files dropped on the page at once -> what its CSV says of each."""
+    """All files dropped on the page at once -> the row of its CSV for each."""
     files = sorted(map(str, [*images.iterdir(), *others.iterdir()]))
     for kind in ("dragEnter", "dragOver", "drop"):
         browser.call(
@@ -152,7 +153,7 @@ def detector(weights_file):
     return lfm_jax.load(weights_file)
 
 
-def test_pngs_have_the_logits_that_python_gives_them(table, images, detector):
+def test_pngs_get_the_logits_that_python_gives_them(table, images, detector):
     for file in images.iterdir():
         row, expected = table[file.name], detector(file)
         assert abs(float(row["logit"]) - expected.logit) <= TOLERANCE, file.name
@@ -161,30 +162,30 @@ def test_pngs_have_the_logits_that_python_gives_them(table, images, detector):
             assert row[column] == str(getattr(expected, column)), (file.name, column)
 
 
-def test_what_cannot_be_scored_is_named_with_the_reason(table, browser):
-    reasons = {"half.png": "damaged", "notes.png": "no image", "empty.png": "0 bytes", "tiny.png": "20 px is too small"}
+def test_files_that_cannot_be_scored_are_named_with_the_reason(table, browser):
+    reasons = {"half.png": "damaged", "notes.png": "not an image", "empty.png": "0 bytes", "tiny.png": "20 px is too small"}
     shown = browser.run("document.querySelector('#results').innerText")
     for name, reason in reasons.items():
         assert reason in table[name]["error"] and not table[name]["logit"]
         assert f"Not scored: {table[name]['error']}" in shown
 
 
-def test_a_photograph_is_scored_as_it_is_stored_not_as_its_exif_turns_it(table):
+def test_a_photograph_is_scored_as_stored_whatever_its_exif_orientation(table):
     assert (table["turned.jpg"]["width"], table["turned.jpg"]["height"]) == ("263", "301")
 
 
 def test_the_evidence_is_drawn_as_python_draws_it(table, browser, images, detector):
     for file in images.iterdir():
         pixels = protocols.parse("crop256")(decode(file))[0]
-        added = evidence.evidence(detector, pixels)
+        evidence = evidence_map(detector, pixels)
         left, top = protocols.parse("crop256").corners(int(table[file.name]["width"]), int(table[file.name]["height"]))[0]
         picture, rows = browser.run(EVIDENCE.replace("NAME", json.dumps(file.name)))
         drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("RGB"), np.int16)
-        assert np.abs(drawn - np.asarray(evidence.overlay(detector, pixels, added), np.int16)).max() <= 1, file.name
+        assert np.abs(drawn - np.asarray(drawing.overlay(detector.model, pixels, evidence), np.int16)).max() <= 1, file.name
         stride = detector.model.backbone.stride
         assert rows
         for x, y, value in rows:
-            assert abs(value - added[(y - top) // stride, (x - left) // stride]) <= TOLERANCE
+            assert abs(value - evidence[(y - top) // stride, (x - left) // stride]) <= TOLERANCE
 
 
 def test_no_request_leaves_the_origin_and_none_is_possible_once_images_are_read(table, browser):
@@ -195,7 +196,7 @@ def test_no_request_leaves_the_origin_and_none_is_possible_once_images_are_read(
     assert not [params for method, params in browser.events if method == "Runtime.exceptionThrown"]
     assert not [params for method, params in browser.events if method == "Log.entryAdded" and params["entry"]["level"] == "error"]
     for attempt in ("fetch('ADDRESS').then(() => 'answered', () => 'refused')", PICTURE, WORKER):
-        assert browser.run(attempt.replace("ADDRESS", f"{here}/icon.svg")) == "refused"  # which the server has
+        assert browser.run(attempt.replace("ADDRESS", f"{here}/icon.svg")) == "refused"  # a file that the server has
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -204,7 +205,7 @@ def test_the_page_is_as_wide_as_the_screen(table, browser, width):
     assert browser.run("document.documentElement.scrollWidth") <= width
 
 
-def test_it_can_be_used_without_a_mouse_and_without_seeing(table, browser):
+def test_it_can_be_used_with_a_keyboard_and_a_screen_reader(table, browser):
     browser.run("document.activeElement.blur()")
     for kind in ("keyDown", "keyUp"):
         browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
@@ -224,7 +225,7 @@ def test_files_from_the_picker_and_the_clipboard_are_scored_too(table, browser, 
     browser.wait("document.querySelector('#status').textContent == '9 scored, 5 not.'")
 
 
-def test_a_browser_that_alters_pixels_is_told_so(table, browser):
+def test_a_user_whose_browser_alters_pixels_is_told_so(table, browser):
     browser.call("Page.addScriptToEvaluateOnNewDocument", source=ALTERING)
     browser.call("Page.reload")
     assert "alters the pixels" in browser.wait(

@@ -1,4 +1,4 @@
-"""`lfm export`: what it says and leaves behind, that it finds a wrong file out, and what it refuses."""
+"""`lfm export`: what it prints and writes, that it notices a wrong file, and what it refuses."""
 
 import csv
 import json
@@ -16,9 +16,9 @@ from lfm_jax.data.protocols import parse
 from lfm_jax.errors import UserError
 from lfm_jax.export import FORMATS, export, onnx_file
 from lfm_jax.inference.detector import load
+from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.io import Weights
-from tests.helpers.variables import random_variables
 
 FILES = {
     "onnx": {"w.onnx", "w.onnx.card.json"},
@@ -37,7 +37,7 @@ def names(folder):
 
 
 def changed(weights, **fields):
-    """The same weights with other fields of the model config, and variables where the tree becomes another one."""
+    """Random weights of the same network with other fields of the model config."""
     config = weights.card.model_config()
     config.update_from_flattened_dict(fields)
     card = type(weights.card)(config.to_dict())
@@ -47,7 +47,7 @@ def changed(weights, **fields):
 def embedded_card(path):
     if path.suffix == ".onnx":
         onnx = pytest.importorskip("onnx")
-        return json.loads({each.key: each.value for each in onnx.load(path).metadata_props}["card"])
+        return json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["card"])
     if path.suffix == ".stablehlo":
         return json.loads(zipfile.ZipFile(path).read("card.json"))
     if path.suffix == ".safetensors":
@@ -85,17 +85,17 @@ def test_the_same_weights_give_the_same_bytes(format, tiny_detector, tmp_path):
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("wrong", [1e-3, np.nan])
-def test_a_file_that_computes_something_else_is_no_export(lfm, weights_file, tmp_path, monkeypatch, wrong):
-    """And what was there before stays."""
+@pytest.mark.parametrize("error", [1e-3, np.nan])
+def test_a_file_that_computes_something_else_is_not_exported(lfm, weights_file, tmp_path, monkeypatch, error):
+    """An older export under that name stays."""
     target = tmp_path / "w.onnx"
     target.write_text("an older export")
     build = onnx_file.build
 
-    def build_wrongly(detector, side):
-        variables = jax.tree.map(np.array, detector.variables)
-        variables["params"]["head"]["bias"] += wrong
-        return build(type(detector)(detector.model, variables, detector.card), side)
+    def build_wrongly(network, side):
+        variables = jax.tree.map(np.array, network.variables)
+        variables["params"]["head"]["bias"] += error
+        return build(type(network)(network.model, variables, network.card), side)
 
     monkeypatch.setattr(onnx_file, "build", build_wrongly)
     ran = lfm("export", "--weights", weights_file, "--format", "onnx", target)
@@ -105,7 +105,7 @@ def test_a_file_that_computes_something_else_is_no_export(lfm, weights_file, tmp
     assert target.read_text() == "an older export"
 
 
-def test_safetensors_and_pth_are_weights_like_any(lfm, weights_file, tiny_detector, noise, tmp_path):
+def test_exported_safetensors_load_like_any_weights(lfm, weights_file, tiny_detector, noise, tmp_path):
     lfm("export", "--weights", weights_file, "--format", "safetensors", tmp_path / "w.safetensors")
     pixels = np.asarray(noise(64, 64))[None]
     np.testing.assert_array_equal(lfm_jax.load(tmp_path / "w.safetensors").logits(pixels), tiny_detector.logits(pixels))
@@ -123,7 +123,7 @@ def test_safetensors_and_pth_are_weights_like_any(lfm, weights_file, tiny_detect
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_is_refused_with_what_can(lfm, weights_file, tmp_path, arguments, words):
+def test_what_is_impossible_is_refused_with_what_is_possible(lfm, weights_file, tmp_path, arguments, words):
     ran = lfm("export", "--weights", weights_file, *arguments[:-1], tmp_path / arguments[-1])
     assert ran.status == 2
     for word in words:
@@ -147,7 +147,15 @@ SHARE, ATTENTION, RANDOM = {"pooling.k_share": 0.2}, {"pooling.kind": "attention
 
 @pytest.mark.parametrize(
     ("fields", "format"),
-    [(SIGNED, "onnx"), (PLAIN, "onnx"), (SHARE, "stablehlo"), (MLP | ATTENTION, "stablehlo"), (RANDOM, "safetensors")],
+    [
+        (SIGNED, "onnx"),
+        (PLAIN, "onnx"),
+        (SHARE, "stablehlo"),
+        (MLP | ATTENTION, "stablehlo"),
+        (RANDOM, "safetensors"),
+        (MLP, "safetensors"),
+        (MAX, "safetensors"),
+    ],
 )
 def test_other_networks_are_exported_as_float32(weights_file, tmp_path, fields, format):
     side = 64 * FORMATS[format].takes_side
@@ -165,11 +173,10 @@ def test_other_blocks_of_the_residual_are_exported_for_any_side(weights_file, tm
     [
         *((MEAN, "onnx"), (MLP, "onnx"), (SHARE, "onnx"), (RANDOM, "onnx")),
         *((SHARE, "stablehlo"), (RANDOM, "stablehlo"), (MEAN, "stablehlo")),
-        *((MLP, "safetensors"), (ATTENTION, "safetensors"), (MAX, "safetensors")),
-        *((SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
+        *((MLP, "torch"), (ATTENTION, "torch"), (MAX, "torch"), (SIGNED, "torch"), (SHARE, "torch"), (RANDOM, "torch")),
     ],
 )
-def test_networks_that_a_format_has_no_place_for_are_refused(weights_file, tmp_path, fields, format):
+def test_networks_that_a_format_cannot_hold_are_refused(weights_file, tmp_path, fields, format):
     with pytest.raises(UserError, match=r"stablehlo|checkpoint|\.safetensors|--side"):
         export(changed(weights_io.load(weights_file), **fields), tmp_path / name_for(format), format=format)
     assert names(tmp_path) == set()
@@ -188,7 +195,6 @@ def test_the_released_weights_give_their_golden_logits(released, shared, format,
     images = np.concatenate([parse("crop256")(decode(shared / "data" / row["path"])) for row in rows])
     expected = np.array([float(row["crop256"]) for row in rows])
     assert len(rows) > 10
-    how = FORMATS[format]
-    how.write(tmp_path / name_for(format), released, 0)
-    found = how.scorer(tmp_path / name_for(format))(images)
-    assert (np.abs(found - expected) <= 1e-4 + 1e-5 * np.abs(expected)).all(), np.abs(found - expected).max()
+    FORMATS[format].write(tmp_path / name_for(format), released, 0)
+    differences = np.abs(FORMATS[format].scorer(tmp_path / name_for(format))(images) - expected)
+    assert (differences <= 1e-4 + 1e-5 * np.abs(expected)).all(), differences.max()

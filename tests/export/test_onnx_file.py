@@ -1,4 +1,4 @@
-"""The ONNX graph under ONNX Runtime: the detector's logits for any batch and size, and evidence that adds up."""
+"""The ONNX graph in ONNX Runtime gives the detector's logits for any batch and size, and evidence that adds up to them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from lfm_jax.export import onnx_file
 onnx = pytest.importorskip("onnx", reason="writes ONNX")
 onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX")
 
-# What a graph may be made of, so that it stays easy for every runtime.
+# The operators a graph may use, so that every runtime can run it.
 PLAIN = {"Abs", "Add", "Cast", "ConstantOfShape", "Conv", "Div", "Gather", "Gemm", "MaxPool", "Mul", "Relu", "Reshape"}
 PLAIN |= {"Resize", "ScatterElements", "Shape", "Slice", "Squeeze", "Sub", "TopK", "Transpose"}
 
@@ -20,18 +20,18 @@ def start(path):
 @pytest.fixture(scope="module")
 def tiny(tiny_detector, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    onnx_file.write(path, tiny_detector, 0)
+    onnx_file.write_onnx(path, tiny_detector, 0)
     return path
 
 
-def test_the_graph_says_what_it_takes_and_gives(tiny):
+def test_the_graph_declares_what_it_takes_and_gives(tiny):
     model = onnx.load(tiny)
-    assert [(each.domain, each.version) for each in model.opset_import] == [("", 17)]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
     assert {node.op_type for node in model.graph.node} == PLAIN
     session = start(tiny)
     (images,), outputs = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", "height", "width", 3])
-    assert [(each.name, each.type, len(each.shape)) for each in outputs] == [
+    assert [(output.name, output.type, len(output.shape)) for output in outputs] == [
         ("logits", "tensor(float)", 1),
         ("evidence", "tensor(float)", 3),
     ]
@@ -46,18 +46,21 @@ def test_logits_are_the_detectors_whatever_the_size(tiny, tiny_detector, noise, 
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (51, 96)])
-def test_evidence_is_the_evidence_map_and_adds_up_to_the_logit(tiny, tiny_detector, noise, height, width):
+def test_evidence_is_that_of_the_explanation_and_adds_up_to_the_logit(tiny, tiny_detector, noise, height, width):
     images = np.stack([np.asarray(noise(height, width, seed=seed)) for seed in range(2)])
     session = start(tiny)
     logits, evidence = session.run(None, {"images": images})
     bias = float(session.get_modelmeta().custom_metadata_map["bias"])
     np.testing.assert_allclose(bias + evidence.sum((1, 2)), logits, atol=1e-3)
-    for image, found in zip(images, evidence, strict=True):
-        np.testing.assert_allclose(found, evidence.evidence(tiny_detector, image), atol=1e-4)
+    for image, by_position in zip(images, evidence, strict=True):
+        expected = np.zeros_like(by_position)
+        for location in tiny_detector.explain(image, protocol="native").locations:
+            expected[location.row, location.col] += location.evidence
+        np.testing.assert_allclose(by_position, expected, atol=1e-4)
 
 
 def test_a_fixed_side_takes_nothing_else(tiny_detector, noise, tmp_path):
-    onnx_file.write(tmp_path / "fixed.onnx", tiny_detector, 64)
+    onnx_file.write_onnx(tmp_path / "fixed.onnx", tiny_detector, 64)
     session = start(tmp_path / "fixed.onnx")
     assert session.get_inputs()[0].shape == ["batch", 64, 64, 3]
     assert session.get_outputs()[1].shape == ["batch", 6, 6]

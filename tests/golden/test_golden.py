@@ -17,8 +17,8 @@ from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.folder import FileSource
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.scoring import score
-from lfm_jax.ops.npr import normalize, npr_residual
-from lfm_jax.training.step import train_step
+from lfm_jax.ops.npr import Residual, normalize, npr_residual
+from lfm_jax.training.step import StepOptions, train_step
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.state import TrainState
 from lfm_jax.weights.state_dict import to_state_dict
@@ -42,22 +42,22 @@ def golden_logits(shared):
 def test_every_logit_of_the_released_code(shared, weights, golden_logits, protocol):
     source = FileSource(shared / "data", [Example(row["path"]) for row in golden_logits])
     expected = np.array([float(row[protocol]) for row in golden_logits])
-    found = list(score(lfm_jax.load(weights), source, protocol))
-    assert [item.error for item in found] == [None] * len(golden_logits)
-    difference = np.abs(np.array([item.logit for item in found]) - expected)
+    scored = list(score(lfm_jax.load(weights), source, protocol))
+    assert [item.error for item in scored] == [None] * len(golden_logits)
+    difference = np.abs(np.array([item.logit for item in scored]) - expected)
     assert (difference <= 1e-4 + 1e-5 * np.abs(expected)).all(), f"largest difference {difference.max()}"
 
 
-def test_bfloat16_changes_hardly_a_label(shared, weights, golden_logits):
+def test_bfloat16_changes_hardly_any_label(shared, weights, golden_logits):
     loaded = weights_io.load(weights)
     config = loaded.card.model_config()
     config.compute_dtype = "bfloat16"
     detector = Detector(models.build(config), loaded.variables, loaded.card)
     source = FileSource(shared / "data", [Example(row["path"]) for row in golden_logits])
-    found = np.array([item.logit for item in score(detector, source, "crop256")])
+    logits = np.array([item.logit for item in score(detector, source, "crop256")])
     expected = np.array([float(row["crop256"]) for row in golden_logits])
-    assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
-    assert np.mean((found > 0) != (expected > 0)) <= 0.005
+    assert np.abs(logits - expected).max() <= 0.02 * np.abs(expected).max()
+    assert np.mean((logits > 0) != (expected > 0)) <= 0.005
 
 
 def pixels(shared, names, protocol):
@@ -71,7 +71,7 @@ def test_activations(shared, weights):
     loaded = weights_io.load(weights)
     model = models.build(loaded.card.model_config())
     output, captured = model.apply(loaded.variables, batch, mutable="intermediates")
-    signed = npr_residual(normalize(batch, model.mean, model.std), kind="signed")
+    signed = npr_residual(normalize(batch, model.mean, model.std), residual=Residual(kind="signed"))
     np.testing.assert_allclose(signed[:, :32, :32], golden["npr_residual"], atol=1e-6)
     for index in range(1, 5):
         (block,) = captured["intermediates"]["backbone"][f"block{index}"]["norm"]["activations"]
@@ -101,7 +101,7 @@ def five_steps(training):
     adam, losses = optax.adam(1e-4), []
     params = variables["params"]
     state = TrainState(np.int32(0), params, variables["batch_stats"], adam.init(params))
-    step = jax.jit(functools.partial(train_step, model=model, tx=adam, seed=0, aux_weight=0.0))
+    step = jax.jit(functools.partial(train_step, model=model, tx=adam, options=StepOptions()))
     for _ in range(5):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
@@ -114,15 +114,15 @@ def test_the_five_losses(training, five_steps):
 
 
 def test_batch_norm_buffers_after_five_steps(training, five_steps):
-    golden, state = training[0], five_steps[1]
-    found = to_state_dict({"params": state.params, "batch_stats": state.batch_stats})
+    golden, model, state = training[0], training[2], five_steps[1]
+    tensors = to_state_dict({"params": state.params, "batch_stats": state.batch_stats}, model)
     buffers = [key for key in golden if key.startswith("buffer/")]
     assert len(buffers) == 12
     for key in buffers:
-        expected, ours = golden[key], found[key.removeprefix("buffer/")]
-        assert ours.dtype == expected.dtype
-        # Adam moves the conv biases by rounding noise, up to lr a step, and the running means absorb a tenth of it.
-        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=5 * 1e-4)
+        expected, tensor = golden[key], tensors[key.removeprefix("buffer/")]
+        assert tensor.dtype == expected.dtype
+        # Adam moves the conv biases by rounding noise, up to lr per step, and the running means absorb a tenth of it.
+        np.testing.assert_allclose(tensor, expected, rtol=1e-3, atol=5 * 1e-4)
 
 
 def test_gradients(training):
@@ -133,14 +133,14 @@ def test_gradients(training):
         return optax.sigmoid_binary_cross_entropy(output.logits, batch["label"]).mean()
 
     grads = jax.jit(jax.grad(loss))(variables["params"])
-    found = to_state_dict({"params": grads, "batch_stats": variables["batch_stats"]})
+    tensors = to_state_dict({"params": grads, "batch_stats": variables["batch_stats"]}, model)
     checked = 0
     for key in golden:
         name = key.removeprefix("grad/")
         # A conv bias before BatchNorm has no true gradient, only rounding noise.
         if not key.startswith("grad/") or name.endswith(".0.bias"):
             continue
-        error = np.linalg.norm(found[name] - golden[key]) / np.linalg.norm(golden[key])
+        error = np.linalg.norm(tensors[name] - golden[key]) / np.linalg.norm(golden[key])
         assert error < 1e-3, f"{name}: relative error {error}"
         checked += 1
     assert checked == 15

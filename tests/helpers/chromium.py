@@ -72,7 +72,7 @@ class Chromium:
         """Wait until a JavaScript expression is true, and return its value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.run(condition)):
-            assert time.monotonic() < end, f"{condition} did not come true in {PATIENCE} s"
+            assert time.monotonic() < end, f"{condition} was not true within {PATIENCE} s"
             time.sleep(0.05)
         return value
 
@@ -92,7 +92,7 @@ class Chromium:
         while b"\0" not in self._buffer:
             assert select.select([self._answers], [], [], PATIENCE)[0], f"Chromium said nothing for {PATIENCE} s"
             read = os.read(self._answers, 1 << 20)
-            assert read, "Chromium has ended"
+            assert read, "Chromium has exited"
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)

@@ -1,4 +1,4 @@
-"""The detector in Python: streams and folders give what single calls give, and notebooks are shown no more than was found."""
+"""The detector in Python: streams and folders give the same answers as single calls, and notebooks claim no more than was found."""
 
 import itertools
 import os
@@ -10,13 +10,13 @@ import pytest
 
 import lfm_jax
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.inference.predict import predict
+from lfm_jax.inference.predict import predict_files
 from lfm_jax.inference.scoring import PATIENCE
 
 
 @pytest.fixture
 def photos(noise, tmp_path):
-    """A folder with two photographs, one of them below another folder, a broken file and one that is too small."""
+    """A folder with two photographs (one in a subfolder), a broken file and an image that is too small."""
     folder = tmp_path / "my <photos>"
     (folder / "more").mkdir(parents=True)
     noise(64, 64, strength=20).save(folder / "a.png")
@@ -36,18 +36,18 @@ def test_a_stream_gives_what_each_image_gives_alone_in_its_place(tiny_detector, 
         photos / "small.png",
         photos / "more" / "b.png",
     ]
-    found = list(tiny_detector.batches(iter(images), batch_size=2))
-    assert [type(each) for each in found] == [lfm_jax.Failure if i in (2, 4) else lfm_jax.Prediction for i in range(6)]
-    for one, image in zip(found, images, strict=True):
-        if isinstance(one, lfm_jax.Prediction):
+    answers = list(tiny_detector.batches(iter(images), batch_size=2))
+    assert [type(answer) for answer in answers] == [lfm_jax.Failure if i in (2, 4) else lfm_jax.Prediction for i in range(6)]
+    for answer, image in zip(answers, images, strict=True):
+        if isinstance(answer, lfm_jax.Prediction):
             alone = tiny_detector(image)
-            assert one.logit == pytest.approx(alone.logit, rel=1e-5)
-            assert asdict(one) | {"logit": 0, "score": 0} == asdict(alone) | {"logit": 0, "score": 0}
-    assert found[1].logit == pytest.approx(found[3].logit, rel=1e-6)
-    assert "too small" in found[4].error
+            assert answer.logit == pytest.approx(alone.logit, rel=1e-5)
+            assert asdict(answer) | {"logit": 0, "score": 0} == asdict(alone) | {"logit": 0, "score": 0}
+    assert answers[1].logit == pytest.approx(answers[3].logit, rel=1e-6)
+    assert "too small" in answers[4].error
 
 
-def test_an_endless_stream_is_read_no_further_than_needed_and_a_rare_size_holds_up_no_more_than_its_share(given_logits):
+def test_an_endless_stream_is_read_no_further_than_needed_and_an_image_of_a_rare_size_is_not_waited_for_long(given_logits):
     taken = []
 
     def camera():
@@ -55,13 +55,13 @@ def test_an_endless_stream_is_read_no_further_than_needed_and_a_rare_size_holds_
             taken.append(frame)
             yield np.full((32, 64 if frame == 3 else 32, 3), 100 + frame % 100, np.uint8)
 
-    found = list(itertools.islice(given_logits.batches(camera(), batch_size=4, threads=2), 100))
-    assert [one.logit for one in found] == [frame % 100 for frame in range(100)]
+    answers = list(itertools.islice(given_logits.batches(camera(), batch_size=4, threads=2), 100))
+    assert [answer.logit for answer in answers] == [frame % 100 for frame in range(100)]
     assert (1, 32, 64) in given_logits.seen
     assert len(taken) <= 100 + (PATIENCE + 8) * 4
 
 
-def test_what_is_no_set_of_images_is_refused_at_once(tiny_detector, photos):
+def test_anything_but_a_set_of_images_is_refused_at_once(tiny_detector, photos):
     with pytest.raises(UserError, match="predict_folder"):
         tiny_detector.batches(str(photos))
     with pytest.raises(UserError, match="crop_224"):
@@ -70,10 +70,10 @@ def test_what_is_no_set_of_images_is_refused_at_once(tiny_detector, photos):
         list(tiny_detector.batches([np.zeros((64, 64, 3), np.float32)]))
 
 
-def test_a_folder_is_scored_as_the_command_does_it(tiny_detector, photos):
+def test_a_folder_is_scored_as_the_command_scores_it(tiny_detector, photos):
     table = tiny_detector.predict_folder(photos, protocol="crop48")
     assert table + table.errors == sorted(
-        predict(tiny_detector, [str(photos)], protocol="crop48"), key=lambda record: "error" in record
+        predict_files(tiny_detector, [str(photos)], protocol="crop48"), key=lambda record: "error" in record
     )
     assert [record["path"] for record in table] == [str(photos / "a.png"), str(photos / "more" / "b.png")]
     assert [os.path.basename(record["path"]) for record in table.errors] == ["broken.jpg", "small.png"]  # noqa: PTH119
@@ -81,7 +81,7 @@ def test_a_folder_is_scored_as_the_command_does_it(tiny_detector, photos):
         tiny_detector.predict_folder(photos / "a.png")
 
 
-def test_pandas_takes_a_folders_scores_as_they_are(tiny_detector, photos):
+def test_pandas_takes_a_folders_scores_unchanged(tiny_detector, photos):
     table = tiny_detector.predict_folder(photos)
     frame = pd.DataFrame(table)
     assert list(frame.columns) == list(table[0])
@@ -93,15 +93,15 @@ def test_pandas_takes_a_folders_scores_as_they_are(tiny_detector, photos):
 def test_a_notebook_shows_rows_failures_and_the_caveat(tiny_detector, photos):
     table = tiny_detector.predict_folder(photos)
     page, text = table._repr_html_(), repr(table)
-    for shown in (page, text):
-        assert "4 images, 1 called fake and 1 real at threshold 0.5 under crop256, 2 could not be scored" in shown
-        assert os.path.join("more", "b.png") in shown  # noqa: PTH118
+    for answer in (page, text):
+        assert "4 images, 1 called fake and 1 real at threshold 0.5 under crop256, 2 could not be scored" in answer
+        assert os.path.join("more", "b.png") in answer  # noqa: PTH118
     assert "my &lt;photos&gt;" in page and "my <photos>" not in page
     assert "small.png: 16 x 16 px is too small" in page
     assert "never a proof" in page
 
 
-def test_a_name_that_is_no_utf8_can_be_shown(tiny_detector, noise, tmp_path):
+def test_a_file_name_that_is_not_utf8_can_be_shown(tiny_detector, noise, tmp_path):
     try:
         noise(64, 64).save(tmp_path / os.fsdecode(b"caf\xe9.png"), format="PNG")
     except OSError:
@@ -109,8 +109,8 @@ def test_a_name_that_is_no_utf8_can_be_shown(tiny_detector, noise, tmp_path):
     assert "caf" in tiny_detector.predict_folder(tmp_path)._repr_html_().encode().decode()
 
 
-@pytest.mark.parametrize(("strength", "said"), [(255, "is above the threshold"), (20, "is not above the threshold")])
-def test_a_prediction_says_which_side_of_the_threshold_it_is_on(tiny_detector, noise, strength, said):
-    found = tiny_detector(noise(64, 64, strength=strength))
-    page = found._repr_html_()
-    assert said in page and f"score {found.score:.3f}" in page and "never a proof" in page
+@pytest.mark.parametrize(("strength", "words"), [(255, "is above the threshold"), (20, "is not above the threshold")])
+def test_a_prediction_says_which_side_of_the_threshold_it_is_on(tiny_detector, noise, strength, words):
+    prediction = tiny_detector(noise(64, 64, strength=strength))
+    page = prediction._repr_html_()
+    assert words in page and f"score {prediction.score:.3f}" in page and "never a proof" in page

@@ -1,17 +1,18 @@
-"""Evidence maps: they add up to the logit, whatever the size."""
+"""Evidence maps add up to the logit, whatever the size of the image."""
 
 import numpy as np
 import pytest
 
 from lfm_jax import models
 from lfm_jax.errors import UserError
-from lfm_jax.inference import evidence, picture
+from lfm_jax.inference import drawing
 from lfm_jax.inference.detector import Detector
-from tests.helpers.variables import random_variables
+from lfm_jax.inference.evidence import evidence_map, pooled_entries
+from lfm_jax.models import random_variables
 
 
 def with_model(detector, changes):
-    """A detector with random weights whose model config differs in these fields."""
+    """A detector with random weights, its model config changed in these fields."""
     config = detector.card.model_config()
     config.update_from_flattened_dict(changes)
     model = models.build(config)
@@ -21,12 +22,12 @@ def with_model(detector, changes):
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 83), (96, 70)])
 def test_the_map_and_the_bias_add_up_to_the_logit(tiny_detector, noise, height, width):
     pixels = np.asarray(noise(height, width))
-    added = evidence.evidence(tiny_detector, pixels)
+    evidence = evidence_map(tiny_detector, pixels)
     sides = tuple(tiny_detector.model.backbone.map_side(side) for side in (height, width))
-    assert (added.shape, added.dtype) == (sides, np.float32)
+    assert (evidence.shape, evidence.dtype) == (sides, np.float32)
     bias = float(tiny_detector.variables["params"]["head"]["bias"][0])
-    assert added.sum() + bias == pytest.approx(tiny_detector.logits(pixels[None])[0], abs=1e-3)
-    assert picture.overlay(tiny_detector.model, pixels, added).size == (width, height)
+    assert evidence.sum() + bias == pytest.approx(tiny_detector.logits(pixels[None])[0], abs=1e-3)
+    assert drawing.overlay(tiny_detector.model, pixels, evidence).size == (width, height)
 
 
 @pytest.mark.parametrize(
@@ -42,28 +43,28 @@ def test_the_map_and_the_bias_add_up_to_the_logit(tiny_detector, noise, height, 
 def test_other_poolings_of_single_positions_add_up_too(tiny_detector, noise, changes):
     other = with_model(tiny_detector, changes)
     pixels = np.asarray(noise(50, 83))
-    added = evidence.evidence(other, pixels)
-    assert added.shape == (other.model.map_side(50), other.model.map_side(83))
+    evidence = evidence_map(other, pixels)
+    assert evidence.shape == (other.model.map_side(50), other.model.map_side(83))
     bias = float(other.variables["params"]["head"]["bias"][0])
-    assert added.sum() + bias == pytest.approx(other.logits(pixels[None])[0], abs=1e-3)
-    found = evidence.entries(other, pixels)
-    pooled = {"mean": added.size, "max": 1, "random": added.size}.get(changes.get("pooling.kind"), round(0.2 * added.size))
-    assert found.values.shape == (other.model.maps, pooled)
-    assert (np.diff(found.values) <= 0).all()
+    assert evidence.sum() + bias == pytest.approx(other.logits(pixels[None])[0], abs=1e-3)
+    entries = pooled_entries(other, pixels)
+    pooled = {"mean": evidence.size, "max": 1, "random": evidence.size}.get(changes.get("pooling.kind"), round(0.2 * evidence.size))
+    assert entries.values.shape == (other.model.maps, pooled)
+    assert (np.diff(entries.values) <= 0).all()
 
 
 @pytest.mark.parametrize(
     ("changes", "field"), [({"pooling.kind": "attention"}, "model.pooling.kind"), ({"head.kind": "mlp"}, "model.head.kind")]
 )
-def test_what_is_no_sum_of_positions_has_no_evidence_and_says_why(tiny_detector, noise, changes, field):
+def test_a_logit_that_is_not_a_sum_of_positions_has_no_evidence_and_the_error_says_why(tiny_detector, noise, changes, field):
     mixed = with_model(tiny_detector, changes)
-    assert evidence.evidence(mixed, np.asarray(noise(64, 64))) is None
+    assert evidence_map(mixed, np.asarray(noise(64, 64))) is None
     with pytest.raises(UserError, match=f"no sum over positions .{field}"):
         mixed.explain(noise(64, 64))
 
 
 def test_no_pixel_outside_a_window_moves_its_position(tiny_detector, noise):
-    """What `stride` and `window` say is what the network does."""
+    """The network sees exactly what its `stride` and `window` say."""
     backbone, before = tiny_detector.model.backbone, np.asarray(noise(64, 64))
     after = before.copy()
     after[:, backbone.window + 1 :] = 0
@@ -74,12 +75,12 @@ def test_no_pixel_outside_a_window_moves_its_position(tiny_detector, noise):
 
 
 def test_the_overlay_is_red_for_fake_blue_for_real_and_frames_the_strongest(tiny_detector):
-    """One strong position for fake, a weak one for real, which is seen too: opacity goes with the root."""
+    """One strong position for fake and a weak one for real, visible because opacity follows the square root."""
     stride, window = tiny_detector.model.backbone.stride, tiny_detector.model.backbone.window
     pixels = np.full((96, 96, 3), 128, np.uint8)
-    added = np.zeros([tiny_detector.model.backbone.map_side(96)] * 2, np.float32)
-    added[1, 1], added[1, 8] = 4.0, -0.25
-    image = np.asarray(picture.overlay(tiny_detector.model, pixels, added)).astype(int)
+    evidence = np.zeros([tiny_detector.model.backbone.map_side(96)] * 2, np.float32)
+    evidence[1, 1], evidence[1, 8] = 4.0, -0.25
+    image = np.asarray(drawing.overlay(tiny_detector.model, pixels, evidence)).astype(int)
 
     def middle(row, column):
         return image[row * stride + window // 2, column * stride + window // 2]

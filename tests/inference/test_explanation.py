@@ -1,4 +1,4 @@
-"""Explanations in an image's own pixels: exact sums, true boxes whatever the protocol, and files that lose nothing."""
+"""Explanations in an image's own pixels: exact sums, true boxes under every protocol, and files that lose nothing."""
 
 import json
 
@@ -19,23 +19,23 @@ def image(noise):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_bias_and_locations_add_up_to_the_logit_that_is_predicted(tiny_detector, image, protocol):
-    found = tiny_detector.explain(image, protocol=protocol)
-    assert found.prediction == tiny_detector(image, protocol=protocol)
-    assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(found.prediction.logit, abs=1e-3)
-    assert sum(each.evidence for each in found.entries) == pytest.approx(sum(each.evidence for each in found.locations))
-    strengths = [abs(each.evidence) for each in found.locations]
-    assert strengths == sorted(strengths, reverse=True)
-    assert (found.heat.shape, found.overlay().size) == ((HEIGHT, WIDTH), (WIDTH, HEIGHT))
+    explanation = tiny_detector.explain(image, protocol=protocol)
+    assert explanation.prediction == tiny_detector(image, protocol=protocol)
+    evidence = [location.evidence for location in explanation.locations]
+    assert explanation.bias + sum(evidence) == pytest.approx(explanation.prediction.logit, abs=1e-3)
+    assert sum(entry.evidence for entry in explanation.entries) == pytest.approx(sum(evidence))
+    assert evidence == sorted(evidence, key=abs, reverse=True)
+    assert (explanation.heat.shape, explanation.overlay().size) == ((HEIGHT, WIDTH), (WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_lies_outside_a_box_moves_none_of_its_maps_and_what_lies_inside_some(tiny_detector, image, protocol):
-    how, pixels = protocols.parse(protocol), np.asarray(image)
+def test_pixels_outside_a_box_change_none_of_its_values_and_pixels_inside_do(tiny_detector, image, protocol):
+    parsed, pixels = protocols.parse(protocol), np.asarray(image)
     other = 255 - pixels
     variables = {name: tiny_detector.variables[name] for name in ("params", "batch_stats")}
 
     def maps_at(location, changed):
-        piece = how(Image.fromarray(changed))[location.tile]
+        piece = parsed(Image.fromarray(changed))[location.tile]
         return np.asarray(tiny_detector.model.apply(variables, piece[None]).maps)[0, location.row, location.col]
 
     for location in tiny_detector.explain(image, protocol=protocol).strongest(4):
@@ -58,19 +58,19 @@ def test_without_resizing_a_box_is_the_networks_window(tiny_detector, image):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_heat_is_painted_within_the_boxes(tiny_detector, image, protocol):
-    found = tiny_detector.explain(image, protocol=protocol)
+    explanation = tiny_detector.explain(image, protocol=protocol)
     seen = np.zeros((HEIGHT, WIDTH), bool)
-    for location in found.locations:
+    for location in explanation.locations:
         x0, y0, x1, y1 = location.box
         seen[y0:y1, x0:x1] = True
-    assert np.any(found.heat) and not np.any(found.heat[~seen])
+    assert np.any(explanation.heat) and not np.any(explanation.heat[~seen])
 
 
 def test_a_notebook_shows_a_picture(tiny_detector, image):
     assert tiny_detector.explain(image)._repr_png_().startswith(b"\x89PNG")
 
 
-def test_a_folder_gets_a_file_pair_each_and_one_sheet_and_names_what_is_broken(lfm, noise, weights_file, tmp_path):
+def test_each_image_of_a_folder_gets_two_files_all_share_a_sheet_and_broken_ones_are_named(lfm, noise, weights_file, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     (folder / "sub").mkdir(parents=True)
     noise(64, 64).save(folder / "a.png")
@@ -84,12 +84,12 @@ def test_a_folder_gets_a_file_pair_each_and_one_sheet_and_names_what_is_broken(l
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert names == ["a.json", "a.png", "a.png.json", "a.png.png", "contact_sheet.png", "sub/ü.json", "sub/ü.png"]
     facts = json.loads((out / "sub" / "ü.json").read_text())
-    assert facts["logit"] == pytest.approx(facts["bias"] + sum(each["evidence"] for each in facts["locations"]), abs=1e-3)
+    assert facts["logit"] == pytest.approx(facts["bias"] + sum(location["evidence"] for location in facts["locations"]), abs=1e-3)
     assert facts["path"] == str(folder / "sub" / "ü.png") and (facts["width"], facts["height"]) == (64, 90)
     assert len(facts["entries"]) == 16 and {"map", "rank", "value", "weight"} < facts["entries"][0].keys()
 
 
-def test_no_image_is_written_over(lfm, noise, weights_file, tmp_path):
+def test_no_image_is_overwritten(lfm, noise, weights_file, tmp_path):
     noise(64, 64).save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
     ran = lfm("explain", tmp_path / "a.png", "--weights", weights_file, "--out", tmp_path)

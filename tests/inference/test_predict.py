@@ -1,4 +1,4 @@
-"""`lfm predict`: the three formats say the same, broken files are named in their place, exit status as promised."""
+"""`lfm predict`: all three formats say the same, broken files are named in their place, the exit status is as promised."""
 
 import csv
 import dataclasses
@@ -12,7 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from lfm_jax.inference.predict import COLUMNS, predict, write
+from lfm_jax.inference.predict import predict_files
+from lfm_jax.inference.records import COLUMNS, write_records
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.io import Weights
 
@@ -23,7 +24,7 @@ LINE = re.compile(
 
 @pytest.fixture(scope="module")
 def photos(noise, tmp_path_factory):
-    """Three that the tiny detector can score, real, fake, real."""
+    """Three images that the tiny detector calls real, fake, real."""
     folder = tmp_path_factory.mktemp("photos")
     noise(64, 64, strength=20).save(folder / "a.png")
     noise(61, 64, strength=255).save(folder / "b c.png")
@@ -33,7 +34,7 @@ def photos(noise, tmp_path_factory):
 
 @pytest.fixture
 def mixed(photos, tmp_path, noise):
-    """Paths as a user gives them: good and bad in turn; the third and fifth cannot be scored."""
+    """Paths as a user may give them; the third and fifth cannot be scored."""
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     noise(16, 16).save(tmp_path / "small.png")
     return [photos / "d.png", photos / "a.png", tmp_path / "broken.jpg", photos / "b c.png", tmp_path / "small.png"]
@@ -75,10 +76,10 @@ def test_the_table_says_the_same_as_json_lines(lfm, weights_file, mixed):
     ran = lfm("predict", "--weights", weights_file, *mixed)
     head, _, *lines = ran.out.splitlines()
     assert head.split() == ["path", "label", "score", "logit", "size"]
-    found = [LINE.fullmatch(line).groupdict() for line in lines]
+    rows = [LINE.fullmatch(line).groupdict() for line in lines]
     scored = [record for record in records if "error" not in record]
-    assert [(row["path"], row["label"]) for row in found] == [(record["path"], record["label"]) for record in scored]
-    for row, record in zip(found, scored, strict=True):
+    assert [(row["path"], row["label"]) for row in rows] == [(record["path"], record["label"]) for record in scored]
+    for row, record in zip(rows, scored, strict=True):
         assert float(row["score"]) == pytest.approx(record["score"], abs=1e-4)
         assert float(row["logit"]) == pytest.approx(record["logit"], abs=1e-3)
         assert (int(row["width"]), int(row["height"])) == (record["width"], record["height"])
@@ -96,13 +97,13 @@ def test_what_cannot_be_scored_is_named_on_stderr_and_gives_status_3(format, lfm
 
 
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv"])
-def test_when_all_is_well_stderr_is_empty_and_the_status_0(format, lfm, weights_file, photos):
+def test_if_every_image_is_scored_stderr_is_empty_and_the_status_0(format, lfm, weights_file, photos):
     ran = lfm("predict", "--weights", weights_file, "--format", format, photos)
     assert (ran.status, ran.err) == (0, "")
     assert all(name in ran.out for name in ("a.png", "b c.png", "d.png"))
 
 
-def test_what_pil_tells_programmers_does_not_reach_users(lfm, weights_file, noise, tmp_path, recwarn):
+def test_warnings_that_pil_has_for_programmers_do_not_reach_users(lfm, weights_file, noise, tmp_path, recwarn):
     noise(64, 64).quantize(16).save(tmp_path / "half_transparent.png", transparency=bytes(range(0, 256, 16)))
     assert lfm("predict", "--weights", weights_file, tmp_path).status == 0
     assert [str(warning.message) for warning in recwarn] == []
@@ -116,7 +117,7 @@ def test_a_missing_file_is_one_failure_among_others(lfm, weights_file, photos):
     assert good["label"] == "real"
 
 
-def test_nothing_to_score_is_said(lfm, weights_file, tmp_path):
+def test_a_folder_without_images_is_an_error(lfm, weights_file, tmp_path):
     (tmp_path / "no pictures").mkdir()
     (tmp_path / "no pictures" / "notes.txt").touch()
     ran = lfm("predict", "--weights", weights_file, tmp_path / "no pictures")
@@ -125,11 +126,11 @@ def test_nothing_to_score_is_said(lfm, weights_file, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv"])
-def test_out_gets_what_the_terminal_would(format, lfm, weights_file, mixed, tmp_path):
-    shown = lfm("predict", "--weights", weights_file, "--format", format, *mixed)
+def test_out_receives_what_the_terminal_would(format, lfm, weights_file, mixed, tmp_path):
+    on_terminal = lfm("predict", "--weights", weights_file, "--format", format, *mixed)
     ran = lfm("predict", "--weights", weights_file, "--format", format, "--out", tmp_path / "out.txt", *mixed)
-    assert (ran.status, ran.out, ran.err) == (3, "", shown.err)
-    assert (tmp_path / "out.txt").read_bytes().decode() == shown.out
+    assert (ran.status, ran.out, ran.err) == (3, "", on_terminal.err)
+    assert (tmp_path / "out.txt").read_bytes().decode() == on_terminal.out
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
@@ -140,7 +141,7 @@ def test_any_path_comes_back_as_it_was(format, lfm, weights_file, noise, tmp_pat
     text = lfm("predict", "--weights", weights_file, "--format", format, *paths).out
     records = jsonl(text) if format == "jsonl" else csv.DictReader(io.StringIO(text, newline=""))
     assert [record["path"] for record in records] == [str(path) for path in paths]
-    assert "\u56fe\u7247" in text  # to be read by people, not \u-escaped
+    assert "\u56fe\u7247" in text  # readable, not \u-escaped
 
 
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv"])
@@ -160,7 +161,7 @@ def test_a_file_name_that_is_not_utf8_costs_no_results(format, lfm, weights_file
 
 @pytest.fixture
 def other_card(tiny_detector, tmp_path):
-    """The tiny detector with a threshold of nearly 1 and a protocol of its own, as weights on disk."""
+    """The tiny detector on disk, with a threshold of nearly 1 and another protocol."""
     card = dataclasses.replace(tiny_detector.card, threshold=0.9999, protocol="crop32")
     variables = {name: dict(tree) for name, tree in tiny_detector.variables.items()}
     weights_io.save(tmp_path / "other.safetensors", Weights(variables, card))
@@ -187,28 +188,28 @@ def test_batch_size_and_threads_change_no_score(lfm, weights_file, photos):
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
 def test_lines_are_on_disk_before_the_next_image_is_scored(format, given_logits, save_with_logit, tmp_path):
-    """A run that is killed, or watched with tail -f, has shown what it knew."""
+    """A run that is killed, or watched with tail -f, has shown all it knew."""
     paths = [save_with_logit(tmp_path / f"{index}.png", index) for index in range(3)]
     seen = []
 
     def watched():
-        for record in predict(given_logits, [str(path) for path in paths], protocol="native"):
+        for record in predict_files(given_logits, [str(path) for path in paths], protocol="native"):
             seen.append((tmp_path / "out").read_text().count(".png"))
             yield record
 
     with open(tmp_path / "out", "w", newline="") as out:
-        assert write(watched(), format, out) == (3, [])
+        assert write_records(watched(), format, out) == (3, [])
     assert seen == [0, 1, 2]
 
 
 def test_write_counts_what_was_scored_and_returns_what_was_not(given_logits, save_with_logit, tmp_path):
     good = save_with_logit(tmp_path / "good.png", 1)
-    records = predict(given_logits, [str(good), "gone.png"], protocol="native")
-    assert write(records, "jsonl", io.StringIO()) == (1, [{"path": "gone.png", "error": "No such file or directory"}])
+    records = predict_files(given_logits, [str(good), "gone.png"], protocol="native")
+    assert write_records(records, "jsonl", io.StringIO()) == (1, [{"path": "gone.png", "error": "No such file or directory"}])
 
 
 @pytest.mark.parametrize("format", ["table", "jsonl", "csv"])
-def test_a_reader_that_has_gone_ends_the_run_quietly(format, lfm, weights_file, photos, monkeypatch):
+def test_a_reader_that_goes_away_ends_the_run_quietly(format, lfm, weights_file, photos, monkeypatch):
     """lfm predict ... | head"""
     read_end, write_end = os.pipe()
     os.close(read_end)

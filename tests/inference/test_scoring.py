@@ -1,4 +1,4 @@
-"""Scoring a set: every image once, in order, with the logit it has alone, whatever it is batched with."""
+"""Scoring a set: every image once, in order, with the logit that it would have alone, whatever it is batched with."""
 
 import math
 
@@ -14,13 +14,14 @@ from lfm_jax.data import protocols
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources.base import Example
 from lfm_jax.errors import UserError
+from lfm_jax.inference.batching import MAX_PIXELS, padded_side
 from lfm_jax.inference.detector import Detector
-from lfm_jax.inference.scoring import MAX_PIXELS, bucket, score
+from lfm_jax.inference.scoring import score
 from lfm_jax.weights.card import Card
 
 
 class Given:
-    """A source of images as they are; a string stands for a broken file and is its reason."""
+    """A source of these images; a string stands for a broken file and is its reason."""
 
     name = "given"
 
@@ -35,7 +36,7 @@ class Given:
 
 
 def reds(sizes):
-    """An image for each (height, width), the n-th with n in its first pixel; None stands for a broken one."""
+    """An image for each (height, width), the n-th with n in its first pixel; None stands for a broken file."""
     images = []
     for index, size in enumerate(sizes):
         pixels = np.zeros((*(size or (1, 1)), 3), np.uint8)
@@ -44,17 +45,17 @@ def reds(sizes):
     return images
 
 
-# Height, width: two buckets, odd sizes; broken and too small ones in between.
+# Height, width: two padded shapes, odd sizes; broken and too small images in between.
 SIZES = [(64, 64), (41, 64), None, (96, 33), (64, 64), (20, 64), (41, 64), None, (64, 64), (96, 33), (64, 64)]
 
 
 def positions(side):
-    """Side of the map in SPEC section 1, of which the tiny detector needs 4 positions; an odd pixel is dropped."""
+    """Side of an image's map: an odd pixel is dropped, three blocks halve it. The tiny detector needs 4 positions."""
     return max((((side // 2 * 2 - 1) // 2 - 1) // 2 - 1) // 2 - 1, 0)
 
 
 class Numbering(Detector):
-    """Its logit is the number in the first pixel; remembers the shapes of its batches and checks what they say of their images."""
+    """Its logit is the number in the first pixel. Remembers the shapes of its batches and checks their padding."""
 
     def __init__(self, like):
         super().__init__(like.model, like.variables, like.card)
@@ -65,7 +66,7 @@ class Numbering(Detector):
         for image, (height, width) in zip(images, sizes.tolist(), strict=True):
             assert not image[height:].any()
             assert not image[:, width:].any()
-            assert image.shape == (bucket(height), bucket(width), 3)
+            assert image.shape == (padded_side(height), padded_side(width), 3)
         return images[:, 0, 0, :2] @ np.array([256.0, 1.0], np.float32)
 
 
@@ -76,7 +77,7 @@ def mixed(noise):
 
 @pytest.fixture(scope="module")
 def alone(tiny_detector, mixed):
-    """The logit of each image from a batch of its own, without padding; None for those that have none."""
+    """The logit of each image in a batch of one, without padding; None for those that cannot be scored."""
     return [
         None if isinstance(image, str) or image.height < 32 else float(tiny_detector.logits(np.asarray(image)[None])[0])
         for image in mixed
@@ -87,24 +88,23 @@ def alone(tiny_detector, mixed):
 def test_every_image_has_the_logit_it_has_alone_in_its_place(batch_size, tiny_detector, mixed, alone):
     scored = list(score(tiny_detector, Given(mixed), "native", batch_size=batch_size))
     assert [item.index for item in scored] == list(range(len(mixed)))
-    logits = [item.logit for item in scored]
-    assert [logit is None for logit in logits] == [logit is None for logit in alone]
-    found, expected = ([logit for logit in each if logit is not None] for each in (logits, alone))
-    assert np.ptp(expected) > 0.1  # else any order would do
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert [item.logit is None for item in scored] == [logit is None for logit in alone]
+    logits, expected = ([logit for logit in some if logit is not None] for some in ([item.logit for item in scored], alone))
+    assert np.ptp(expected) > 0.1  # or any order would do
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_images_of_50_random_sizes_get_the_logits_that_pytorch_gives_each_alone(tiny_detector, noise):
-    """In batches, in buckets, padded; PyTorch has the images one by one, as they are but for an odd last row or column."""
+    """Batched and padded here; PyTorch gets the images one by one, unpadded, without an odd last row or column."""
     torch = pytest.importorskip("torch", reason="PyTorch compiles nothing for a new size")
-    from lfm_jax.bench.torch_lfm import load, normalize
+    from lfm_jax.bench.pytorch import load, normalize
     from lfm_jax.weights.state_dict import to_state_dict
 
-    network = load(to_state_dict(tiny_detector.variables), (4, 8, 8, 8), maps=4, k=4).eval()
+    network = load(to_state_dict(tiny_detector.variables, tiny_detector.model), (4, 8, 8, 8), maps=4, k=4).eval()
     sizes = np.random.default_rng(7).integers(33, 129, (50, 2)).tolist()
     images = [noise(*size, seed=index, strength=255 - 4 * index) for index, size in enumerate(sizes)]
-    found = [item.logit for item in score(tiny_detector, Given(images), "native", batch_size=8)]
-    for logit, image, (height, width) in zip(found, images, sizes, strict=True):
+    logits = [item.logit for item in score(tiny_detector, Given(images), "native", batch_size=8)]
+    for logit, image, (height, width) in zip(logits, images, sizes, strict=True):
         even = np.array(image)[None, : height // 2 * 2, : width // 2 * 2]
         with torch.inference_mode():
             assert logit == pytest.approx(float(network(normalize(torch.from_numpy(even)))[0]), rel=1e-5, abs=1e-5)
@@ -144,7 +144,7 @@ def test_the_protocol_is_applied_before_the_network(tiny_detector, noise):
     threads=st.integers(1, 8),
 )
 @settings(deadline=None, max_examples=25)
-def test_any_mix_of_images_comes_out_once_each_in_order(tiny_detector, sizes, batch_size, threads):
+def test_any_mix_of_images_comes_out_in_order_each_once(tiny_detector, sizes, batch_size, threads):
     detector = Numbering(tiny_detector)
     scored = list(score(detector, Given(reds(sizes)), "native", batch_size=batch_size, threads=threads))
     assert [item.index for item in scored] == list(range(len(sizes)))
@@ -162,13 +162,13 @@ def test_any_mix_of_images_comes_out_once_each_in_order(tiny_detector, sizes, ba
 
 
 @pytest.mark.parametrize("images", [[], ["truncated"], ["truncated"] * 5])
-def test_a_set_without_a_usable_image_is_no_special_case(images, given_logits):
+def test_a_set_without_a_usable_image_is_scored_like_any_other(images, given_logits):
     scored = list(score(given_logits, Given(images), "native"))
     assert [item.error for item in scored] == images
     assert given_logits.seen == []
 
 
-def test_images_are_given_out_before_all_are_read(given_logits):
+def test_the_first_scores_come_before_all_images_are_read(given_logits):
     """A folder of a million files shows its first scores at once."""
     source = Given([Image.new("RGB", (32, 32))] * 200)
     read = set()
@@ -177,7 +177,7 @@ def test_images_are_given_out_before_all_are_read(given_logits):
     assert len(read) < 100
 
 
-def test_the_default_network_takes_48_px_and_says_so_of_47():
+def test_the_default_network_takes_48_px_and_says_so_if_given_47():
     model = models.build(config.model())
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), models.abstract_variables(model))
     detector = Detector(model, zeros, Card())
@@ -189,7 +189,7 @@ def test_the_default_network_takes_48_px_and_says_so_of_47():
     detector.model.require_size(49, 49)
 
 
-def test_an_image_over_the_limit_is_refused_with_the_way_out(given_logits):
+def test_an_image_over_the_limit_is_refused_with_a_way_out(given_logits):
     side = math.isqrt(MAX_PIXELS) + 1
     source = Given([Image.new("RGB", (side, side)), Image.new("RGB", (32, 32))])
     huge, small = score(given_logits, source, "native")
@@ -202,7 +202,7 @@ def test_an_image_over_the_limit_is_refused_with_the_way_out(given_logits):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_tiles_over_several_batches_make_one_logit_each(batch_size, tiny_detector, noise):
-    """Images of 6, 1, 4 and 1 tiles, one of them smaller than a tile, one broken between them."""
+    """Images of 6, 1, 4 and 1 tiles, one of them smaller than a tile, and a broken one among them."""
     images = [noise(130, 200, strength=200), noise(64, 70, strength=60), "truncated", noise(128, 140), noise(50, 64)]
     scored = list(score(tiny_detector, Given(images), "tiles64_top50", batch_size=batch_size))
     protocol = protocols.parse("tiles64_top50")
@@ -228,28 +228,28 @@ def test_an_unknown_protocol_is_refused(given_logits):
 @example(256)
 @example(257)
 @settings(max_examples=300)
-def test_a_bucket_is_a_multiple_of_32_at_most_an_eighth_larger(side):
-    padded = bucket(side)
+def test_a_padded_side_is_a_multiple_of_32_and_at_most_an_eighth_larger(side):
+    padded = padded_side(side)
     assert padded % 32 == 0
     assert padded >= side
     assert padded - side <= max(31, side / 8)
-    assert bucket(padded) == padded
+    assert padded_side(padded) == padded
 
 
 @given(st.integers(1, 1 << 16), st.integers(1, 1 << 16))
 @settings(max_examples=200)
-def test_a_larger_side_has_no_smaller_bucket(first, second):
+def test_a_larger_side_is_never_padded_to_less(first, second):
     small, large = sorted((first, second))
-    assert bucket(small) <= bucket(large)
+    assert padded_side(small) <= padded_side(large)
 
 
 @pytest.mark.parametrize("octave", [256, 512, 1024, 2048])
-def test_an_octave_of_sides_has_eight_buckets(octave):
-    assert len({bucket(side) for side in range(octave + 1, 2 * octave + 1)}) == 8
+def test_the_sides_of_an_octave_are_padded_to_eight(octave):
+    assert len({padded_side(side) for side in range(octave + 1, 2 * octave + 1)}) == 8
 
 
-def test_the_number_of_compiled_shapes_is_bounded_and_said(tiny_detector, capsys):
-    """300 images of 300 sizes: as many shapes as there are buckets times row counts, far fewer than images."""
+def test_the_number_of_compiled_shapes_is_bounded_and_reported(tiny_detector, capsys):
+    """300 images of 300 sizes give far fewer shapes: padded sides times padded row counts."""
     detector = Numbering(tiny_detector)
     sizes = np.random.default_rng(0).integers(129, 257, (300, 2)).tolist()
     scored = list(score(detector, Given(reds(sizes)), "native", batch_size=8))
@@ -269,12 +269,12 @@ def test_large_images_come_in_smaller_batches(given_logits):
     assert sorted(given_logits.seen) == [(2, 512, 512)] * 4 + [(8, 128, 128)]
 
 
-def test_small_batches_bring_no_warnings_of_the_loader(given_logits, caplog):
+def test_small_batches_cause_no_warnings(given_logits, caplog):
     list(score(given_logits, Given([Image.new("RGB", (32, 32))] * 3), "native", batch_size=1))
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def test_padded_rows_reach_nobody(tiny_detector, noise):
+def test_padded_rows_give_no_logits(tiny_detector, noise):
     """Three images in a batch of four rows give three logits."""
     scored = list(score(tiny_detector, Given([noise(64, 64, seed=s) for s in range(3)]), "native", batch_size=3))
     assert len(scored) == 3

@@ -7,7 +7,7 @@ import pytest
 
 from lfm_jax import models
 from lfm_jax.inference.detector import Detector
-from tests.helpers.variables import random_variables
+from lfm_jax.models import random_variables
 
 
 def overlap(one, other):

@@ -4,7 +4,7 @@
 #   tests/launch/slurm.sh start DIR     # needs root, and Debian's slurm-wlm and munge; export SLURM_CONF=DIR/slurm.conf
 #   tests/launch/slurm.sh stop DIR
 #
-# Everything it writes lies in DIR; it ends only the processes that it started.
+# It writes only to DIR and ends only the processes that it started.
 set -euo pipefail
 
 [ $# = 2 ] || { echo "usage: tests/launch/slurm.sh start|stop DIR" >&2; exit 2; }
@@ -18,7 +18,7 @@ if [ "$1" = stop ]; then
 fi
 
 mkdir -p "$dir"/{state,spool}
-# munge insists on a directory that others cannot write to, all the way up.
+# munge insists that others can write neither to this directory nor to those above it.
 chmod 755 "$dir"
 host=$(hostname -s)
 port=$((30000 + RANDOM % 20000))

@@ -1,4 +1,4 @@
-"""The launch scripts and the Kubernetes manifest: checked by the tools made for it, and clear about what they need."""
+"""The launch scripts and the Kubernetes manifest: checked by the tools for them, and clear about what they need."""
 
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 
+from lfm_jax import presets
 from tests.helpers.launching import LAUNCH, environment
 
 SCRIPTS = sorted(LAUNCH.glob("*.sh")) + sorted(LAUNCH.parent.glob("tests/launch/*.sh")) + [LAUNCH.parent / ".ci" / "run"]
@@ -45,7 +46,7 @@ def test_the_manifest_agrees_with_itself():
     assert spec["template"]["spec"]["subdomain"] == service["metadata"]["name"]
     assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
     preset = next(arg.split("=")[1] for arg in container["args"] if arg.startswith("--config="))
-    assert (LAUNCH.parent / preset).is_file()
+    assert preset in presets.names()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_the_manifest_agrees_with_itself():
         (["local.sh", "-n", "two", "--gpus", "--config=c.py"], {}, ["-n two"]),
         (["local.sh", "-n", "2", "--config=c.py"], {}, ["--devices-per-process", "--gpus"]),
         (["local.sh", "-n", "2", "--gpus"], {}, ["no arguments for lfm"]),
-        (["slurm.sh"], {}, ["--config=FILE.py"]),
+        (["slurm.sh"], {}, ["--config=PRESET"]),
         (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": ""}, ["SLURM_JOB_ID", "sbatch"]),
         (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": "1", "PATH": "/usr/bin:/bin"}, ["no lfm command", "LFM_VENV"]),
         (["tpu_pod.sh", "name"], {}, ["usage", "NAME ZONE"]),
@@ -78,9 +79,9 @@ def test_the_tpu_script_runs_the_same_command_on_every_host(tmp_path):
     env = environment(LFM_DIR="my dir", LFM_VENV="/v", LFM_DATA_ROOT="/d")
     env["PATH"] = f"{tmp_path}:{env['PATH']}"
     argv = [LAUNCH / "tpu_pod.sh", "pod", "us-x", "--config=c.py", "--workdir=gs://b/it's"]
-    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said[:7] == ["compute", "tpus", "tpu-vm", "ssh", "pod", "--zone=us-x", "--worker=all"]
-    remote = said[7].removeprefix("--command=")
+    printed = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert printed[:7] == ["compute", "tpus", "tpu-vm", "ssh", "pod", "--zone=us-x", "--worker=all"]
+    remote = printed[7].removeprefix("--command=")
     assert remote.startswith(r"cd my\ dir && source /v/bin/activate && lfm train --cluster=tpu --config=c.py")
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {remote.split('lfm train ')[1]}"], capture_output=True, text=True)
     assert words.stdout.splitlines() == ["--cluster=tpu", "--config=c.py", "--workdir=gs://b/it's", "--config.data.root=/d"]

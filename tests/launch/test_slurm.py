@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: submitted, cancelled, submitted again, and ended as if nothing had happened."""
+"""A real SLURM on this machine: a job submitted, cancelled and submitted again ends as if nothing had happened."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture
 def slurm(tmp_path):
-    """submit(workdir, ...) -> job id, wait(job) -> its log, once it has left the queue."""
+    """submit(workdir, ...) returns a job id; wait(job) returns its log once it has left the queue; log(job) the log so far."""
     folder = tmp_path / "slurm"
     started = subprocess.run([SLURM, "start", folder], capture_output=True, text=True, timeout=60)
     if started.returncode:

@@ -1,59 +1,38 @@
-"""The folded network against the plain one: sizes, padding, configs, several devices, bfloat16."""
+"""The folded network against the plain one: sizes, padding and other parts."""
+
+import functools
 
 import jax
 import numpy as np
 import pytest
 
-from lfm_jax import config as config_lib
-from lfm_jax import models
 from lfm_jax.models import folding
 from lfm_jax.models.snet import SNet
 from lfm_jax.ops.npr import normalize, npr_residual
+from tests.helpers.networks import drawn_snet, images
+from tests.helpers.platforms import lowered_text
 
 
-def built(seed=0, **changes):
-    """A network whose last two blocks are wide, with variables away from the ones and zeros of a fresh BatchNorm."""
-    config = config_lib.model()
-    config.widths, config.maps = (8, 128, 16, 8), 4
-    for name, value in changes.items():
-        section, _, field = name.rpartition(".")
-        (config[section] if section else config)[field] = value
-    model = models.build(config)
-    rng = np.random.default_rng(seed)
-
-    def draw(path, leaf):
-        drawn = (
-            rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else rng.normal(size=leaf.shape)
-        )
-        return (np.abs(drawn) + 0.5 if path[-1].key == "var" else drawn).astype(leaf.dtype)
-
-    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model))
-
-
-def pixels(*shape):
-    return np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-
-
-def both(model, variables, images, sizes):
-    folded = jax.jit(folding.forward, static_argnums=0)(model, folding.fold(model, variables), images, sizes)
-    plain = jax.jit(lambda variables, images, sizes: model.apply(variables, images, sizes=sizes).logits)
-    return np.asarray(folded), np.asarray(plain(variables, images, sizes))
+def both(model, variables, batch, sizes):
+    folded = jax.jit(folding.forward, static_argnums=0)(model, folding.fold(model, variables), batch, sizes)
+    plain = jax.jit(lambda variables, batch, sizes: model.apply(variables, batch, sizes=sizes).logits)
+    return np.asarray(folded), np.asarray(plain(variables, batch, sizes))
 
 
 @pytest.mark.parametrize("shape", [(1, 48, 48), (3, 50, 61), (2, 64, 49), (6, 160, 144)])
 def test_the_folded_network_gives_the_plain_logits_at_any_size(shape):
-    images = pixels(*shape)
-    folded, plain = both(*built(), images, np.tile(np.int32(shape[1:]), (shape[0], 1)))
+    batch = images(*shape)
+    folded, plain = both(*drawn_snet(), batch, np.tile(np.int32(shape[1:]), (shape[0], 1)))
     np.testing.assert_allclose(folded, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_padding_changes_no_logit():
-    model, variables = built()
+    model, variables = drawn_snet()
     sizes = np.array([[48, 48], [64, 50], [57, 71], [80, 80]], np.int32)
-    images = pixels(4, 80, 80)
-    folded, plain = both(model, variables, images, sizes)
+    batch = images(4, 80, 80)
+    folded, plain = both(model, variables, batch, sizes)
     np.testing.assert_allclose(folded, plain, rtol=1e-5, atol=1e-5)
-    for image, (height, width), logit in zip(images, sizes, folded, strict=True):
+    for image, (height, width), logit in zip(batch, sizes, folded, strict=True):
         alone, _ = both(model, variables, image[None, :height, :width], np.array([[height, width]], np.int32))
         np.testing.assert_allclose(alone, logit, rtol=1e-5, atol=1e-5)
 
@@ -75,36 +54,36 @@ def test_padding_changes_no_logit():
     ids=str,
 )
 def test_the_folded_network_gives_the_plain_logits_for_other_parts(changes):
-    folded, plain = both(*built(**changes), pixels(2, 64, 64), np.array([[64, 64], [52, 59]], np.int32))
+    folded, plain = both(*drawn_snet(**changes), images(2, 64, 64), np.array([[64, 64], [52, 59]], np.int32))
     np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-5)
 
 
-def test_a_network_with_a_backbone_of_the_users_is_evaluated_as_it_is():
+def test_a_backbone_of_your_own_is_evaluated_without_folding():
     class Louder(SNet):
-        def __call__(self, x, **how):
-            return 2 * super().__call__(x, **how)
+        def __call__(self, x, **options):
+            return 2 * super().__call__(x, **options)
 
-    model, variables = built()
+    model, variables = drawn_snet()
     model = model.clone(backbone=Louder(model.backbone.widths))
-    folded, plain = both(model, variables, pixels(2, 64, 64), np.full((2, 2), 64, np.int32))
+    folded, plain = both(model, variables, images(2, 64, 64), np.full((2, 2), 64, np.int32))
     np.testing.assert_array_equal(folded, plain)
 
 
 @pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("tpu", False), ("cuda", False)])
 def test_images_pass_one_by_one_on_cpu_only(platform, loops):
-    model, variables = built()
-    args = folding.fold(model, variables), pixels(2, 256, 256), np.full((2, 2), 256, np.int32)
-    lowered = jax.jit(folding.forward, static_argnums=0).trace(model, *args).lower(lowering_platforms=(platform,))
-    assert ("stablehlo.while" in lowered.as_text()) == loops
+    model, variables = drawn_snet()
+    args = folding.fold(model, variables), images(2, 256, 256), np.full((2, 2), 256, np.int32)
+    text = lowered_text(platform, functools.partial(folding.forward, model), *args)
+    assert ("stablehlo.while" in text) == loops
 
 
-def test_a_network_ended_behind_a_block_gives_the_mean_of_what_is_there():
-    model, variables = built()
-    images, sizes = pixels(2, 64, 50), np.tile(np.int32([64, 50]), (2, 1))
-    output, kept = model.apply(variables, images, capture_intermediates=lambda module, _: (module.name or "").startswith("block"))
+def test_a_network_that_stops_after_a_block_gives_the_mean_of_its_activations():
+    model, variables = drawn_snet()
+    batch, sizes = images(2, 64, 50), np.tile(np.int32([64, 50]), (2, 1))
+    output, kept = model.apply(variables, batch, capture_intermediates=lambda module, _: (module.name or "").startswith("block"))
     blocks = kept["intermediates"]["backbone"]
     expected = [blocks[f"block{number}"]["__call__"][0] for number in (1, 2, 3)]
-    residual = npr_residual(normalize(images, model.mean, model.std), **model.residual)
+    residual = npr_residual(normalize(batch, model.mean, model.std), residual=model.residual)
     for count, activations in enumerate([residual, *expected, output.maps]):
-        found = folding.forward(model, folding.fold(model, variables), images, sizes, blocks=count)
-        np.testing.assert_allclose(found, activations.mean((1, 2, 3)), rtol=1e-5, atol=1e-6, err_msg=str(count))
+        means = folding.forward(model, folding.fold(model, variables), batch, sizes, blocks=count)
+        np.testing.assert_allclose(means, activations.mean((1, 2, 3)), rtol=1e-5, atol=1e-6, err_msg=str(count))

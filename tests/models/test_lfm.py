@@ -7,7 +7,9 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.models.layers import BatchNorm
+from lfm_jax.models.layers import ConvNormReluPool
+from lfm_jax.weights.layouts import frozen_kernels
+from tests.helpers.networks import images
 
 
 def small_config(**changes):
@@ -15,10 +17,6 @@ def small_config(**changes):
     config.widths, config.maps, config.pooling.k = (8, 12, 16, 20), 6, 4
     config.update_from_flattened_dict(changes)
     return config
-
-
-def images(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +28,8 @@ def small():
 
 def test_the_default_network_has_the_published_number_of_parameters():
     params = models.abstract_variables(models.build(config_lib.model()))["params"]
-    frozen = 2 * 3 * 3 * 2 * 2
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) + frozen == 725_641
+    trained, frozen = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (params, frozen_kernels()))
+    assert (trained, trained + frozen) == (725_569, 725_641)
 
 
 @pytest.mark.parametrize(("side", "map_side"), [(256, 30), (224, 26), (48, 4), (47, 3), (257, 30), (46, 3), (8, -1)])
@@ -83,7 +81,7 @@ def test_a_pixel_outside_the_receptive_field_changes_nothing():
     base = images(1, 64, 64)
     changed = base.copy()
     changed[0, 30, 41] ^= 128
-    before, after = (np.asarray(model.apply(variables, each).maps)[0] for each in (base, changed))
+    before, after = (np.asarray(model.apply(variables, image).maps)[0] for image in (base, changed))
     rows, cols = np.nonzero((before != after).any(-1))
     # The changed pixel is not the top-left of its block, so its own residual is all that moves.
     inside = [
@@ -109,12 +107,13 @@ def test_batch_norm_moves_its_averages_as_pytorch_does():
     inputs = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
     kernel = np.zeros((2, 2, 5, 5), np.float32)
     kernel[0, 0] = np.eye(5)  # the convolution gives x itself
-    norm, pooling = BatchNorm(), {"pool": False}
-    variables = norm.init(jax.random.key(0), inputs, kernel, conv_bias, **pooling, use_running_average=True)
-    out, updated = norm.apply(variables, inputs, kernel, conv_bias, **pooling, use_running_average=False, mutable=["batch_stats"])
+    block = ConvNormReluPool(5, pool=False)
+    variables = block.init(jax.random.key(0), inputs, False)
+    params = {**variables["params"], "kernel": kernel, "bias": conv_bias}
+    out, updated = block.apply({**variables, "params": params}, inputs, True, mutable=["batch_stats"])
     mean, biased = x.mean((0, 1, 2)), x.var((0, 1, 2))
     np.testing.assert_allclose(out, np.maximum((x - mean) / np.sqrt(biased + 1e-5), 0), rtol=1e-4, atol=1e-5)
-    stats = updated["batch_stats"]
+    stats = updated["batch_stats"]["norm"]
     np.testing.assert_allclose(stats["mean"], 0.1 * (mean + conv_bias), rtol=1e-5)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var((0, 1, 2), ddof=1), rtol=1e-5)
     assert int(stats["count"]) == 1
@@ -163,14 +162,19 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     ("changes", "field"),
     [
         ({"backbone": "vgg"}, "config.model.backbone = 'vgg'"),
-        ({"pooling.kind": "median"}, "config.model.pooling.kind = 'median': expected one of topk, max, mean, attention, random"),
+        ({"pooling.kind": "median"}, "config.model.pooling.kind = 'median': no such pooling.* topk, max, mean, attention, random"),
         ({"pooling.k": 0}, "config.model.pooling.k = 0: expected at least 1"),
         ({"pooling.k_share": 1.5}, "config.model.pooling.k_share = 1.5"),
-        ({"pooling.kind": "mean", "pooling.k_share": 0.1}, "config.model.pooling.k_share = 0.1: 0 for kind 'mean'"),
+        ({"pooling.kind": "mean", "pooling.k_share": 0.1}, "config.model.pooling.k_share = 0.1: expected 0 for kind 'mean'"),
         ({"residual.kind": "square"}, "config.model.residual.kind = 'square': expected one of abs, signed, none"),
         ({"residual.factor": 3}, "config.model.residual.factor = 3: expected an even number"),
         ({"residual.anchor": (0, 2)}, r"config.model.residual.anchor = \(0, 2\): expected .* 2 x 2 px, each 0 to 1"),
         ({"head.kind": "deep"}, "config.model.head.kind = 'deep'"),
+        ({"widths": ()}, r"config.model.widths = \(\): expected at least one width"),
+        ({"widths": (4, 0)}, r"config.model.widths = \(4, 0\): expected at least one width, each at least 1"),
+        ({"rank_dropout.p_min": 0.5}, "config.model.rank_dropout.p_min = 0.5, p_max = 0.3: expected 0 <= p_min <= p_max < 1"),
+        ({"rank_dropout.drop_most": "top"}, "config.model.rank_dropout.drop_most = 'top': expected one of largest, smallest"),
+        ({"random_k.order": "up"}, "config.model.random_k.order = 'up': expected one of descending, ascending"),
         ({"compute_dtype": "float64"}, "config.model.compute_dtype = 'float64'"),
     ],
 )

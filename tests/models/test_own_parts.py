@@ -1,71 +1,122 @@
-"""A part of the user's own: entered under a name, it trains from a config, and its weights load back by that name."""
+"""Parts of your own: what their factories declare, and what is said of one that cannot be used."""
 
-import dataclasses
-
-import jax.numpy as jnp
+import flax.linen as nn
+import jax
 import pytest
 
-import lfm_jax
 from lfm_jax import config as config_lib
 from lfm_jax import models
-from lfm_jax.data.sources.open import open_split
-from lfm_jax.errors import ConfigError, WeightsError
+from lfm_jax.errors import ConfigError
+from lfm_jax.models import BACKBONES, HEADS, POOLINGS, Pooling
+from lfm_jax.models.heads import LinearHead
 from lfm_jax.ops.pooling import top_k_pool
-from lfm_jax.training.loop import train_and_evaluate
-from lfm_jax.weights import io as weights_io
 
 
-def extremes(maps, *, k, mask=None):
-    largest, above = top_k_pool(maps, k=k // 2, mask=mask)
-    smallest, below = top_k_pool(-maps, k=k // 2, mask=mask)
-    return jnp.concatenate([largest, -smallest], -1), jnp.concatenate([above, below], -1)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def config():
-    config = config_lib.base()
-    config.update_from_flattened_dict(
-        {
-            "steps": 2,
-            "batch_size": 8,
-            "model.widths": (4, 8, 8, 8),
-            "model.maps": 4,
-            "model.pooling.k": 4,
-            "model.pooling.kind": "extremes",
-            "data.source": "synthetic",
-            "data.synthetic": {"side": 64, "train": 16, "val": 8, "test": 16},
-            "data.resize": 0,
-            "data.crop": 48,
-            "eval.protocol": "native",
-        }
-    )
+    config = config_lib.model()
+    config.widths, config.maps, config.pooling.k = (4, 8), 4, 4
     return config
 
 
-def test_a_pooling_of_ones_own_trains_loads_back_by_name_and_is_explained(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(models.POOLINGS, "extremes", extremes)
-    expected = train_and_evaluate(config, tmp_path / "run")["best"].predictions[5]
-    weights_io.convert(tmp_path / "run", tmp_path / "own.safetensors")
-    image = open_split(config.data, "test", seed=config.seed).image(5)
-    for weights in (tmp_path / "run", tmp_path / "own.safetensors"):
-        detector = lfm_jax.load(weights)
-        assert detector.model.pool is extremes
-        found = detector.explain(image, protocol="native")
-        assert found.prediction.logit == pytest.approx(expected["logit"], rel=1e-4, abs=1e-5)
-        assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(found.prediction.logit, abs=1e-4)
-    plain = lfm_jax.Detector(dataclasses.replace(detector.model, pool=top_k_pool), detector.variables, detector.card)
-    assert plain(image, protocol="native").logit != pytest.approx(expected["logit"], rel=1e-3)
-    with pytest.raises(WeightsError, match=r"'extremes', but a \.pth with the names of LFM is read as 'topk'"):
-        weights_io.convert(tmp_path / "run", tmp_path / "own.pth")
+class Strided(nn.Module):
+    """Positions of 4 x 4 px, 4 px apart, with no BatchNorm."""
 
-    monkeypatch.delitem(models.POOLINGS, "extremes")
-    for weights in (tmp_path / "run", tmp_path / "own.safetensors"):
-        with pytest.raises(
-            WeightsError, match=rf"{weights.name}.*pooling.kind = 'extremes'.*lfm_jax\.models\.POOLINGS\['extremes'\] = "
-        ):
-            lfm_jax.load(weights)
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, x, *, train=False, sizes=None):
+        return nn.Conv(self.width, (4, 4), strides=4, padding="VALID")(x)
+
+    def map_side(self, side):
+        return side // 4
+
+    stride, window, before = 4, 4, 0
 
 
-def test_a_config_that_names_a_part_not_entered_is_told_how_to(config):
-    with pytest.raises(ConfigError, match=r"expected one of topk, .*POOLINGS\['extremes'\]"):
-        models.build(config.model)
+class Bare(nn.Module):
+    @nn.compact
+    def __call__(self, x, **_):
+        return x
+
+
+class Wrong(Strided):
+    def map_side(self, side):
+        return side // 4 + 1
+
+
+class Counting(Strided):
+    @nn.compact
+    def __call__(self, x, *, train=False, sizes=None):
+        self.variable("cache", "calls", int)
+        return nn.Conv(self.width, (4, 4), strides=4, padding="VALID")(x)
+
+
+def test_a_pooling_says_how_many_values_a_map_gives(config):
+    @POOLINGS.register("two")
+    def two(config):
+        return Pooling(top_k_pool, k=2)
+
+    config.pooling.kind = "two"
+    model = models.build(config)
+    assert models.abstract_variables(model)["params"]["head"]["kernel"].shape == (4 * 2, 1)
+
+
+def test_networks_built_twice_are_equal_so_that_they_share_compiled_programs(config):
+    for kind in ("topk", "random", "attention"):
+        config.pooling.kind = kind
+        assert models.build(config) == models.build(config)
+        assert hash(models.build(config)) == hash(models.build(config))
+
+
+def test_a_pooling_that_does_not_pool_a_share_refuses_k_share(config):
+    POOLINGS.register("three")(lambda config: Pooling(top_k_pool, k=3))
+    config.pooling.kind, config.pooling.k_share = "three", 0.5
+    with pytest.raises(ConfigError, match=r"k_share = 0.5: expected 0 for kind 'three'"):
+        models.build(config)
+
+
+def test_a_pooling_factory_that_returns_a_bare_function_is_told_what_to_return(config):
+    POOLINGS.register("bare")(lambda config: top_k_pool)
+    config.pooling.kind = "bare"
+    with pytest.raises(ConfigError, match=r"pooling.kind = 'bare': its factory returned <function top_k_pool.*, not a Pooling"):
+        models.build(config)
+
+
+def test_a_backbone_without_batch_norm_has_empty_statistics(config):
+    BACKBONES.register("strided8")(lambda config: Strided())
+    config.backbone = "strided8"
+    assert models.abstract_variables(models.build(config))["batch_stats"] == {}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (Bare, r"config.model.backbone: Bare has no map_side, stride, window, before \(docs/extending.md\)"),
+        (Wrong, r"Wrong.map_side: 8 px give a map of 3 positions, but it is 2 x 2"),
+        (Counting, r"variables in cache: only params and batch_stats"),
+    ],
+)
+def test_a_backbone_that_cannot_be_used_is_told_why(config, backbone, message):
+    BACKBONES.register("mine")(lambda config: backbone())
+    config.backbone = "mine"
+    with pytest.raises(ConfigError, match=message):
+        models.init(models.build(config), jax.random.key(0))
+
+
+def test_a_head_says_whether_it_is_linear(config):
+    class Silent(nn.Module):
+        @nn.compact
+        def __call__(self, values):
+            return LinearHead(name="out")(values)
+
+    HEADS.register("silent")(lambda config: Silent())
+    config.head.kind = "silent"
+    with pytest.raises(ConfigError, match=r"config.model.head.kind: Silent has no linear"):
+        models.build(config)
+
+
+def test_a_name_that_nobody_registered_is_answered_with_those_that_exist_and_how_to_bring_your_own(config):
+    config.pooling.kind = "extreme"
+    with pytest.raises(ConfigError, match=r"Expected one of topk, .*, or your own from --import=FILE.py"):
+        models.build(config)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from lfm_jax import config, models
-from tests.helpers.variables import random_variables
+from lfm_jax.models import random_variables
 
 SIDE = 40
 

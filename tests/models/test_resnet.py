@@ -1,7 +1,6 @@
 """NPR and ResNet-50: PyTorch's numbers forward, backward and in training, padding, windows, and a run from config to table."""
 
 import json
-import runpy
 
 import jax
 import jax.numpy as jnp
@@ -16,48 +15,19 @@ from lfm_jax.inference.detector import Detector
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
-from tests.helpers.paths import REPOSITORY
-from tests.models.test_folding import pixels
-
-NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have all there is, and compile in seconds
+from tests.helpers.networks import NARROW, drawn_resnet, equal_to_the_bit, images, preset
 
 
-def preset(name, widths=None):
-    config = runpy.run_path(str(REPOSITORY / "configs" / f"{name}.py"))["get_config"]()
-    config.model.widths = widths or config.model.widths
-    return config
+def logits(model, variables, batch, sizes=None):
+    return np.asarray(jax.jit(lambda variables: model.apply(variables, batch, sizes=sizes).logits)(variables))
 
 
-@pytest.fixture(autouse=True)
-def beside_the_presets(monkeypatch):
-    """As `lfm train` has it: one preset may import another."""
-    monkeypatch.syspath_prepend(REPOSITORY / "configs")
-
-
-def drawn(name, widths=None):
-    """A narrow network whose BatchNorms are away from ones and zeros, and its model config."""
-    config = preset(name, widths or NARROW[name]).model
-    model, rng = models.build(config), np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if len(leaf.shape) > 1:
-            return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype(np.float32)
-        around = {"scale": 0.6, "var": 1.0}.get(path[-1].key, 0.0)
-        return (around + 0.2 * rng.uniform(-1, 1, leaf.shape)).astype(leaf.dtype)
-
-    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model)), config
-
-
-def logits(model, variables, images, sizes=None):
-    return np.asarray(jax.jit(lambda variables: model.apply(variables, images, sizes=sizes).logits)(variables))
-
-
-def twin(name, variables, widths=None):
+def pytorch_twin(name, model, variables, widths=None):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import TorchResNet
+    from lfm_jax.export.lfm_torch import TorchResNet
 
     network = TorchResNet(widths or NARROW[name], npr=name == "npr")
-    network.load_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables).items()}, strict=True)
+    network.load_state_dict({key: torch.from_numpy(array) for key, array in to_state_dict(variables, model).items()}, strict=True)
     return network
 
 
@@ -73,41 +43,41 @@ def test_the_number_of_parameters_is_the_published_one(name, millions):
 )
 def test_logits_are_those_of_pytorch(name, widths, shape):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import normalize
+    from lfm_jax.export.lfm_torch import normalize
 
-    model, variables, _ = drawn(name, widths)
+    model, variables, _ = drawn_resnet(name, widths)
     with torch.no_grad():
-        expected = twin(name, variables, widths).eval()(normalize(torch.from_numpy(pixels(*shape)))).numpy()
-    np.testing.assert_allclose(logits(model, variables, pixels(*shape)), expected, rtol=1e-4, atol=1e-5)
+        expected = pytorch_twin(name, model, variables, widths).eval()(normalize(torch.from_numpy(images(*shape)))).numpy()
+    np.testing.assert_allclose(logits(model, variables, images(*shape)), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_gradients_and_running_averages_are_those_of_pytorch(name):
     torch = pytest.importorskip("torch", reason="runs the same network in PyTorch")
-    from benchmarks.torch_resnet import normalize
+    from lfm_jax.export.lfm_torch import normalize
 
-    model, variables, _ = drawn(name)
-    images, labels = pixels(6, 64, 64), np.float32([0, 1, 0, 1, 1, 0])
+    model, variables, _ = drawn_resnet(name)
+    batch, labels = images(6, 64, 64), np.float32([0, 1, 0, 1, 1, 0])
 
     @jax.jit
     def step(params):
         def loss(params):
             of_step = {**variables, "params": params}
-            output, updated = model.apply(of_step, images, train=True, mutable=["batch_stats"])
+            output, updated = model.apply(of_step, batch, train=True, mutable=["batch_stats"])
             return jnp.mean(jnp.logaddexp(0, output.logits) - labels * output.logits), updated["batch_stats"]
 
         return jax.grad(loss, has_aux=True)(params)
 
     gradients, batch_stats = step(variables["params"])
-    network = twin(name, variables).train()
-    logits = network(normalize(torch.from_numpy(images)))
+    network = pytorch_twin(name, model, variables).train()
+    logits = network(normalize(torch.from_numpy(batch)))
     torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels)).backward()
-    found = to_state_dict({"params": gradients, "batch_stats": batch_stats})
+    state = to_state_dict({"params": gradients, "batch_stats": batch_stats}, model)
     for key, tensor in network.named_parameters():
         largest = float(tensor.grad.abs().max())
-        np.testing.assert_allclose(found[key], tensor.grad.numpy(), rtol=1e-3, atol=1e-3 * largest, err_msg=key)
+        np.testing.assert_allclose(state[key], tensor.grad.numpy(), rtol=1e-3, atol=1e-3 * largest, err_msg=key)
     for key, tensor in network.named_buffers():
-        np.testing.assert_allclose(found[key], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=key)
+        np.testing.assert_allclose(state[key], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
 def test_initialisation_is_torchvisions():
@@ -121,23 +91,23 @@ def test_initialisation_is_torchvisions():
 
 @pytest.mark.parametrize("name", NARROW)
 def test_a_padded_image_gives_the_logit_it_has_alone(name):
-    model, variables, _ = drawn(name)
+    model, variables, _ = drawn_resnet(name)
     sizes = np.array([[64, 64], [40, 61], [57, 34]], np.int32)
-    images = pixels(3, 64, 64)
-    together = logits(model, variables, images, sizes)
-    for image, (height, width), logit in zip(images, sizes, together, strict=True):
+    batch = images(3, 64, 64)
+    together = logits(model, variables, batch, sizes)
+    for image, (height, width), logit in zip(batch, sizes, together, strict=True):
         np.testing.assert_allclose(logit, logits(model, variables, image[None, :height, :width])[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_no_pixel_outside_a_window_moves_its_position(name):
-    """What `stride`, `window` and `before` say is what the network does; a stride further in, it is not."""
-    model, variables, _ = drawn(name)
+    """The window that `stride`, `window` and `before` give is exact: a stride further in, a pixel does move the position."""
+    model, variables, _ = drawn_resnet(name)
     backbone, place = model.backbone, (1, 2)
     side = backbone.stride * (max(place) + 1) + backbone.window - backbone.before
-    image = pixels(1, side, side)
+    image = images(1, side, side)
     x0, y0, x1, y1 = evidence.window(model, place, image[0])
-    maps = jax.jit(lambda images: model.apply(variables, images).maps)
+    maps = jax.jit(lambda batch: model.apply(variables, batch).maps)
 
     def moved(first_column, last_column):
         other = 255 - image
@@ -151,12 +121,12 @@ def test_no_pixel_outside_a_window_moves_its_position(name):
 
 @pytest.mark.parametrize("protocol", ["native", "crop64", "tiles64_top50"])
 def test_evidence_of_all_positions_and_the_bias_add_up_to_the_logit(protocol, noise):
-    model, variables, config = drawn("npr")
-    found = Detector(model, variables, Card(config.to_dict())).explain(noise(83, 131), protocol=protocol)
-    logit = found.prediction.logit
-    assert found.bias + sum(each.evidence for each in found.locations) == pytest.approx(logit, rel=1e-4, abs=1e-4)
-    assert all(0 <= x0 < x1 <= 131 and 0 <= y0 < y1 <= 83 for x0, y0, x1, y1 in (each.box for each in found.locations))
-    assert (found.entries, found.heat.shape, found.overlay().size) == ([], (83, 131), (131, 83))
+    model, variables, config = drawn_resnet("npr")
+    explanation = Detector(model, variables, Card(config.to_dict())).explain(noise(83, 131), protocol=protocol)
+    logit, locations = explanation.prediction.logit, explanation.locations
+    assert explanation.bias + sum(location.evidence for location in locations) == pytest.approx(logit, rel=1e-4, abs=1e-4)
+    assert all(0 <= x0 < x1 <= 131 and 0 <= y0 < y1 <= 83 for x0, y0, x1, y1 in (location.box for location in locations))
+    assert (explanation.entries, explanation.heat.shape, explanation.overlay().size) == ([], (83, 131), (131, 83))
 
 
 def test_a_run_of_npr_goes_from_config_to_table_and_comes_back_from_pytorchs_names(tmp_path):
@@ -183,8 +153,8 @@ def test_a_run_of_npr_goes_from_config_to_table_and_comes_back_from_pytorchs_nam
 
     weights = weights_io.load(tmp_path / "run")
     assert weights.card.model["backbone"] == "npr"
-    back = from_state_dict(to_state_dict(weights.variables))
-    assert jax.tree.all(jax.tree.map(np.array_equal, back, weights.variables))
+    model = models.build(weights.card.model_config())
+    assert equal_to_the_bit(from_state_dict(to_state_dict(weights.variables, model), model), weights.variables)
 
 
 def test_more_stages_than_a_resnet_has_are_refused():

@@ -1,16 +1,13 @@
-"""BatchNorm, ReLU and max-pool in one: forward and both gradients against the plain composition."""
+"""BatchNorm, ReLU and max-pooling in one, on each platform, against the plain composition."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lfm_jax.ops import norm
 from lfm_jax.ops.norm import norm_relu_pool
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from tests.helpers.networks import normal
+from tests.helpers.platforms import as_on
 
 
 def plain(x, scale, bias, pool):
@@ -38,9 +35,9 @@ def test_it_equals_the_steps_one_by_one_forward_and_gradient(size, pool):
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-5)
     cotangent = normal(2, *expected.shape)
-    found = jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], x, SCALE, bias)[1](cotangent)
-    for ours, right in zip(found, gradient(cotangent), strict=True):
-        np.testing.assert_allclose(ours, right, rtol=1e-4, atol=1e-5)
+    gradients = jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], x, SCALE, bias)[1](cotangent)
+    for result, reference in zip(gradients, gradient(cotangent), strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -49,11 +46,14 @@ def test_it_equals_the_steps_one_by_one_forward_and_gradient(size, pool):
 def test_the_gradient_for_cpu_and_the_one_for_other_platforms_agree(size, pool, ties):
     x, bias = normal(0, 2, *size, 3), normal(1, 3)
     x = x.round() if ties else x
-    shape = (2, size[0] // 2, size[1] // 2, 3) if pool else x.shape
-    args = (x, x.mean((0, 1, 2)), x.var((0, 1, 2)), SCALE, bias, normal(2, *shape))
-    own, stock = (function(*args, epsilon=1e-5, pool=pool) for function in (norm._gradient, norm._stock_gradient))
-    for ours, right in zip(own, stock, strict=True):
-        np.testing.assert_allclose(ours, right, rtol=1e-4, atol=1e-5)
+    cotangent = normal(2, *(2, size[0] // 2, size[1] // 2, 3) if pool else x.shape)
+
+    def gradients(*args):
+        return jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], *args)[1](cotangent)
+
+    here, there = (as_on(platform, gradients)(x, SCALE, bias) for platform in ("cpu", "tpu"))
+    for result, reference in zip(here, there, strict=True):
+        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_comes_out_as_bfloat16_with_float32_statistics():

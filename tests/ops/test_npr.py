@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lfm_jax.ops.npr import crop_to_blocks, normalize, npr_residual
+from lfm_jax.ops.npr import Residual, crop_to_blocks, normalize, npr_residual
 
+SIGNED = Residual(kind="signed")
 # Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
 IMAGES = hnp.arrays(
     np.float32,
-    st.sampled_from([(1, 2, 2, 1), (2, 5, 4, 3), (1, 7, 9, 3), (1, 8, 6, 2)]),  # few shapes: each is compiled anew
+    st.sampled_from([(1, 2, 2, 1), (2, 5, 4, 3), (1, 7, 9, 3), (1, 8, 6, 2)]),  # few shapes, because each one is compiled
     elements=st.floats(-4, 4, width=16),
 )
 
@@ -21,7 +22,7 @@ IMAGES = hnp.arrays(
 @given(IMAGES)
 @settings(deadline=None, max_examples=60)
 def test_each_value_is_the_pixel_less_the_top_left_of_its_block(images):
-    residual = np.asarray(npr_residual(images, kind="signed"))
+    residual = np.asarray(npr_residual(images, residual=SIGNED))
     _, height, width, _ = images.shape
     assert residual.shape[1:3] == (height // 2 * 2, width // 2 * 2)
     for row in range(residual.shape[1]):
@@ -31,23 +32,23 @@ def test_each_value_is_the_pixel_less_the_top_left_of_its_block(images):
 
 
 @pytest.mark.parametrize(("factor", "anchor"), [(2, (1, 0)), (4, (0, 3)), (8, (5, 5))])
-def test_other_blocks_and_pixels_of_theirs_can_be_taken_away(factor, anchor):
+def test_other_pixels_of_larger_blocks_can_be_subtracted(factor, anchor):
     images = np.random.default_rng(0).normal(size=(2, 17, 20, 3)).astype(np.float32)
-    residual = np.asarray(npr_residual(images, kind="signed", factor=factor, anchor=anchor))
+    residual = np.asarray(npr_residual(images, residual=Residual(kind="signed", factor=factor, anchor=anchor)))
     rows, cols = (np.arange(side // factor * factor) for side in (17, 20))
     of_block = [places // factor * factor + place for places, place in zip((rows, cols), anchor, strict=True)]
     np.testing.assert_array_equal(residual, images[:, rows][:, :, cols] - images[:, of_block[0]][:, :, of_block[1]])
 
 
 def test_an_anchor_outside_its_block_is_refused():
-    with pytest.raises(ValueError, match=r"\(0, 2\) is no pixel of a 2 x 2 block"):
-        npr_residual(jnp.zeros((1, 4, 4, 3)), anchor=(0, 2))
+    with pytest.raises(ValueError, match=r"anchor = \(0, 2\): expected .* 2 x 2 px"):
+        Residual(anchor=(0, 2))
 
 
 @given(IMAGES)
 @settings(deadline=None, max_examples=40)
 def test_a_quarter_is_zero_and_abs_is_the_magnitude(images):
-    signed = np.asarray(npr_residual(images, kind="signed"))
+    signed = np.asarray(npr_residual(images, residual=SIGNED))
     magnitude = np.asarray(npr_residual(images))
     assert not signed[:, ::2, ::2].any()
     np.testing.assert_array_equal(magnitude, np.abs(signed))
@@ -60,13 +61,13 @@ def test_a_nearest_neighbour_enlargement_leaves_nothing():
 
 def test_npr_is_the_signed_residual_times_two_thirds():
     images = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
-    npr = npr_residual(images, kind="signed", scale=2 / 3)
-    np.testing.assert_allclose(npr, npr_residual(images, kind="signed") * 2 / 3, rtol=1e-6)
+    npr = npr_residual(images, residual=Residual(kind="signed", scale=2 / 3))
+    np.testing.assert_allclose(npr, npr_residual(images, residual=SIGNED) * 2 / 3, rtol=1e-6)
 
 
 def test_none_passes_the_pixels_on():
     images = np.random.default_rng(0).normal(size=(1, 5, 6, 3)).astype(np.float32)
-    np.testing.assert_array_equal(npr_residual(images, kind="none"), images[:, :4])
+    np.testing.assert_array_equal(npr_residual(images, residual=Residual(kind="none")), images[:, :4])
     np.testing.assert_array_equal(crop_to_blocks(images), images[:, :4])
 
 
@@ -78,7 +79,7 @@ def test_other_shapes_are_refused(shape):
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="'absolute'"):
-        npr_residual(jnp.zeros((1, 4, 4, 3)), kind="absolute")
+        Residual(kind="absolute")
 
 
 def test_normalize_is_imagenets():

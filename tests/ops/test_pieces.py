@@ -25,8 +25,8 @@ def step(x, weights):
     return rows, total
 
 x, weights = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((24, 5), (5, 3)))
-devices = mesh.data_mesh()
-args = jax.device_put(x, mesh.split_batch(devices)), jax.device_put(weights, mesh.replicated(devices))
+devices = sharding.data_mesh()
+args = jax.device_put(x, sharding.split_batch(devices)), jax.device_put(weights, sharding.replicated(devices))
 rows, total = step(*args)
 np.testing.assert_allclose(rows, x @ weights, rtol=1e-5, atol=1e-5)
 np.testing.assert_allclose(total, x.T @ x, rtol=1e-5, atol=1e-5)

@@ -1,7 +1,7 @@
 """Top-K pooling, rank dropout and random-k: properties, masks, gradients, and their distributions.
 
 The statistical tests use fixed keys, so they give the same verdict on every run; the bounds are chosen so
-that a right implementation under a fresh key would fail any one of them with probability below 1e-6.
+that a correct implementation under a fresh key would fail any of them with probability below 1e-6.
 """
 
 import jax
@@ -13,23 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lfm_jax.ops.pooling import (
-    attention_pool,
-    mean_pool,
-    random_k_pool,
-    rank_dropout,
-    rank_dropout_rates,
-    rank_groups,
-    share_of,
-    top_k_pool,
-)
+from lfm_jax.ops.pooling import RandomK, RankDropout, random_k_pool, rank_dropout, top_k_pool
+from lfm_jax.ops.pooling_variants import attention_pool, mean_pool, rank_groups, share_of
 
 FALSE_ALARM = 1e-6
 
 
 @st.composite
 def maps_and_k(draw, masked=False):
-    # Few shapes, since each is compiled anew; many contents.
+    # Few shapes, because each one is compiled, and many contents.
     shape = draw(st.sampled_from([(1, 1, 1, 1), (2, 3, 4, 2), (1, 6, 2, 3), (3, 4, 4, 1)]))
     # Small whole numbers, so that ties are common.
     maps = draw(hnp.arrays(np.float32, shape, elements=st.integers(-3, 3)))
@@ -141,9 +133,10 @@ def test_random_k_covers_positions_uniformly_and_independently_of_the_values():
 @pytest.mark.parametrize(("drop_most", "ends"), [("largest", (0.3, 0.1)), ("smallest", (0.1, 0.3))])
 def test_rank_dropout_drops_each_rank_at_its_own_rate(drop_most, ends):
     batch, maps, k = 500, 40, 16
-    rates = np.asarray(rank_dropout_rates(k, p_min=0.1, p_max=0.3, drop_most=drop_most))
+    dropout = RankDropout(drop_most=drop_most)
+    rates = np.asarray(dropout.rates(k))
     np.testing.assert_allclose(rates, np.linspace(*ends, k), rtol=1e-6)
-    dropped = rank_dropout(jnp.ones((batch, maps, k)), p_min=0.1, p_max=0.3, drop_most=drop_most, key=jax.random.key(5))
+    dropped = rank_dropout(jnp.ones((batch, maps, k)), dropout=dropout, key=jax.random.key(5))
     counts = (np.asarray(dropped) == 0).sum((0, 1))
     tests = batch * maps
     for count, rate in zip(counts, rates, strict=True):
@@ -151,50 +144,52 @@ def test_rank_dropout_drops_each_rank_at_its_own_rate(drop_most, ends):
 
 
 def test_rank_dropout_drops_ranks_independently():
-    dropped = np.asarray(rank_dropout(jnp.ones((500, 40, 16)), p_min=0.1, p_max=0.3, key=jax.random.key(5))) == 0
+    dropped = np.asarray(rank_dropout(jnp.ones((500, 40, 16)), key=jax.random.key(5))) == 0
     correlation = np.corrcoef(dropped.reshape(-1, 16), rowvar=False)[np.triu_indices(16, 1)]
     assert np.abs(correlation).max() * np.sqrt(20_000) < stats.norm.isf(FALSE_ALARM / 240)
 
 
 def test_rank_dropout_rescales_by_the_mean_rate_so_that_the_sum_keeps_its_expectation():
     values = jnp.ones((2000, 16, 16))
-    kept = np.asarray(rank_dropout(values, p_min=0.1, p_max=0.3, key=jax.random.key(2)))
+    kept = np.asarray(rank_dropout(values, key=jax.random.key(2)))
     assert set(np.unique(kept.round(6))) == {0.0, np.float32(1 / 0.8).round(6)}
     sums = kept.sum(-1).ravel()
     assert abs(sums.mean() - 16) < stats.norm.isf(FALSE_ALARM / 2) * sums.std() / np.sqrt(sums.size)
 
 
 def test_the_released_constant_rate_is_p_max_equal_to_p_min():
-    np.testing.assert_allclose(rank_dropout_rates(16, p_min=0.1, p_max=0.1), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(RankDropout(p_min=0.1, p_max=0.1).rates(16), 0.1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("p_min", "p_max"), [(0.3, 0.1), (-0.1, 0.2), (0.1, 1.0)])
 def test_rates_out_of_range_are_refused(p_min, p_max):
-    with pytest.raises(ValueError, match=f"p_min={p_min}, p_max={p_max}"):
-        rank_dropout(jnp.ones((1, 1, 4)), p_min=p_min, p_max=p_max, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=f"p_min = {p_min}, p_max = {p_max}: expected"):
+        RankDropout(p_min=p_min, p_max=p_max)
 
 
 def test_unknown_ends_and_orders_are_refused():
     with pytest.raises(ValueError, match="'top'"):
-        rank_dropout(jnp.ones((1, 1, 4)), p_min=0.1, p_max=0.2, drop_most="top", key=jax.random.key(0))
+        RankDropout(drop_most="top")
     with pytest.raises(ValueError, match="'up'"):
         random_k_pool(jnp.ones((1, 2, 2, 1)), k=1, order="up", key=jax.random.key(0))
+    with pytest.raises(ValueError, match="'up'"):
+        RandomK(order="up")
 
 
 def test_a_missing_key_is_an_error_not_a_default():
     with pytest.raises(ValueError, match="rank_dropout is random: pass key"):
-        rank_dropout(jnp.ones((1, 1, 4)), p_min=0.1, p_max=0.3)
+        rank_dropout(jnp.ones((1, 1, 4)))
     with pytest.raises(ValueError, match="random_k_pool is random: pass key"):
         random_k_pool(jnp.ones((1, 2, 2, 1)), k=1)
     with pytest.raises(TypeError):
-        rank_dropout(jnp.ones((1, 1, 4)), 0.1, 0.3, "largest", jax.random.key(0))
+        rank_dropout(jnp.ones((1, 1, 4)), RankDropout(), jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", ["rank_dropout", "random_k"])
 def test_a_draw_depends_on_the_place_in_the_batch_not_on_the_batch_size(name):
     maps = np.random.default_rng(0).normal(size=(8, 4, 4, 6)).astype(np.float32)
     draw = {
-        "rank_dropout": lambda maps: rank_dropout(top_k_pool(maps, k=4)[0], p_min=0.2, p_max=0.6, key=jax.random.key(0)),
+        "rank_dropout": lambda maps: rank_dropout(top_k_pool(maps, k=4)[0], dropout=RankDropout(0.2, 0.6), key=jax.random.key(0)),
         "random_k": lambda maps: random_k_pool(maps, k=4, key=jax.random.key(0))[0],
     }[name]
     np.testing.assert_array_equal(draw(maps)[:3], draw(maps[:3]))

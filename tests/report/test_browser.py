@@ -1,4 +1,4 @@
-"""report.html as a browser shows it, in headless Chromium, to readers with a screen and with a telephone."""
+"""report.html as headless Chromium shows it, as wide as a desktop screen and as narrow as a telephone."""
 
 import html
 import json
@@ -8,14 +8,14 @@ import subprocess
 import pytest
 
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.evaluate import evaluate
-from lfm_jax.evaluation.tables import percent
+from lfm_jax.evaluation.evaluate import evaluate_network
+from lfm_jax.evaluation.metrics import METRICS
 from lfm_jax.report.files import write_files
 from tests.helpers.chromium import NAMES, program
 
-VIEWS = ["native", "fakes_q96", "all_q96", "all_q90", "all_q50", "all_blur1"]
+VIEWS = ["as_is", "fakes_q96", "all_q96", "all_q90", "all_q50", "all_blur1"]
 WIDTHS = (390, 1280)  # px; a window cannot be as narrow as a telephone, a frame in it can
-# The page is looked at from outside: it lets no script run in it. Folded parts are opened first.
+# The page is inspected from outside, because it lets no script run in it. Folded parts are opened first.
 OUTSIDE = """<!doctype html><body><script>
 const seen = {};
 for (const width of WIDTHS) {
@@ -24,7 +24,7 @@ for (const width of WIDTHS) {
   frame.src = "report.html";
   frame.onload = () => {
     const page = frame.contentDocument;
-    const folded = [...page.querySelectorAll("[data-metric]")].filter(each => !each.checkVisibility()).length;
+    const folded = [...page.querySelectorAll("[data-metric]")].filter(cell => !cell.checkVisibility()).length;
     page.querySelectorAll("details").forEach(details => details.open = true);
     seen[width] = {
       folded,
@@ -32,9 +32,9 @@ for (const width of WIDTHS) {
       needed: page.documentElement.scrollWidth,
       boxes: [...page.querySelectorAll(".wide")].map(box => [box.clientWidth, box.scrollWidth]),
       pictures: [...page.images].map(image => image.naturalWidth),
-      numbers: [...page.querySelectorAll("[data-metric]")].map(each => {
-        const row = each.closest("[data-row], [data-weighted]"), number = each.querySelector("span") || each;
-        return {...row.dataset, ...each.dataset, text: number.innerText, shown: number.checkVisibility()};
+      numbers: [...page.querySelectorAll("[data-metric]")].map(cell => {
+        const row = cell.closest("[data-row], [data-weighted]"), number = cell.querySelector("span") || cell;
+        return {...row.dataset, ...cell.dataset, text: number.innerText, shown: number.checkVisibility()};
       }),
     };
     if (Object.keys(seen).length == WIDTHS.length) document.body.textContent = "<seen>" + JSON.stringify(seen) + "</seen>";
@@ -47,18 +47,20 @@ for (const width of WIDTHS) {
 @pytest.fixture(scope="module")
 def chromium():
     """Chromium's path."""
-    found = program()
-    if found is None:
+    path = program()
+    if path is None:
         pytest.skip(f"no Chromium on this machine to open the report with: looked for {', '.join(NAMES)}")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
 def opened(chromium, tiny_detector, labelled_folder, tmp_path_factory):
-    """What Chromium saw of a report in frames of WIDTHS, what it complained of, and results.json."""
+    """What Chromium saw of a report in frames of WIDTHS, what it complained about, and results.json."""
     out = tmp_path_factory.mktemp("opened")
     source = open_folder(labelled_folder)
-    write_files(evaluate(tiny_detector, source, ["native"], views=VIEWS), [tiny_detector], source, out, data_sha256="ab" * 32)
+    write_files(
+        evaluate_network(tiny_detector, source, ["native"], views=VIEWS), [tiny_detector], source, out, data_sha256="ab" * 32
+    )
     (out / "outside.html").write_text(OUTSIDE.replace("WIDTHS", json.dumps(WIDTHS)))
     options = [
         *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--user-data-dir={out / 'profile'}"),
@@ -66,10 +68,10 @@ def opened(chromium, tiny_detector, labelled_folder, tmp_path_factory):
     ]
     page = f"file://{out / 'outside.html'}"
     ran = subprocess.run([chromium, *options, page], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search("<seen>(.*)</seen>", html.unescape(ran.stdout), re.DOTALL)
-    assert found, ran.stderr[-2000:]
+    seen = re.search("<seen>(.*)</seen>", html.unescape(ran.stdout), re.DOTALL)
+    assert seen, ran.stderr[-2000:]
     complaints = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(found[1]), complaints, json.loads((out / "results.json").read_text())
+    return json.loads(seen[1]), complaints, json.loads((out / "results.json").read_text())
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -80,7 +82,8 @@ def test_every_number_on_the_screen_is_that_of_results_json(opened, width):
         weighted = "weighted" in number
         row = results["rows"][int(number["weighted"] if weighted else number["row"])]
         assert number["shown"]
-        assert number["text"] == percent((row["weighted"] if weighted else row)[number["metric"]])
+        value = (row["weighted"] if weighted else row)[number["metric"]]
+        assert number["text"] == METRICS[number["metric"]]().text(value)
     assert {int(number["row"]) for number in numbers if "row" in number} == set(range(len(results["rows"])))
 
 
@@ -99,7 +102,7 @@ def test_the_grid_is_folded_until_it_is_asked_for(opened):
     assert seen["1280"]["folded"] >= grid
 
 
-def test_its_pictures_show_and_it_asks_for_nothing_that_it_forbids_itself(opened):
+def test_its_pictures_load_and_it_requests_nothing_that_its_policy_forbids(opened):
     seen, complaints, _ = opened
     assert len(seen["390"]["pictures"]) >= 2 and all(seen["390"]["pictures"])
     assert complaints == []

@@ -1,4 +1,4 @@
-"""report.html: its numbers are those of results.json, nothing in it is from elsewhere, and no name becomes markup."""
+"""report.html: its numbers are those of results.json, it loads nothing from elsewhere, and no name becomes markup."""
 
 import functools
 import itertools
@@ -13,19 +13,20 @@ import pytest
 from lfm_jax.data import suites
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.evaluate import evaluate, together
+from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
+from lfm_jax.evaluation.metrics import METRICS, columns
 from lfm_jax.evaluation.published import beside
-from lfm_jax.evaluation.tables import cell_rows, percent
+from lfm_jax.evaluation.tables import cell_rows
 from lfm_jax.report import gallery, notes
 from lfm_jax.report import page as report_lib
 from lfm_jax.report.files import write_files
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-VIEWS = ["native", "fakes_q96", "all_q96", "all_q50"]
+VIEWS = ["as_is", "fakes_q96", "all_q96", "all_q50"]
 
 
 class Page(HTMLParser):
-    """`numbers` (row, metric, of the mean by images): text; `tags` with their attributes; all `text`."""
+    """A parsed page: `numbers` (row, whether weighted by images, metric, text), `tags` with attributes, and all `text`."""
 
     def __init__(self, html):
         super().__init__()
@@ -49,7 +50,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def reported(new_given_logits, save_with_logit, tmp_path_factory):
-    """report(views) -> the page, its HTML and results.json, of a set with mistakes, a hostile name and a broken file."""
+    """report(views) -> page, HTML and results.json of a set with mistakes, hostile names and a broken file."""
     root = tmp_path_factory.mktemp("report") / "root"
     for generator in ("a", "b & <i>"):
         for label, logits in {"0_real": (-40, -3, 20), "1_fake": (60, 2, -30)}.items():
@@ -61,19 +62,19 @@ def reported(new_given_logits, save_with_logit, tmp_path_factory):
     @functools.cache
     def report(*views):
         out = root.parent / "-".join(views)
-        write_files(evaluate(detector, source, ["native"], views=views), [detector], source, out)
+        write_files(evaluate_network(detector, source, ["native"], views=views), [detector], source, out)
         html = (out / "report.html").read_text()
         return Page(html), html, json.loads((out / "results.json").read_text())
 
     return report
 
 
-@pytest.mark.parametrize("views", [["native"], VIEWS])
+@pytest.mark.parametrize("views", [["as_is"], VIEWS])
 def test_the_numbers_are_those_of_results_json(reported, views):
     page, _, results = reported(*views)
     for row, weighted, metric, text in page.numbers:
         values = results["rows"][row]["weighted"] if weighted else results["rows"][row]
-        assert text == percent(values[metric])
+        assert text == METRICS[metric]().text(values[metric])
     assert {row for row, *_ in page.numbers} == set(range(len(results["rows"])))
 
 
@@ -93,19 +94,19 @@ def test_broken_files_and_mistakes_are_shown(reported):
     assert sum(tag == "img" for tag, _ in page.tags) >= 8  # two mistakes of each label, each with its evidence
 
 
-def test_one_view_says_that_it_cannot_tell(reported):
-    assert "One view alone" in reported("native")[0].text
-    assert "Saving the fakes alone" in reported(*VIEWS)[0].text
+def test_a_report_of_one_view_says_what_that_cannot_show(reported):
+    assert "One view alone" in reported("as_is")[0].text
+    assert "Saving only the fakes" in reported(*VIEWS)[0].text
 
 
-def test_nothing_may_be_loaded_or_run(reported):
-    page, _, _ = reported("native")
+def test_its_policy_lets_nothing_be_loaded_or_run(reported):
+    page, _, _ = reported("as_is")
     (policy,) = [values["content"] for tag, values in page.tags if values.get("http-equiv") == "Content-Security-Policy"]
     assert policy.split("; ")[0] == "default-src 'none'"
     assert {part.split()[0] for part in policy.split("; ")[1:]} == {"img-src", "style-src", "base-uri", "form-action"}
 
 
-def test_headings_are_in_order_tables_have_captions_and_charts_and_pictures_words(reported):
+def test_headings_are_in_order_tables_have_captions_and_charts_and_pictures_have_words(reported):
     page, _, _ = reported(*VIEWS)
     tags = [tag for tag, _ in page.tags]
     levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
@@ -119,8 +120,8 @@ def test_headings_are_in_order_tables_have_captions_and_charts_and_pictures_word
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(scheme):
-    """By 4.5 to 1, as WCAG 2 asks of small text."""
+def test_text_stands_out_from_its_background(scheme):
+    """By 4.5 to 1, as WCAG 2 asks for small text."""
     css = (Path(report_lib.__file__).parent / "page.css").read_text()
     blocks = [dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)]
     colours = blocks[("light", "dark").index(scheme)]
@@ -135,7 +136,7 @@ def test_text_stands_out_from_what_is_behind_it(scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
 
 
-CELL = {"weights": "w", "protocol": "native", "view": "native"}
+CELL = {"weights": "w", "protocol": "native", "view": "as_is"}
 
 
 def rows_of(**logits):
@@ -143,8 +144,8 @@ def rows_of(**logits):
     predictions = [
         {"suite": "S", "generator": generator, "label": label, "logit": float(logit)}
         for generator, labels in logits.items()
-        for label, each in enumerate(labels)
-        for logit in each
+        for label, values in enumerate(labels)
+        for logit in values
     ]
     return cell_rows(predictions, CELL, threshold=0.5, temperature=1.0)
 
@@ -159,26 +160,26 @@ def rows_of(**logits):
         ([], range(-10, 30), {"name": "a", "ap": "c"}),
     ],
 )
-def test_intervals_that_say_less_than_they_seem_to_have_their_footnote(reals, fakes, letters):
-    for row in notes.marked(rows_of(a=(reals, fakes)), ("acc", "ap"), with_interval=("acc", "ap")):
+def test_intervals_that_mean_less_than_they_seem_to_have_a_footnote(reals, fakes, letters):
+    for row in notes.marked(rows_of(a=(reals, fakes)), {name: METRICS[name]() for name in ("acc", "ap")}):
         assert row["marks"] == letters
         assert notes.below([row]) == {letter: notes.WORDS[letter] for letter in sorted(letters.values())}
 
 
 def test_a_mean_has_the_footnote_of_its_generators(reported):
     enough = (range(-30, 10), range(-10, 30))
-    marked = notes.marked(rows_of(a=([-1, 1], [-1, 1]), b=enough), ("ap",), with_interval=())
+    marked = notes.marked(rows_of(a=([-1, 1], [-1, 1]), b=enough), {"eer": METRICS["eer"]()})
     assert [row["marks"].get("name") for row in marked] == ["a", None, "a"]
-    assert notes.WORDS["a"] in reported("native")[0].text
+    assert notes.WORDS["a"] in reported("as_is")[0].text
 
 
-def test_format_that_separates_is_said_in_words(new_given_logits, save_with_logit, tmp_path):
+def test_a_format_that_separates_the_labels_is_reported_in_words(new_given_logits, save_with_logit, tmp_path):
     root = tmp_path / "root"
     for index in range(12):
         save_with_logit(root / f"gan/0_real/{index}.jpg", -index)
         save_with_logit(root / f"gan/1_fake/{index}.png", index)
     detector, source = new_given_logits(), open_folder(root)
-    write_files(evaluate(detector, source, ["native"]), [detector], source, tmp_path / "out")
+    write_files(evaluate_network(detector, source, ["native"]), [detector], source, tmp_path / "out")
     page = Page((tmp_path / "out/report.html").read_text())
     (row,) = json.loads((tmp_path / "out/results.json").read_text())["format"]
     assert row["ap"]["container"] == 1
@@ -188,14 +189,14 @@ def test_format_that_separates_is_said_in_words(new_given_logits, save_with_logi
 
 def test_drawn_images_have_no_format(new_given_logits, tmp_path):
     detector, source = new_given_logits(), SyntheticSource("test", size=4, side=64, seed=0)
-    write_files(evaluate(detector, source, ["native"]), [detector], source, tmp_path)
+    write_files(evaluate_network(detector, source, ["native"]), [detector], source, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["format"] == []
     assert "file format alone" not in Page((tmp_path / "report.html").read_text()).text
 
 
 @pytest.mark.parametrize(("protocol", "stands"), [("resize256", True), ("crop256", False)])
-def test_published_rows_stand_beside_ours_under_their_own_protocol_alone(protocol, stands, given_logits):
-    cell = {"weights": given_logits.card.weights_sha256[:12], "protocol": protocol, "view": "native"}
+def test_published_rows_stand_beside_ours_only_under_their_own_protocol(protocol, stands, given_logits):
+    cell = {"weights": given_logits.card.weights_sha256[:12], "protocol": protocol, "view": "as_is"}
     predictions = [
         {"suite": "ForenSynths", "generator": generator, "label": label, "logit": logit, "score": 0.5, "path": "", **cell}
         for generator in suites.find("ForenSynths").generators
@@ -203,37 +204,43 @@ def test_published_rows_stand_beside_ours_under_their_own_protocol_alone(protoco
     ]
     rows = cell_rows(predictions, cell, threshold=0.5, temperature=1.0)
     results = {"data": "", "data_sha256": "", "images": 24, "rows": rows, "published": beside(rows), "errors": [], "format": []}
-    page = Page(report_lib.render({**results, "cards": [asdict(given_logits.card)], "versions": {}}, predictions, []))
+    page = Page(report_lib.render_page({**results, "cards": [asdict(given_logits.card)], "versions": {}}, predictions, []))
     assert ("arXiv 2312.10461" in page.text and "measured here" in page.text) is stands
 
 
-def test_several_weights_stand_apart_and_their_mean_with_its_deviation(new_given_logits, labelled_folder, tmp_path):
+def test_several_weights_stand_apart_with_the_deviation_of_their_mean(new_given_logits, labelled_folder, tmp_path):
     detectors, source = [new_given_logits(), new_given_logits()], open_folder(labelled_folder)
     detectors[1].card = replace(detectors[1].card, weights_sha256="f" * 64, threshold=0.75)
-    evaluation = together([evaluate(detector, source, ["native"], views=VIEWS) for detector in detectors])
+    evaluation = join_evaluations([evaluate_network(detector, source, ["native"], views=VIEWS) for detector in detectors])
     write_files(evaluation, detectors, source, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
     assert {row for row, *_ in page.numbers} == set(range(len(evaluation.rows)))
-    assert page.text.count("native, mean of 2") and page.text.count("native, ffffffffffff") and "±" in page.text
+    assert page.text.count("as_is, mean of 2") and page.text.count("as_is, ffffffffffff") and "±" in page.text
     assert "ACC at threshold" in page.text
 
 
-def test_the_page_says_what_it_was_made_of(reported):
-    page, _, results = reported("native")
+def test_every_column_is_explained(reported):
+    page, _, _ = reported("as_is")
+    for metric in columns(fitted=False, report=True).values():
+        assert metric.definition and metric.definition in page.text
+
+
+def test_the_page_says_what_it_was_made_from(reported):
+    page, _, results = reported("as_is")
     (card,) = results["cards"]
-    for said in (card["weights_sha256"], "1 x cpu (cpu), 1 process", *map(" ".join, results["versions"].items())):
-        assert said in page.text
+    for fact in (card["weights_sha256"], "1 x cpu (cpu), 1 process", *map(" ".join, results["versions"].items())):
+        assert fact in page.text
     assert {"python", "jax", "lfm_jax"} <= results["versions"].keys()
 
 
 def test_large_images_do_not_make_a_large_page(tiny_detector, noise, tmp_path):
-    """Noise is what pictures are largest of. `strength` makes them mistakes: the detector calls strong noise fake."""
+    """Noise compresses worst. Its `strength` makes the images mistakes: the detector calls strong noise fake."""
     root = tmp_path / "root"
     for label, strength in (("0_real", 255), ("1_fake", 20)):
         (root / "gan" / label).mkdir(parents=True)
         noise(900, 1200, strength=strength).save(root / "gan" / label / "0.png", compress_level=1)
     source = open_folder(root)
-    write_files(evaluate(tiny_detector, source, ["native"]), [tiny_detector], source, tmp_path / "out")
+    write_files(evaluate_network(tiny_detector, source, ["native"]), [tiny_detector], source, tmp_path / "out")
     page = Page((tmp_path / "out/report.html").read_text())
     pictures = [len(values["src"]) for tag, values in page.tags if tag == "img"]
     assert len(pictures) == 4  # a mistake of each label, each with its evidence

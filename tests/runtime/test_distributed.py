@@ -1,4 +1,4 @@
-"""Finding the cluster that a process belongs to: every way in, and every half-described one refused."""
+"""Finding the cluster that a process belongs to: every way to describe one, and half a description refused."""
 
 import jax
 import pytest
@@ -19,7 +19,7 @@ ADDRESS = {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2"}
 
 
 @pytest.mark.parametrize(
-    ("env", "flags", "how", "arguments"),
+    ("env", "flags", "kind", "arguments"),
     [
         ({}, {}, "single process", None),
         ({"SLURM_NTASKS": "1", "SLURM_JOB_ID": "7"}, {}, "single process", None),
@@ -50,10 +50,10 @@ ADDRESS = {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2"}
         ),
     ],
 )
-def test_each_kind_of_cluster_is_found(env, flags, how, arguments):
-    found = find_cluster(env, **flags)
-    assert (found.how, found.arguments) == (how, arguments)
-    assert found.why
+def test_each_kind_of_cluster_is_found(env, flags, kind, arguments):
+    cluster = find_cluster(env, **flags)
+    assert (cluster.kind, cluster.arguments) == (kind, arguments)
+    assert cluster.reason
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_each_kind_of_cluster_is_found(env, flags, how, arguments):
         ({}, {"method": "slurm"}, ["SLURM_JOB_ID", "srun"]),
     ],
 )
-def test_a_half_described_cluster_is_refused_naming_what_is_missing(env, flags, words):
+def test_half_a_description_is_refused_naming_what_is_missing(env, flags, words):
     with pytest.raises(ConfigError) as caught:
         find_cluster(env, **flags)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_a_failure_to_join_is_not_swallowed(monkeypatch):
+def test_a_failure_to_join_is_reported(monkeypatch):
     def fail(**_):
         raise RuntimeError("DEADLINE_EXCEEDED: nobody came\nmore")
 
@@ -87,20 +87,20 @@ def test_a_failure_to_join_is_not_swallowed(monkeypatch):
         distributed.join(find_cluster(SLURM_TASK))
 
 
-def test_fewer_processes_than_were_said_is_an_error(monkeypatch):
+def test_fewer_processes_than_described_is_an_error(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
-    found = find_cluster({}, coordinator="h:1", num_processes=2, process_id=0)
-    with pytest.raises(ClusterError, match=r"makes 2 process\(es\), but the devices here are of 1"):
-        distributed.join(found)
+    cluster = find_cluster({}, coordinator="h:1", num_processes=2, process_id=0)
+    with pytest.raises(ClusterError, match=r"makes 2 process\(es\), but jax sees devices of 1"):
+        distributed.join(cluster)
 
 
-def test_joining_says_how_and_why(caplog, capsys):
+def test_joining_logs_the_kind_of_cluster_and_the_reason(caplog, capsys):
     with caplog.at_level("INFO"):
         distributed.join(find_cluster({}))
     assert "process 0 of 1 by single process: no flags" in caplog.text
     assert capsys.readouterr().err == ""
 
 
-def test_alone_gathering_is_what_one_has():
+def test_a_process_alone_gathers_its_own_value():
     assert distributed.gather({"a": [1, None]}) == [{"a": [1, None]}]
     assert distributed.agreed(True) is True

@@ -1,4 +1,4 @@
-"""Compiled programs outlive the command: the second start loads them, and nothing else changes."""
+"""Compiled programs outlive the command: a second run loads them, and nothing else changes."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ from lfm_jax.runtime import program_cache
 from lfm_jax.runtime.program_cache import ENABLE, FOLDER, WORTH_KEEPING, turn_off_ours, turn_on
 
 
-def test_a_second_start_loads_its_programs_and_a_damaged_one_is_compiled_anew(weights_file, noise, tmp_path):
+def test_a_second_run_loads_its_programs_and_compiles_a_damaged_one_again(weights_file, noise, tmp_path):
     noise(64, 64).save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "lfm_jax", "predict", "--weights", weights_file, "--format", "jsonl", tmp_path / "photo.png"]
     env = {name: value for name, value in os.environ.items() if name not in (FOLDER, *WORTH_KEEPING)}
     env |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path), "JAX_EXPLAIN_CACHE_MISSES": "1"}
 
     def predict():
-        """-> score, and whether the network had to be compiled."""
+        """The output, and whether the network had to be compiled."""
         ran = subprocess.run(command, env=env, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         assert "Error" not in ran.stderr
@@ -39,14 +39,14 @@ def test_the_users_own_settings_win(tmp_path):
         assert env == {name: value, "XDG_CACHE_HOME": str(tmp_path)}
 
 
-def test_without_a_folder_to_write_nothing_is_kept_and_nothing_said(tmp_path):
+def test_without_a_writable_folder_nothing_is_kept_and_nothing_reported(tmp_path):
     (tmp_path / "file").touch()
     env = {"XDG_CACHE_HOME": str(tmp_path / "file")}
     turn_on(env)
     assert FOLDER not in env
 
 
-def test_the_oldest_programs_go_where_there_are_too_many(tmp_path, monkeypatch):
+def test_the_oldest_programs_are_deleted_when_there_are_too_many(tmp_path, monkeypatch):
     monkeypatch.setattr(program_cache, "MAX_BYTES", 250)
     folder = tmp_path / "lfm_jax"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Derived randomness: a function of (seed, stream, step), different in each of them."""
+"""Randomness is a function of (seed, stream, step), and differs where any of them differs."""
 
 import itertools
 

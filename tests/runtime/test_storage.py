@@ -1,8 +1,7 @@
-"""Runs and weights in a bucket: a fake bucket on this machine, and all the libraries that talk to the real one."""
+"""Runs and weights in a bucket: a fake bucket on this machine, with all the libraries that talk to a real one."""
 
 import json
 import re
-import runpy
 import signal
 import subprocess
 
@@ -10,6 +9,7 @@ import fsspec.config
 import numpy as np
 import pytest
 
+from lfm_jax import presets
 from lfm_jax.errors import UserError, WeightsError
 from lfm_jax.runtime import storage
 from lfm_jax.training.loop import train_and_evaluate
@@ -38,20 +38,20 @@ def preset(tmp_path_factory):
     return path
 
 
-def go_on(preset, workdir):
-    train_and_evaluate(runpy.run_path(str(preset))["get_config"](), workdir)
+def train(preset, workdir):
+    train_and_evaluate(presets.load_config(str(preset)), workdir)
 
 
 @pytest.fixture(scope="module")
 def here(preset, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("here")
-    go_on(preset, workdir)
+    train(preset, workdir)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def stopped(bucket, preset):
-    """Objects of the run in the bucket after SIGTERM, the step that it said it saved, and the run gone on to its end."""
+    """The run's objects in the bucket after SIGTERM, and the step it reported as saved. Afterwards the run was finished."""
     argv = ["lfm", "train", f"--config={preset}", f"--workdir={RUN}"]
     process = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -63,19 +63,19 @@ def stopped(bucket, preset):
     assert "Traceback" not in rest
     step = int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
     before = dict(bucket.objects)
-    go_on(preset, RUN)
+    train(preset, RUN)
     return before, step
 
 
-def test_a_run_told_to_stop_leaves_all_up_to_that_step_in_the_bucket(stopped):
+def test_a_run_told_to_stop_leaves_everything_up_to_that_step_in_the_bucket(stopped):
     objects, step = stopped
     assert f"runs/one/checkpoints/last/{step}/commit_success.txt" in objects
-    kept = [json.loads(line) for line in objects["runs/one/metrics.jsonl"].decode().splitlines()]
-    assert [line["step"] for line in kept if line["split"] == "train"] == list(range(1, step + 1))
+    metrics = [json.loads(line) for line in objects["runs/one/metrics.jsonl"].decode().splitlines()]
+    assert [line["step"] for line in metrics if line["split"] == "train"] == list(range(1, step + 1))
     assert json.loads(objects["runs/one/config.json"])["batch_size"] == 16
 
 
-def test_a_run_in_a_bucket_stopped_and_gone_on_ends_as_one_on_this_machine(stopped, bucket, here, tmp_path):
+def test_a_run_stopped_and_resumed_in_a_bucket_ends_like_one_on_this_machine(stopped, bucket, here, tmp_path):
     there = bucket.download("runs/one", tmp_path)
     for split in ("train", "val"):
         assert lines(there, split) == lines(here, split)
@@ -84,12 +84,12 @@ def test_a_run_in_a_bucket_stopped_and_gone_on_ends_as_one_on_this_machine(stopp
     assert len(files) >= 5
     for path in files:
         assert (there / path).is_file(), path
-        if path.name != "report.html":  # which says the command and the time
+        if path.name != "report.html":  # which names the command and the time
             assert (there / path).read_bytes() == (here / path).read_bytes(), path
     assert len(list((there / "tensorboard").glob("events*"))) == 2
 
 
-def test_weights_are_taken_from_a_bucket_wherever_weights_are(stopped, bucket, here, labelled_folder, lfm, tmp_path, monkeypatch):
+def test_weights_in_a_bucket_are_accepted_wherever_weights_are(stopped, bucket, here, labelled_folder, lfm, tmp_path, monkeypatch):
     options = (f"--data={labelled_folder}", "--protocol=native")
     ran = lfm("evaluate", f"--weights={RUN}", "--out=gs://bucket/results", *options)
     assert ran.status == 0, ran.err
@@ -97,10 +97,10 @@ def test_weights_are_taken_from_a_bucket_wherever_weights_are(stopped, bucket, h
     written = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
     assert any(name.startswith("cells/") for name in written)
     for name, path in written.items():
-        if name != "report.html":  # which says the command and the time
+        if name != "report.html":  # which names the command and the time
             assert bucket.objects[f"results/{name}"] == path.read_bytes()
-    with monkeypatch.context() as kept:
-        kept.setattr("lfm_jax.evaluation.evaluate.score_together", lambda *_, **__: pytest.fail("it was scored again"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lfm_jax.evaluation.evaluate.score_together", lambda *_, **__: pytest.fail("it was scored again"))
         assert lfm("evaluate", f"--weights={RUN}", "--out=gs://bucket/results", *options).out == ran.out
     at_best = weights_io.load(RUN).card.training["steps"]
     for path in (f"{RUN}/checkpoints/best", f"{RUN}/checkpoints/best/{at_best}"):
@@ -109,7 +109,7 @@ def test_weights_are_taken_from_a_bucket_wherever_weights_are(stopped, bucket, h
         weights_io.load("gs://bucket/nothing")
 
 
-def test_every_format_goes_to_a_bucket_and_comes_back(tiny_detector, bucket, weights_file, lfm, noise, tmp_path):
+def test_every_format_survives_the_way_to_a_bucket_and_back(tiny_detector, bucket, weights_file, lfm, noise, tmp_path):
     noise(64, 64).save(tmp_path / "photo.png")
     expected = lfm("predict", f"--weights={weights_file}", tmp_path).out
     source = weights_file
@@ -121,14 +121,14 @@ def test_every_format_goes_to_a_bucket_and_comes_back(tiny_detector, bucket, wei
         assert lfm("predict", f"--weights={target}", tmp_path).out == expected
         source = target
     bucket.put("weights/broken.safetensors", b"\0" * 9)
-    with pytest.raises(WeightsError, match=r"^gs://bucket/weights/broken\.safetensors is no readable safetensors file"):
+    with pytest.raises(WeightsError, match=r"^gs://bucket/weights/broken\.safetensors is not a readable safetensors file"):
         weights_io.load("gs://bucket/weights/broken.safetensors")
 
 
 @pytest.mark.slow
 @pytest.mark.full
 def test_two_processes_share_a_bucket(bucket, here, preset, tmp_path):
-    """Both save their arrays; one writes the rest. At step 10 the last and the best checkpoint are due together."""
+    """Both save their arrays, and one writes the rest. At step 10 the last and the best checkpoint are due together."""
     argv = [LAUNCH / "local.sh", "-n", "2", "--devices-per-process", "1", f"--config={preset}", "--workdir=gs://bucket/two"]
     for steps in (10, 20):
         ran = subprocess.run([*argv, f"--config.steps={steps}"], env=environment(), capture_output=True, text=True, timeout=300)
@@ -140,7 +140,7 @@ def test_two_processes_share_a_bucket(bucket, here, preset, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["marker missing", "arrays cut short"])
-def test_a_save_cut_short_in_a_bucket_is_passed_over(stopped, bucket, here, preset, tmp_path, caplog, damage):
+def test_an_unfinished_save_in_a_bucket_is_skipped(stopped, bucket, here, preset, tmp_path, caplog, damage):
     _, step = stopped
     folder = f"runs/{damage.split()[0]}"
     for name, data in bucket.objects.copy().items():
@@ -150,22 +150,22 @@ def test_a_save_cut_short_in_a_bucket_is_passed_over(stopped, bucket, here, pres
     if damage == "marker missing":
         bucket.delete(f"{last}/20/commit_success.txt")
         assert weights_io.load(f"gs://bucket/{last}").card.training["steps"] == step
-        with pytest.raises(WeightsError, match="last/20 is not whole"):
+        with pytest.raises(WeightsError, match="last/20 is incomplete"):
             weights_io.load(f"gs://bucket/{last}/20")
     else:
         arrays = [name for name in bucket.objects if name.startswith(f"{last}/20/weights/") and "/d/" in name]
         assert arrays
         for name in arrays:
             bucket.put(name, bucket.objects[name][: len(bucket.objects[name]) // 2])
-    go_on(preset, f"gs://bucket/{folder}")
+    train(preset, f"gs://bucket/{folder}")
     there = bucket.download(folder, tmp_path)
     assert lines(there) == lines(here)
     assert same_weights(there, here)
-    said = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
-    assert [f"gs://bucket/{last}/20" in message for message in said] == [True] * (damage == "arrays cut short")
+    warnings = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert [f"gs://bucket/{last}/20" in message for message in warnings] == [True] * (damage == "arrays cut short")
 
 
-def test_a_bucket_that_cannot_be_used_is_refused_with_what_to_do(bucket, weights_file, lfm, preset, monkeypatch):
+def test_a_bucket_that_cannot_be_used_is_refused_with_advice(bucket, weights_file, lfm, preset, monkeypatch):
     for argv in (
         ("train", f"--config={preset}", "--workdir=s3://bucket/run"),
         ("predict", "--weights=s3://bucket/run", "photo.png"),
@@ -176,12 +176,12 @@ def test_a_bucket_that_cannot_be_used_is_refused_with_what_to_do(bucket, weights
     ran = lfm("train", f"--config={preset}", "--workdir=gs://another/run")
     assert ran.status == 1
     assert "gs://another cannot be reached: no such bucket" in ran.err
-    monkeypatch.setattr(bucket.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"gs://bucket/run: a bucket needs gcsfs: pip install 'lfm_jax\[gcs\]'"):
         storage.as_path("gs://bucket/run")
 
 
-def test_the_bucket_gets_what_is_new_and_no_more_often_than_asked(bucket):
+def test_only_new_files_are_pushed_and_no_more_often_than_asked(bucket):
     with storage.Mirror(storage.as_path("gs://bucket/mirror")) as mirror:
         (mirror.folder / "a").mkdir()
         (mirror.folder / "a" / "one.txt").write_text("1")

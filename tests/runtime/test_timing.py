@@ -1,12 +1,12 @@
-"""Alternatives are timed in turns; what warms up is called and not counted."""
+"""Alternatives are timed by turns; warm-up rounds are run but not counted."""
 
 from lfm_jax.runtime.timing import Timing, in_turns
 
 
-def test_each_is_called_once_a_round_in_alternating_order_and_warm_up_does_not_count():
+def test_alternatives_run_once_per_round_in_alternating_order_and_warm_up_does_not_count():
     calls = []
     timings = in_turns({"a": lambda i: calls.append(("a", i)), "b": lambda i: calls.append(("b", i))}, rounds=3, warm_up=1)
-    assert [round_ for _, round_ in calls] == [-1, -1, 0, 0, 1, 1, 2, 2]
+    assert [turn for _, turn in calls] == [-1, -1, 0, 0, 1, 1, 2, 2]
     firsts = [name for name, _ in calls[::2]]
     assert firsts in (["a", "b", "a", "b"], ["b", "a", "b", "a"])
     assert {name: len(timing.seconds) for name, timing in timings.items()} == {"a": 3, "b": 3}

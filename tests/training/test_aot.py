@@ -1,4 +1,4 @@
-"""Compiling for devices that are not here: fake CPU devices always, TPU topologies where libtpu is installed."""
+"""Compiling for devices that this machine lacks: simulated CPU devices always, TPU topologies where libtpu is installed."""
 
 import importlib.util
 import re
@@ -11,9 +11,9 @@ from lfm_jax.training import aot
 from tests.helpers.launching import LAUNCH, environment
 
 CONFIGS = LAUNCH.parent / "configs"
-# Statistics of the global batch: mean and variance of four layers, forward and backward; and one for all gradients and metrics.
+# Mean and variance over the global batch of four layers, forward and backward, and one for all gradients and metrics.
 ALL_REDUCES = 4 * 2 * 2 + 1
-ALL_REDUCES_CPU = 4 * (2 + 1) + 1  # its own gradient sends both sums of a layer at once
+ALL_REDUCES_CPU = 4 * (2 + 1) + 1  # the gradient written for CPUs sends both sums of a layer together
 needs_libtpu = pytest.mark.skipif(
     not importlib.util.find_spec("libtpu"), reason="needs libtpu: pip install 'lfm_jax[tpu]' (with JAX_PLATFORMS=cpu)"
 )
@@ -25,7 +25,7 @@ def compile_for(topology, *options, preset="paper.py"):
 
 
 def cells(ran, name):
-    """A row of the table: train step, evaluation step."""
+    """The cells of a row of the table: train step, evaluation step."""
     (row,) = (line for line in ran.stdout.splitlines() if line.startswith(f"| {name} "))
     return [cell.strip() for cell in row.split("|")[2:-1]]
 
@@ -58,7 +58,7 @@ def test_a_tpu_slice_holds_the_preset_made_for_it(topology, chips, hosts):
 @needs_libtpu
 @pytest.mark.slow
 @pytest.mark.full
-def test_a_batch_that_a_slice_cannot_hold_is_said():
+def test_a_batch_that_a_slice_cannot_hold_is_reported():
     ran = compile_for("v5e:2x2", "--config.batch_size=8192")
     assert ran.returncode == 1
     assert "v5e:2x2 does not hold it" in ran.stderr
@@ -73,7 +73,7 @@ def test_a_batch_that_a_slice_cannot_hold_is_said():
         ("cpu:8", ["--config.data.crop=0", "--config.data.resize=0"], ["config.data.crop", "not known"]),
     ],
 )
-def test_what_cannot_be_compiled_is_said_plainly(topology, options, words):
+def test_what_cannot_be_compiled_is_explained_without_a_traceback(topology, options, words):
     ran = compile_for(topology, *options)
     assert ran.returncode == 2, ran.stderr
     for word in words:
@@ -88,12 +88,15 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
   %done = f32[] all-reduce-done(%r)
   %g = s32[8,4]{1,0} all-gather(%d), dimensions={0}
 """
-    assert aot._collectives(text) == {"all-gather": (1, 128), "all-reduce": (2, 64 * 4 + 6 * 2 + 4)}
+    assert aot.collectives(text) == {"all-gather": (1, 128), "all-reduce": (2, 64 * 4 + 6 * 2 + 4)}
 
 
 def test_a_peak_above_the_memory_of_a_device_does_not_fit():
+    def fits(*programs, device_memory):
+        return aot.Compilation("v5e:1x1", 1, 1, "TPU v5 lite", device_memory, dict(enumerate(programs))).fits
+
     small, large = aot.Program(peak=1), aot.Program(peak=3)
-    assert aot.Compilation("t", 1, 1, "k", 2, {"a": small}).fits
-    assert aot.Compilation("t", 1, 1, "k", None, {"a": large}).fits
-    assert not aot.Compilation("t", 1, 1, "k", 2, {"a": small, "b": large}).fits
-    assert not aot.Compilation("t", 1, 1, "k", 2, {"a": aot.Program(error="no")}).fits
+    assert fits(small, device_memory=2)
+    assert fits(large, device_memory=None)
+    assert not fits(small, large, device_memory=2)
+    assert not fits(aot.Program(error="out of memory"), device_memory=2)

@@ -1,4 +1,4 @@
-"""A run killed again and again ends as if nothing had happened."""
+"""A run that is killed again and again ends as if nothing had happened."""
 
 import os
 import random
@@ -17,14 +17,15 @@ KILLS = 20 if os.environ.get("CI_FULL") else 5
 STEPS = 40 * KILLS  # more than the lives of a run take together
 
 
-def optimizer(workdir):
+def last_optimizer_state(workdir):
+    """Step and optimizer state of the newest checkpoint."""
     folder = max((workdir / "checkpoints" / "last").iterdir(), key=lambda entry: int(entry.name))
     return folder.name, ocp.StandardCheckpointer().restore(folder / "optimizer")
 
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
-    """SIGKILL up to 2 s after the first step of each start; with a checkpoint every 5 steps, many fall into a save."""
+    """SIGKILL comes up to 2 s after the first step of each start. With a checkpoint every 5 steps, many hit a save."""
     preset = tmp_path / "preset.py"
     changes = {
         "config.steps = 20": f"config.steps = {STEPS}",
@@ -64,6 +65,6 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_an_uninterrupted_one
     for split in ("train", "val"):
         assert lines(tmp_path / "killed", split) == lines(tmp_path / "whole", split)
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
-    (step, ours), (same_step, theirs) = (optimizer(tmp_path / name) for name in ("killed", "whole"))
+    (step, ours), (same_step, theirs) = (last_optimizer_state(tmp_path / name) for name in ("killed", "whole"))
     assert step == same_step == str(STEPS)
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))

@@ -1,4 +1,4 @@
-"""Learning-rate schedules step by step, and Adam against PyTorch's."""
+"""Learning-rate schedules step by step, and the optimizers against PyTorch's."""
 
 import numpy as np
 import optax
@@ -23,7 +23,7 @@ def test_the_staircase_falls_after_the_epochs_it_should(offset, falls_after):
     np.testing.assert_allclose([rates[0], rates[399]], [1e-4, 1e-4 * 0.9**3], rtol=1e-6)
 
 
-def test_the_staircase_keeps_its_boundaries_where_an_epoch_is_no_whole_number_of_steps():
+def test_the_staircase_keeps_its_boundaries_where_an_epoch_is_not_a_whole_number_of_steps():
     rates = [float(schedule(steps_per_epoch=144024 / 32)(step)) for step in (45006, 45007)]
     assert rates[0] > rates[1]
 
@@ -41,14 +41,14 @@ def test_the_staircase_has_a_floor():
     assert float(schedule(steps_per_epoch=1.0)(999)) == pytest.approx(1e-6)
 
 
-def test_cosine_starts_warm_and_ends_at_nothing():
+def test_cosine_warms_up_and_ends_at_zero():
     cosine = schedule(schedule="cosine", warmup_steps=10, lr=1.0)
     assert 0 < float(cosine(0)) < 0.2
     assert float(cosine(10)) == pytest.approx(1.0)
     assert float(cosine(1000)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_constant_stays_after_the_warm_up():
+def test_constant_stays_constant_after_the_warm_up():
     constant = schedule(schedule="constant", warmup_steps=4, lr=0.5)
     assert [float(constant(step)) for step in (4, 999)] == [0.5, 0.5]
     assert float(constant(0)) == pytest.approx(0.1)

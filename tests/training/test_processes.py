@@ -1,4 +1,4 @@
-"""Real processes on this machine, started with launch/local.sh: the same run on any number of them."""
+"""Several processes on this machine, started with launch/local.sh, make the same run as one."""
 
 import json
 import os
@@ -32,13 +32,13 @@ def two_by_four(preset, workdir, *options):
     return train(preset, workdir, *options, launcher=(LOCAL, "-n", "2", "--devices-per-process", "4"))
 
 
-def done(ran):
+def succeeded(ran):
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran
 
 
 def predictions(workdir):
-    """Of the last weights, which may be the best ones."""
+    """Lines of predictions.tsv of the last weights, which may be the best ones."""
     folders = [workdir / "test" / name for name in ("last", "best")]
     return next(folder / "predictions.tsv" for folder in folders if folder.is_dir()).read_text().splitlines()
 
@@ -46,18 +46,18 @@ def predictions(workdir):
 @pytest.fixture(scope="module")
 def alone(preset, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone")
-    done(train(preset, workdir))
+    succeeded(train(preset, workdir))
     return workdir
 
 
 @pytest.fixture(scope="module")
 def together(preset, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("together")
-    return workdir, done(two_by_four(preset, workdir))
+    return workdir, succeeded(two_by_four(preset, workdir))
 
 
 def test_two_processes_of_four_devices_give_the_run_of_one_device(alone, together):
-    """Sums of float32 in another order are all that differs (seen: 2e-7). Another mask, crop or image would show in the losses."""
+    """Only the order of float32 sums differs (by 2e-7). Another mask, crop or image would show in the losses."""
     workdir, _ = together
     assert [line["step"] for line in lines(workdir)] == list(range(1, 21))
     assert losses(workdir)[0] == pytest.approx(losses(alone)[0], rel=1e-6)
@@ -65,18 +65,18 @@ def test_two_processes_of_four_devices_give_the_run_of_one_device(alone, togethe
 
 
 def test_every_image_is_scored_once_whatever_the_processes(alone, together):
-    """15 validation images do not divide by 2, nor 16 test images by 4 devices in groups of one size."""
+    """2 does not divide the 15 validation images, nor 4 devices the groups of one size among the 16 test images."""
     workdir, _ = together
     ours, theirs = predictions(workdir), predictions(alone)
     assert [line.split("\t")[0] for line in ours] == [line.split("\t")[0] for line in theirs]
-    logits = [np.array([float(line.split("\t")[4]) for line in found[1:]]) for found in (ours, theirs)]
-    np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-4)  # of weights that 20 steps have taken apart by rounding
+    logits = [np.array([float(line.split("\t")[4]) for line in table[1:]]) for table in (ours, theirs)]
+    np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-4)  # 20 steps of rounding set the weights apart
     val = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[10])
     assert val["split"] == "val"
     assert val["n_real"] + val["n_fake"] == 15
 
 
-def test_one_process_talks_and_writes(together):
+def test_only_one_process_prints_and_writes(together):
     workdir, ran = together
     assert "process 0 of 2 by environment" in ran.stderr
     assert ran.stdout.count("last weights (step 20)") + ran.stdout.count("The last weights are the best ones") == 1
@@ -84,18 +84,17 @@ def test_one_process_talks_and_writes(together):
     assert len(list((workdir / "tensorboard").glob("events*"))) == 1
 
 
-def test_a_checkpoint_of_two_processes_goes_on_in_one_and_back(preset, alone, together, tmp_path):
-    """Steps 11 to 20 alone from the checkpoint of two processes at step 10, and the other way round."""
-    for start, go_on in ((two_by_four, train), (train, two_by_four)):
+def test_a_checkpoint_of_two_processes_resumes_in_one_and_the_other_way_round(preset, alone, together, tmp_path):
+    for start, resume in ((two_by_four, train), (train, two_by_four)):
         workdir = tmp_path / start.__name__
-        done(start(preset, workdir, "--config.steps=10", "--config.eval.test=False"))
-        ran = done(go_on(preset, workdir))
+        succeeded(start(preset, workdir, "--config.steps=10", "--config.eval.test=False"))
+        ran = succeeded(resume(preset, workdir))
         assert "resuming at step 10" in ran.stderr
         np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-4)
         assert len(predictions(workdir)) == len(predictions(alone))
 
 
-def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_goes_on(preset, together, tmp_path):
+def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_resumes(preset, together, tmp_path):
     argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={tmp_path}"]
     process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -107,7 +106,7 @@ def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_goes_on(preset,
     stopped_at = int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
     assert max(int(entry.name) for entry in (tmp_path / "checkpoints" / "last").iterdir()) == stopped_at
     assert lines(tmp_path)[-1]["step"] == stopped_at
-    done(two_by_four(preset, tmp_path))
+    succeeded(two_by_four(preset, tmp_path))
     assert lines(tmp_path) == lines(together[0])
     assert same_weights(tmp_path, together[0])
 

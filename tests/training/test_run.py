@@ -1,4 +1,4 @@
-"""What a run begins from."""
+"""The state that a run starts from."""
 
 import functools
 
@@ -12,7 +12,7 @@ from lfm_jax.weights.checkpoint import Checkpoints
 
 
 @pytest.mark.optimised
-def test_the_quickly_compiled_fresh_state_has_the_bits_of_the_plainly_compiled_one(tmp_path):
+def test_a_fresh_state_has_the_same_bits_whichever_way_it_is_compiled(tmp_path):
     config = config_lib.base()
     config.steps, config.batch_size = 1, 2
     config.data.source, config.data.resize, config.data.crop = "synthetic", 0, 48

@@ -8,10 +8,10 @@ import pytest
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.errors import ConfigError
+from lfm_jax.models import random_variables
 from lfm_jax.training import loop, optim
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.training.step import compiled_step, first_state
-from tests.helpers.variables import random_variables
 
 
 def tiny_config(**changes):

@@ -1,4 +1,4 @@
-"""Sweeps: every run once, whatever happened before, and one table of all; the files in configs/ablations."""
+"""Sweeps: every run is trained once, whatever happened before, and one table has them all. The files in configs/ablations."""
 
 import csv
 import json
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import lfm_jax.training.loop
-from lfm_jax.evaluation.compare import compare, read
+from lfm_jax.evaluation.compare import compare_evaluations
+from lfm_jax.evaluation.saved import read_evaluation
 from lfm_jax.training import sweep as sweep_lib
 from lfm_jax.training.loop import train_and_evaluate
 
@@ -48,7 +49,7 @@ def sweep_file(tmp_path_factory):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The runs that were trained in truth, by the names of their workdirs."""
+    """Names of the workdirs of the runs that are really trained, in order."""
     names = []
 
     def train(config, workdir):
@@ -61,7 +62,7 @@ def trained(monkeypatch):
 
 @pytest.fixture(scope="module")
 def swept(sweep_file, tmp_path_factory):
-    """A whole sweep."""
+    """The folder of a whole sweep."""
     from lfm_jax.cli import main
 
     out = tmp_path_factory.mktemp("swept")
@@ -71,10 +72,10 @@ def swept(sweep_file, tmp_path_factory):
 
 @pytest.fixture
 def without(swept, tmp_path):
-    """without(NAME, ...): a copy of the whole sweep in which these runs have not been."""
+    """without(NAME, ...) copies the whole sweep without these runs, and returns the folder of the copy."""
 
     def copy(*names):
-        shutil.copytree(swept, tmp_path / "out", ignore=lambda _, found: set(names) & set(found))
+        shutil.copytree(swept, tmp_path / "out", ignore=lambda _, entries: set(names) & set(entries))
         return tmp_path / "out"
 
     return copy
@@ -86,9 +87,9 @@ def test_the_table_has_each_run_each_variant_and_its_difference_on_the_same_imag
     assert results["base"] == "topk" and results["protocol"] == "native"
     for row in results["runs"]:
         (expected,) = [
-            each
-            for each in json.loads((swept / "runs" / row["run"] / "test" / "best" / "results.json").read_text())["rows"]
-            if each["level"] == "suite"
+            tested
+            for tested in json.loads((swept / "runs" / row["run"] / "test" / "best" / "results.json").read_text())["rows"]
+            if tested["level"] == "suite"
         ]
         assert (row["acc"], row["ap"]) == (expected["acc"], expected["ap"])
         assert row["interval"]["ap"] == expected["interval"]["ap"]
@@ -99,7 +100,7 @@ def test_the_table_has_each_run_each_variant_and_its_difference_on_the_same_imag
     assert mean["deviation"]["ap"] == pytest.approx(abs(of_mean[0] - of_mean[1]) / 2**0.5)
     assert mean["difference"]["ap"]["mean"] == pytest.approx(mean["ap"] - topk["ap"])
     assert topk["difference"] == {}
-    compared = compare(*(read(swept / "runs" / name / "test" / "best") for name in RUNS[:2]))
+    compared = compare_evaluations(*(read_evaluation(swept / "runs" / name / "test" / "best") for name in RUNS[:2]))
     (expected,) = [row for row in compared.rows if row["level"] == "suite"]
     assert results["runs"][1]["difference"]["ap"]["interval"] == expected["ap"]["interval"]
     assert (swept / "variants.png").read_bytes().startswith(b"\x89PNG")
@@ -118,7 +119,7 @@ def test_a_finished_sweep_run_again_trains_nothing_and_gives_the_same_table(lfm,
     assert (swept / "results.json").read_text() == before
 
 
-def test_runs_may_each_have_a_process_and_a_stopped_one_goes_on_to_the_same_end(lfm, swept, without, sweep_file, monkeypatch):
+def test_runs_may_each_have_a_process_and_a_stopped_one_resumes_to_the_same_end(lfm, swept, without, sweep_file, monkeypatch):
     out = without("mean-seed0", "mean-seed1")
     command = ["sweep", f"--config={sweep_file}", f"--out={out}"]
     monkeypatch.setattr(lfm_jax.training.loop, "StopNotice", StoppedAtOnce)
@@ -132,7 +133,7 @@ def test_runs_may_each_have_a_process_and_a_stopped_one_goes_on_to_the_same_end(
     assert [row["run"] for row in json.loads((out / "results.json").read_text())["runs"]] == ["topk-seed0", "topk-seed1"]
     ran = lfm(*command, "--only=mean-seed0")
     assert (ran.status, ran.out) == (0, "")
-    assert "mean-seed0: goes on" in ran.err and "resuming at step 1" in ran.err
+    assert "mean-seed0: resumes" in ran.err and "resuming at step 1" in ran.err
     assert not (out / "runs" / "mean-seed1").exists()
     lfm(*command, "--collect")
     rows, whole = (json.loads((folder / "results.json").read_text())["runs"] for folder in (out, swept))
@@ -140,6 +141,8 @@ def test_runs_may_each_have_a_process_and_a_stopped_one_goes_on_to_the_same_end(
 
 
 class StoppedAtOnce:
+    """A stop notice that tells the run to stop after its first step."""
+
     def __enter__(self):
         return self
 
@@ -150,7 +153,7 @@ class StoppedAtOnce:
         return True
 
 
-def test_a_run_that_fails_is_told_with_its_reason_and_the_others_go_on(lfm, without, sweep_file, monkeypatch):
+def test_a_run_that_fails_is_reported_with_its_reason_and_the_others_run(lfm, without, sweep_file, monkeypatch):
     def train(config, workdir):
         if config.seed == 0:
             raise RuntimeError("out of memory\nand more of it")
@@ -171,7 +174,7 @@ def test_a_run_that_fails_is_told_with_its_reason_and_the_others_go_on(lfm, with
     assert "there is no test split" in ran.err
 
 
-def test_there_is_no_table_of_nothing(lfm, sweep_file, tmp_path):
+def test_without_a_finished_run_there_is_no_table(lfm, sweep_file, tmp_path):
     ran = lfm("sweep", f"--config={sweep_file}", f"--out={tmp_path}", "--collect")
     assert ran.status == 2
     assert "no run is finished: topk-seed0: not finished" in ran.err
@@ -201,7 +204,7 @@ def test_what_cannot_run_is_refused_before_anything_does(lfm, tmp_path, trained,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_preset_is_no_sweep(lfm, tmp_path):
+def test_a_preset_is_not_a_sweep(lfm, tmp_path):
     ran = lfm("sweep", f"--config={ABLATIONS / 'small.py'}", f"--out={tmp_path}")
     assert ran.status == 2
     assert "get_sweep()" in ran.err
@@ -215,4 +218,4 @@ def test_an_ablation_changes_what_its_names_say_and_every_run_can_be_built(path,
     assert len({run.name for run in runs}) == len(runs) == 3 * len(sweep.variants)
     configs = {run.config.to_json() for run in runs}
     assert len(configs) == len(runs), "two variants are the same"
-    assert f"--config=configs/ablations/{path.name}" in path.read_text()
+    assert f"--config=ablations/{path.stem} " in path.read_text()

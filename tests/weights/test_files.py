@@ -7,6 +7,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
@@ -15,6 +16,7 @@ from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card, content_hash
 from lfm_jax.weights.io import Weights
 from lfm_jax.weights.state_dict import to_state_dict
+from tests.helpers.networks import equal_to_the_bit
 
 
 def make_weights(**changes):
@@ -35,8 +37,8 @@ def torch():
     return pytest.importorskip("torch", reason="reads and writes .pth files")
 
 
-def equal(left, right):
-    return jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), left, right))
+def named_by_pytorch(weights):
+    return to_state_dict(weights.variables, models.build(weights.card.model_config()))
 
 
 @pytest.mark.parametrize("route", [["a.pth"], ["a.safetensors"], ["a"], ["a.pth", "b", "c.safetensors", "d.pth"]])
@@ -45,7 +47,7 @@ def test_every_route_keeps_every_bit_and_the_card(tmp_path, weights, route, torc
     for source, target in itertools.pairwise(route):
         weights_io.convert(tmp_path / source, tmp_path / target)
     loaded = weights_io.load(tmp_path / route[-1])
-    assert equal(loaded.variables, weights.variables)
+    assert equal_to_the_bit(loaded.variables, weights.variables)
     assert (loaded.card.protocol, loaded.card.threshold, loaded.card.licence) == ("crop64", 0.25, "Apache-2.0")
     assert loaded.card.model_config() == weights.card.model_config()
     assert loaded.card.weights_sha256 == content_hash(weights.variables)
@@ -65,20 +67,20 @@ def test_the_released_file_comes_back_as_it_was(shared, tmp_path, torch):
 
 @pytest.mark.parametrize("wrap", ["model", "state_dict", "module.", "model + module."])
 def test_wrapped_and_prefixed_files_load(tmp_path, weights, wrap, torch):
-    state = {key: torch.from_numpy(array) for key, array in to_state_dict(weights.variables).items()}
+    state = {key: torch.from_numpy(array) for key, array in named_by_pytorch(weights).items()}
     if "module." in wrap:
         state = {f"module.{key}": tensor for key, tensor in state.items()}
     if "model" in wrap or wrap == "state_dict":
         state = {wrap.split(" ")[0]: state, "epoch": 3}
     if wrap == "module.":
-        assert set(state) == {f"module.{key}" for key in to_state_dict(weights.variables)}
+        assert set(state) == {f"module.{key}" for key in named_by_pytorch(weights)}
     torch.save(state, tmp_path / "w.pth")
     loaded = weights_io.load(tmp_path / "w.pth")
-    assert equal(loaded.variables, weights.variables)
+    assert equal_to_the_bit(loaded.variables, weights.variables)
 
 
 def test_bare_tensors_tell_their_own_sizes(tmp_path, weights, torch):
-    torch.save({key: torch.from_numpy(array) for key, array in to_state_dict(weights.variables).items()}, tmp_path / "w.pth")
+    torch.save({key: torch.from_numpy(array) for key, array in named_by_pytorch(weights).items()}, tmp_path / "w.pth")
     card = weights_io.load(tmp_path / "w.pth").card
     assert (tuple(card.model["widths"]), card.model["maps"], card.model["pooling"]["k"]) == ((4, 6, 8, 10), 5, 3)
     assert (card.protocol, card.threshold) == ("crop256", 0.5)
@@ -153,11 +155,23 @@ def test_a_checkpoint_is_not_written_over_something_else(tmp_path, weights):
         weights_io.save(tmp_path / "notes", weights)
 
 
-def test_a_card_that_does_not_fit_its_tensors_names_the_tensor(tmp_path, weights):
-    wrong = make_weights(maps=7)
+def test_a_card_that_does_not_fit_its_tensors_names_the_tensor(tmp_path, weights, torch):
+    wrong = make_weights(maps=7).card
     with pytest.raises(WeightsError, match=r"mis-shaped params/project: \(10, 5\), the model has \(10, 7\)"):
-        weights_io.save(tmp_path / "w.safetensors", Weights(weights.variables, wrong.card))
-        weights_io.load(tmp_path / "w.safetensors")
+        weights_io.save(tmp_path / "w.safetensors", Weights(weights.variables, wrong))
+    assert not list(tmp_path.iterdir())
+    weights_io.save(tmp_path / "w.pth", weights)
+    (tmp_path / "w.pth.card.json").write_text(wrong.to_json())
+    with pytest.raises(WeightsError, match=r"w\.pth: .*\n.*mis-shaped covn1_1.weight: \(5, 10, 1, 1\), expected \(7, 10, 1, 1\)"):
+        weights_io.load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 3, "x": 1}'])
+def test_a_damaged_card_is_named(tmp_path, weights, text, torch):
+    weights_io.save(tmp_path / "w.pth", weights)
+    (tmp_path / "w.pth.card.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"w\.pth\.card\.json is damaged"):
+        weights_io.load(tmp_path / "w.pth")
 
 
 def test_a_card_with_an_unknown_field_is_refused(tmp_path, weights, torch):
@@ -181,16 +195,37 @@ def test_a_network_that_pytorch_would_read_otherwise_is_not_written_as_pth(tmp_p
     with pytest.raises(WeightsError, match=field):
         weights_io.save(tmp_path / "w.pth", other)
     weights_io.save(tmp_path / "w.safetensors", other)
-    assert equal(weights_io.load(tmp_path / "w.safetensors").variables, other.variables)
+    assert equal_to_the_bit(weights_io.load(tmp_path / "w.safetensors").variables, other.variables)
 
 
-def test_another_head_is_kept_as_a_checkpoint(tmp_path):
-    other = make_weights(**{"head.kind": "mlp"})
-    for name in ("w.pth", "w.safetensors"):
-        with pytest.raises(WeightsError, match="keep it as a checkpoint"):
-            weights_io.save(tmp_path / name, other)
-    weights_io.save(tmp_path / "checkpoint", other)
-    assert equal(weights_io.load(tmp_path / "checkpoint").variables, other.variables)
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"head.kind": "mlp"}, r"model\.head\.kind = 'mlp'"),
+        ({"pooling.kind": "attention"}, r"model\.pooling\.kind = 'attention'"),
+        ({"residual.factor": 4, "residual.anchor": (1, 3)}, r"model\.residual\.factor = 4"),
+        ({"maps": 0}, r"model\.maps = 0 is not among them"),
+    ],
+    ids=str,
+)
+def test_a_network_without_names_in_pytorch_keeps_its_own_names_in_safetensors(tmp_path, changes, why):
+    other = make_weights(**changes)
+    with pytest.raises(WeightsError, match=rf"{why}.*\.safetensors"):
+        weights_io.save(tmp_path / "w.pth", other)
+    weights_io.save(tmp_path / "w.safetensors", other)
+    weights_io.convert(tmp_path / "w.safetensors", tmp_path / "checkpoint")
+    with safe_open(tmp_path / "w.safetensors", framework="numpy") as file:
+        assert "params/backbone/block1/kernel" in file.keys()  # noqa: SIM118
+    for name in ("w.safetensors", "checkpoint"):
+        assert equal_to_the_bit(weights_io.load(tmp_path / name).variables, other.variables)
+
+
+@pytest.mark.parametrize("widths", [(4,), (4, 6), (4, 6, 8, 10, 6)])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w"])
+def test_any_number_of_blocks_comes_back(tmp_path, name, widths, torch):
+    other = make_weights(widths=widths)
+    weights_io.save(tmp_path / name, other)
+    assert equal_to_the_bit(weights_io.load(tmp_path / name).variables, other.variables)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, weights, monkeypatch):
@@ -205,4 +240,4 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, weights, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         weights_io.save(path, weights)
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -13,7 +13,7 @@ from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.io import Weights
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
-from tests.models.test_resnet import NARROW, beside_the_presets, drawn, preset  # noqa: F401
+from tests.helpers.networks import NARROW, drawn_resnet, equal_to_the_bit, preset
 
 SUFFIXES = [".pth", ".safetensors"]
 
@@ -23,21 +23,23 @@ def torch():
     return pytest.importorskip("torch", reason="reads and writes .pth files")
 
 
-def equal(left, right):
-    return jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), left, right))
+def drawn_state(name):
+    """The tensors of a narrow network under PyTorch's names."""
+    model, variables, _ = drawn_resnet(name)
+    return to_state_dict(variables, model)
 
 
 def weights_of(name, **changes):
-    _, variables, config = drawn(name)
+    _, variables, config = drawn_resnet(name)
     config.update_from_flattened_dict(changes)
     return Weights(variables, Card(config.to_dict(), protocol="crop64"))
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_the_order_shapes_and_dtypes_are_those_of_pytorchs_own_state_dict(name, torch):
-    from benchmarks.torch_resnet import TorchResNet
+    from lfm_jax.export.lfm_torch import TorchResNet
 
-    state, own = to_state_dict(drawn(name)[1]), TorchResNet(NARROW[name], npr=name == "npr").state_dict()
+    state, own = drawn_state(name), TorchResNet(NARROW[name], npr=name == "npr").state_dict()
     assert set(state) == set(own)
     for key, tensor in own.items():
         assert (state[key].shape, str(state[key].dtype)) == (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")), key
@@ -50,7 +52,7 @@ def test_every_route_keeps_every_bit_and_the_card(name, suffix, tmp_path, torch)
     weights_io.save(tmp_path / f"w{suffix}", weights)
     weights_io.convert(tmp_path / f"w{suffix}", tmp_path / "checkpoint")
     loaded = weights_io.load(tmp_path / "checkpoint")
-    assert equal(loaded.variables, weights.variables)
+    assert equal_to_the_bit(loaded.variables, weights.variables)
     assert loaded.card.model_config() == weights.card.model_config()
 
 
@@ -58,27 +60,26 @@ def test_every_route_keeps_every_bit_and_the_card(name, suffix, tmp_path, torch)
 @pytest.mark.parametrize("wrap", ["bare", "model", "module."])
 def test_a_bare_file_tells_its_network_and_sizes(name, wrap, tmp_path, torch):
     weights = weights_of(name)
-    state = {key: torch.from_numpy(array) for key, array in to_state_dict(weights.variables).items()}
+    state = {key: torch.from_numpy(array) for key, array in drawn_state(name).items()}
     if wrap == "module.":
         state = {f"module.{key}": tensor for key, tensor in state.items()}
     torch.save({"model": state, "total_steps": 3} if wrap == "model" else state, tmp_path / "w.pth")
     loaded = weights_io.load(tmp_path / "w.pth")
-    assert equal(loaded.variables, weights.variables)
+    assert equal_to_the_bit(loaded.variables, weights.variables)
     model, own = loaded.card.model_config().to_dict(), preset(name, NARROW[name]).model.to_dict()
     for field in ("backbone", "widths", "maps", "residual", "pooling", "head"):
         assert model[field] == own[field], field
 
 
 def test_counters_that_old_files_lack_are_zeros():
-    variables = drawn("npr")[1]
-    state = {key: array for key, array in to_state_dict(variables).items() if not key.endswith("num_batches_tracked")}
-    found = from_state_dict(state)
-    assert found["batch_stats"]["backbone"]["stem"]["count"] == 0
-    assert equal(found["params"], variables["params"])
+    state = {key: array for key, array in drawn_state("npr").items() if not key.endswith("num_batches_tracked")}
+    variables = from_state_dict(state)
+    assert variables["batch_stats"]["backbone"]["stem"]["count"] == 0
+    assert equal_to_the_bit(variables["params"], drawn_resnet("npr")[1]["params"])
 
 
 def test_missing_and_unexpected_keys_are_named_under_the_network_they_were_taken_for():
-    state = to_state_dict(drawn("npr")[1])
+    state = drawn_state("npr")
     del state["layer2.3.bn2.running_var"], state["fc1.bias"]
     state["layer9.weight"] = np.zeros((1, 2), np.float32)
     with pytest.raises(WeightsError) as caught:
@@ -88,7 +89,7 @@ def test_missing_and_unexpected_keys_are_named_under_the_network_they_were_taken
 
 
 def test_mis_shaped_tensors_are_named_with_what_was_expected():
-    state = to_state_dict(drawn("resnet50")[1])
+    state = drawn_state("resnet50")
     state["layer2.0.downsample.0.weight"] = np.zeros((24, 9, 1, 1), np.float32)
     state["conv1.weight"] = np.zeros((4, 3, 3, 3), np.float32)
     with pytest.raises(WeightsError) as caught:
@@ -108,7 +109,7 @@ def test_keys_of_no_known_network_are_answered_with_those_that_are_known():
     ("name", "changes", "field"),
     [("npr", {"residual.kind": "abs"}, r"model\.residual\.kind = 'abs'"), ("resnet50", {"residual.scale": 0.5}, "NPR|ResNet-50")],
 )
-def test_a_network_that_its_names_would_not_tell_goes_to_safetensors(name, changes, field, tmp_path):
+def test_a_network_that_is_not_the_published_one_of_its_names_goes_to_safetensors(name, changes, field, tmp_path):
     weights = weights_of(name, **changes)
     with pytest.raises(WeightsError, match=field):
         weights_io.save(tmp_path / "w.pth", weights)
@@ -117,24 +118,24 @@ def test_a_network_that_its_names_would_not_tell_goes_to_safetensors(name, chang
 
 
 def test_a_trunk_with_a_projection_and_top_k_goes_to_safetensors(tmp_path):
-    _, variables, config = drawn("npr")
+    _, variables, config = drawn_resnet("npr")
     config.update_from_flattened_dict({"maps": 3, "pooling.kind": "topk", "pooling.k": 2})
     params = {**variables["params"], "project": np.ones((24, 3), np.float32)}
     params["head"] = {"kernel": np.arange(6, dtype=np.float32)[:, None], "bias": np.zeros(1, np.float32)}
     weights_io.save(tmp_path / "w.safetensors", Weights({**variables, "params": params}, Card(config.to_dict())))
-    assert equal(weights_io.load(tmp_path / "w.safetensors").variables, {**variables, "params": params})
+    assert equal_to_the_bit(weights_io.load(tmp_path / "w.safetensors").variables, {**variables, "params": params})
 
 
 @pytest.fixture
 def classifier(tmp_path, torch):
     """A narrow ResNet-50 for seven classes, as torchvision keeps its own for a thousand."""
-    state = {key: torch.from_numpy(array) for key, array in to_state_dict(drawn("resnet50")[1]).items()}
+    state = {key: torch.from_numpy(array) for key, array in drawn_state("resnet50").items()}
     torch.save({**state, "fc.weight": torch.zeros(7, 24), "fc.bias": torch.zeros(7)}, tmp_path / "classifier.pth")
     return tmp_path / "classifier.pth"
 
 
-def test_a_classifier_is_no_detector(classifier):
-    with pytest.raises(WeightsError, match=r"tells 7 classes apart and is no detector.*init_from"):
+def test_a_classifier_is_not_a_detector(classifier):
+    with pytest.raises(WeightsError, match=r"tells 7 classes apart and is not a detector.*init_from"):
         weights_io.load(classifier)
 
 
@@ -147,12 +148,12 @@ def test_training_from_a_classifier_takes_its_trunk_and_a_new_head(classifier, t
     prepared = run.set_up(config, tmp_path)
     with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         state = run.starting_state(prepared, checkpoints)
-    expected = drawn("resnet50")[1]
-    assert equal(jax.tree.map(np.asarray, state.params["backbone"]), expected["params"]["backbone"])
-    assert equal(jax.tree.map(np.asarray, state.batch_stats), expected["batch_stats"])
+    expected = drawn_resnet("resnet50")[1]
+    assert equal_to_the_bit(jax.tree.map(np.asarray, state.params["backbone"]), expected["params"]["backbone"])
+    assert equal_to_the_bit(jax.tree.map(np.asarray, state.batch_stats), expected["batch_stats"])
     kernel = np.asarray(state.params["head"]["kernel"])
     assert kernel.shape == (24, 1) and 0 < np.abs(kernel).max() <= 24**-0.5
-    assert "its trunk is taken, the head is new" in "".join(capfd.readouterr())
+    assert "its trunk is used and the head starts fresh" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("name", NARROW)

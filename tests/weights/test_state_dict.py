@@ -11,6 +11,7 @@ from lfm_jax import models
 from lfm_jax.errors import WeightsError
 from lfm_jax.weights.layouts import frozen_kernels
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
+from tests.helpers.networks import equal_to_the_bit
 
 KEYS_OF_FOUR_BLOCKS = 33
 
@@ -27,19 +28,22 @@ def small_variables(seed=0, widths=(4, 6, 8, 10), maps=5, k=3):
     return model, {"params": params, "batch_stats": stats}
 
 
-def equal(left, right):
-    return jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), left, right))
+def small_state():
+    model, variables = small_variables()
+    return to_state_dict(variables, model)
 
 
-@given(st.integers(0, 1000), st.sampled_from([(4, 6, 8, 10), (3, 5, 7)]))
-@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 1000), st.sampled_from([(4, 6, 8, 10), (3, 5, 7), (2,), (2, 3, 3, 2, 4)]))
+@settings(deadline=None, max_examples=8)
 def test_there_and_back_is_the_same_to_the_bit(seed, widths):
-    _, variables = small_variables(seed, widths)
-    assert equal(from_state_dict(to_state_dict(variables)), variables)
+    model, variables = small_variables(seed, widths)
+    state = to_state_dict(variables, model)
+    assert equal_to_the_bit(from_state_dict(state, model), variables)
+    assert equal_to_the_bit(from_state_dict(state), variables)  # told by its keys
 
 
 def test_the_state_dict_has_the_released_order_shapes_and_dtypes():
-    state = to_state_dict(small_variables()[1])
+    state = small_state()
     keys = list(state)
     assert len(keys) == KEYS_OF_FOUR_BLOCKS
     assert keys[:4] == ["downsample_conv.weight", "upsample_conv.weight", "cnn.layer1.0.weight", "cnn.layer1.0.bias"]
@@ -54,18 +58,18 @@ def test_the_state_dict_has_the_released_order_shapes_and_dtypes():
 
 def test_the_frozen_kernels_make_the_residual():
     torch = pytest.importorskip("torch", reason="runs the kernels in PyTorch")
-    from lfm_jax.ops.npr import npr_residual
+    from lfm_jax.ops.npr import Residual, npr_residual
 
     kernels = {key: torch.from_numpy(kernel) for key, kernel in frozen_kernels().items()}
     images = np.random.default_rng(0).normal(size=(2, 6, 8, 3)).astype(np.float32)
     x = torch.from_numpy(images).permute(0, 3, 1, 2)
     down = torch.nn.functional.conv2d(x, kernels["downsample_conv.weight"], stride=2)
     up = torch.nn.functional.conv_transpose2d(down, kernels["upsample_conv.weight"], stride=2)
-    np.testing.assert_allclose((x - up).permute(0, 2, 3, 1), npr_residual(images, kind="signed"), atol=1e-6)
+    np.testing.assert_allclose((x - up).permute(0, 2, 3, 1), npr_residual(images, residual=Residual(kind="signed")), atol=1e-6)
 
 
 def test_every_fault_is_reported_at_once():
-    state = to_state_dict(small_variables()[1])
+    state = small_state()
     del state["cnn.layer3.1.running_var"], state["fc1.bias"]
     state["fc2.weight"] = np.zeros((1, 2), np.float32)
     with pytest.raises(WeightsError) as caught:
@@ -86,7 +90,7 @@ def test_every_fault_is_reported_at_once():
     ],
 )
 def test_a_mis_shaped_tensor_is_named_with_what_was_expected(key, shape, expected):
-    state = to_state_dict(small_variables()[1])
+    state = small_state()
     state[key] = np.zeros(shape, state[key].dtype)
     with pytest.raises(WeightsError) as caught:
         from_state_dict(state)
@@ -94,14 +98,14 @@ def test_a_mis_shaped_tensor_is_named_with_what_was_expected(key, shape, expecte
 
 
 def test_other_frozen_kernels_are_refused():
-    state = to_state_dict(small_variables()[1])
+    state = small_state()
     state["downsample_conv.weight"] = state["downsample_conv.weight"] * 0.5
     with pytest.raises(WeightsError, match=r"downsample_conv.weight is not the fixed kernel"):
         from_state_dict(state)
 
 
 def test_values_that_are_not_finite_are_refused():
-    state = to_state_dict(small_variables()[1])
+    state = small_state()
     state["cnn.layer1.0.bias"][2] = np.nan
     with pytest.raises(WeightsError, match=r"cnn.layer1.0.bias has values that are not finite"):
         from_state_dict(state)
@@ -109,13 +113,13 @@ def test_values_that_are_not_finite_are_refused():
 
 def test_an_exported_network_gives_the_same_logits_in_pytorch_under_strict_loading():
     torch = pytest.importorskip("torch", reason="loads the export in PyTorch")
-    from benchmarks.torch_lfm import TorchLfm, normalize
+    from lfm_jax.export.lfm_torch import TorchLfm, normalize
 
     model, variables = small_variables()
     network = TorchLfm(widths=(4, 6, 8, 10), maps=5, k=3).eval()
-    network.load_state_dict({k: torch.from_numpy(v) for k, v in to_state_dict(variables).items()}, strict=True)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in to_state_dict(variables, model).items()}, strict=True)
     images = np.random.default_rng(0).integers(0, 256, (3, 72, 64, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = network(normalize(torch.from_numpy(images))).numpy()
-    found = np.asarray(model.apply(variables, images).logits)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    logits = np.asarray(model.apply(variables, images).logits)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)

@@ -1,4 +1,4 @@
-// The weights' card, as `lfm export` writes it beside the model, and what it makes of a logit. The same sums as lfm_jax/weights/card.py.
+// The weights' card, as `lfm export` writes it beside the model, and how it turns a logit into a score. As in lfm_jax/weights/card.py.
 
 export interface Card {
   protocol: string;
@@ -23,25 +23,25 @@ export function isFake(card: Card, logit: number): boolean {
   return logit / card.temperature > Math.log(card.threshold / (1 - card.threshold));
 }
 
-/** How many positions the map has along a side of so many pixels. */
+/** Side of an image in pixels -> how many positions the map has along it. */
 export function mapSide(card: Card, side: number): number {
   const { window, stride } = card.network;
   return Math.max(Math.floor((side - (side % 2) - window) / stride) + 1, 0);
 }
 
-/** Where scores come from and how far they go, a line each. */
+/** Where the scores come from and how far they can be trusted, one line each. */
 export function provenance(card: Card): string[] {
   const { calibration, training } = card;
   const fitted = calibration.protocol;
   const lines = [
-    `Weights ${card.weights_sha256.slice(0, 12)}, ${training.data ? `trained on ${training.data}` : "which do not say what they were trained on"}.`,
-    `Protocol ${card.protocol}: the central ${card.preprocessing.crop} × ${card.preprocessing.crop} pixels, nothing resized.`,
+    `Weights ${card.weights_sha256.slice(0, 12)}, ${training.data ? `trained on ${training.data}` : "which do not record what they were trained on"}.`,
+    `Protocol ${card.protocol}: the central ${card.preprocessing.crop} × ${card.preprocessing.crop} pixels, without resizing.`,
     fitted
       ? `Threshold ${rounded(card.threshold)} and temperature ${rounded(card.temperature)} were fitted on validation images.`
-      : `Threshold ${rounded(card.threshold)}, not calibrated: the score is no probability.`,
+      : `Threshold ${rounded(card.threshold)}, not calibrated: the score is not a probability.`,
   ];
-  if (fitted && fitted !== card.protocol) lines.push(`They were fitted under the protocol ${fitted}, not ${card.protocol}.`);
-  if (calibration.oracle) lines.push("The threshold is an oracle's: it was fitted on test images.");
+  if (fitted && fitted !== card.protocol) lines.push(`They were fitted under protocol ${fitted}, not ${card.protocol}.`);
+  if (calibration.oracle) lines.push("The threshold was fitted on test images (an oracle's).");
   if (card.licence) lines.push(`Licence of the weights: ${card.licence}.`);
   return lines;
 }

@@ -1,4 +1,4 @@
-// Records as `lfm predict --format=csv` writes them.
+// Records in the format of `lfm predict --format=csv`.
 
 export interface Record {
   path: string;

@@ -1,12 +1,13 @@
-// Evidence drawn on the pixels it came from: the same picture as `overlay` in lfm_jax/inference/picture.py.
+// Evidence drawn on the pixels it came from: the same picture as `overlay` in lfm_jax/inference/drawing.py.
 
 import type { Card } from "./card";
 import type { Scored } from "./worker";
 
+// The values of lfm_jax/runtime/palette.py.
 export const FAKE = [202, 0, 32];
 export const REAL = [5, 113, 176];
 export const STRONGEST = 0.85; // opacity of an image's strongest position
-const OUTLINED = 5; // windows
+const FRAMED = 5; // windows
 
 export interface Window {
   x: number; // its top left pixel in the crop
@@ -15,20 +16,21 @@ export interface Window {
   evidence: number;
 }
 
-/** The windows with the most evidence, the strongest first; none overlaps with one before it. */
+/** The windows with the most evidence, strongest first; none overlaps one before it. */
 export function strongest({ evidence, columns }: Scored, card: Card): Window[] {
   const { stride, window: side } = card.network;
-  const kept: Window[] = [];
+  const windows: Window[] = [];
   const ranked = [...evidence.keys()].filter((place) => evidence[place]).sort((a, b) => Math.abs(evidence[b]!) - Math.abs(evidence[a]!));
   for (const place of ranked) {
-    const found = { x: (place % columns) * stride, y: Math.floor(place / columns) * stride, side, evidence: evidence[place]! };
-    if (kept.every((other) => Math.abs(other.x - found.x) >= side || Math.abs(other.y - found.y) >= side)) kept.push(found);
-    if (kept.length == OUTLINED) break;
+    const candidate = { x: (place % columns) * stride, y: Math.floor(place / columns) * stride, side, evidence: evidence[place]! };
+    const apart = windows.every(({ x, y }) => Math.abs(x - candidate.x) >= side || Math.abs(y - candidate.y) >= side);
+    if (apart) windows.push(candidate);
+    if (windows.length == FRAMED) break;
   }
-  return kept;
+  return windows;
 }
 
-/** The crop as it is. */
+/** Draws the crop unchanged. */
 export function draw(canvas: HTMLCanvasElement, { rgb, width, height }: Scored): CanvasRenderingContext2D {
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d")!;
@@ -41,7 +43,7 @@ export function draw(canvas: HTMLCanvasElement, { rgb, width, height }: Scored):
   return context;
 }
 
-/** The crop in grey, red where it speaks for fake, blue for real, and frames around `windows`. */
+/** Draws the crop in grey, red where it speaks for fake and blue for real, with frames around `windows`. */
 export function drawEvidence(canvas: HTMLCanvasElement, scored: Scored, windows: Window[], card: Card): void {
   const { rgb, width, height, evidence, columns } = scored;
   const { stride, window: side } = card.network;
@@ -49,8 +51,8 @@ export function drawEvidence(canvas: HTMLCanvasElement, scored: Scored, windows:
   const context = draw(canvas, scored);
   const image = context.getImageData(0, 0, width, height);
   for (let pixel = 0; pixel < width * height; pixel++) {
-    const grey = (rgb[3 * pixel]! * 19595 + rgb[3 * pixel + 1]! * 38470 + rgb[3 * pixel + 2]! * 7471 + 0x8000) >> 16; // PIL's
-    // A position is painted on the middle of the window that it sees.
+    const grey = (rgb[3 * pixel]! * 19595 + rgb[3 * pixel + 1]! * 38470 + rgb[3 * pixel + 2]! * 7471 + 0x8000) >> 16; // as PIL rounds
+    // Each position is painted on the middle of the window that it sees.
     const column = Math.floor(((pixel % width) - before) / stride);
     const row = Math.floor((Math.floor(pixel / width) - before) / stride);
     const inside = row >= 0 && row < rows && column >= 0 && column < columns;
@@ -72,7 +74,7 @@ export function drawEvidence(canvas: HTMLCanvasElement, scored: Scored, windows:
   }
 }
 
-/** The strongest evidence of an image, either way: what its picture and scale are drawn to. */
+/** The strongest evidence of an image in either direction, which sets the range of its picture and scale. */
 export function largestOf(evidence: Float32Array): number {
   return evidence.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
 }

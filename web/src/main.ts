@@ -1,4 +1,4 @@
-// The page: takes images from the file picker, from a drop and from the clipboard, one after the other through the worker.
+// The page: takes images from the file picker, from drag and drop and from the clipboard, and passes them to the worker one by one.
 
 import { isFake, provenance, score, type Card } from "./card";
 import { csv, type Record } from "./csv";
@@ -6,15 +6,15 @@ import { resultItem } from "./result";
 import type { Answer, Scored, Setup } from "./worker";
 
 declare const WORKER: string; // the bundled worker, see build.mjs
-const PICTURED = 200; // images; of more, only the words are shown: canvases fill the memory
+const MOST_PICTURES = 200; // images shown with pictures; canvases would fill the memory
 
-const [drop, input, status, progress, download, found, results] = ["drop", "files", "status", "progress", "csv", "found", "results"].map(
+const [drop, input, status, progress, download, answers, results] = ["drop", "files", "status", "progress", "csv", "answers", "results"].map(
   (id) => document.getElementById(id)!,
 ) as [HTMLElement, HTMLInputElement, HTMLElement, HTMLProgressElement, HTMLButtonElement, HTMLElement, HTMLElement];
 const records: Record[] = [];
-let given = 0;
+let taken = 0; // images
 
-/** What lies beside the page. */
+/** Fetches the model, its runtime and its card, which lie beside the page. */
 async function fetchSetup(): Promise<Setup> {
   const [model, runtime, card] = await Promise.all(["model.onnx", "onnxruntime.wasm", "model.onnx.card.json"].map(async (name) => {
     const answer = await fetch(name);
@@ -24,7 +24,7 @@ async function fetchSetup(): Promise<Setup> {
   return { model: await model!.arrayBuffer(), runtime: await runtime!.arrayBuffer(), card: await card!.json() };
 }
 
-/** From here on nothing can be sent or fetched, to and from this page's own host too. Policies add up: none can be taken back. */
+/** From here on nothing can be sent or fetched, not even to or from this page's own host. Policies add up and cannot be revoked. */
 function forbidConnections(): void {
   const policy = document.createElement("meta");
   policy.httpEquiv = "Content-Security-Policy";
@@ -32,12 +32,12 @@ function forbidConnections(): void {
   document.head.append(policy);
 }
 
-/** The worker as a function from what it is sent to its answer, one at a time. Made from a blob, it is under the page's policy. */
+/** Returns a function that sends the worker one message and resolves to its answer. Made from a blob, the worker obeys the page's policy. */
 function startWorker(): (message: Setup | Blob) => Promise<Answer> {
   const worker = new Worker(URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" })), { type: "module" });
   return (message) => new Promise((resolve) => {
     worker.onmessage = ({ data }: MessageEvent<Answer>) => resolve(data);
-    worker.onerror = ({ message }) => resolve({ error: message || "the detector has stopped" });
+    worker.onerror = ({ message }) => resolve({ error: message || "the detector stopped" });
     worker.postMessage(message);
   });
 }
@@ -56,9 +56,9 @@ async function start(): Promise<(file: File) => Promise<void>> {
 function show(file: File, answer: Answer, card: Card): void {
   const scored = "scored" in answer ? answer.scored : undefined;
   const record: Record = scored ? toRecord(file, scored, card) : { path: file.name, error: (answer as { error: string }).error };
-  results.append(resultItem(record, card, records.length < PICTURED ? scored : undefined));
+  results.append(resultItem(record, card, records.length < MOST_PICTURES ? scored : undefined));
   records.push(record);
-  found.hidden = false;
+  answers.hidden = false;
 }
 
 function toRecord(file: File, { logit, imageWidth: width, imageHeight: height }: Scored, card: Card): Record {
@@ -72,22 +72,22 @@ let queue: Promise<unknown> = scorer;
 
 function add(files: Iterable<File>): void {
   for (const file of files) {
-    given++;
+    taken++;
     queue = queue.then(async () => {
       const scoreAndShow = await scorer;
-      tell();
+      showProgress();
       await scoreAndShow(file);
-      tell();
+      showProgress();
     });
   }
 }
 
-function tell(): void {
+function showProgress(): void {
   const failed = records.filter((record) => record.error !== undefined).length;
-  const done = records.length == given;
-  const words = done ? `${given - failed} scored${failed ? `, ${failed} not` : ""}.` : "Scoring…";
-  if (status.textContent != words) status.textContent = words; // a screen reader speaks every change
-  Object.assign(progress, { hidden: done, max: given, value: records.length });
+  const done = records.length == taken;
+  const words = done ? `${taken - failed} scored${failed ? `, ${failed} not` : ""}.` : "Scoring…";
+  if (status.textContent != words) status.textContent = words; // a screen reader reads out every change
+  Object.assign(progress, { hidden: done, max: taken, value: records.length });
   download.hidden = !records.length;
 }
 

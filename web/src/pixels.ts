@@ -1,32 +1,32 @@
-// Image file -> the pixels that are scored: the centre crop, as lfm_jax decodes and crops it with PIL. For a worker.
+// From an image file to the pixels that are scored: the centre crop, decoded and cropped as lfm_jax does with PIL.
 //
-// That is: colour profiles and EXIF orientation ignored, alpha dropped without a trace, frame 0 of animations.
+// Colour profiles and EXIF orientation are ignored, alpha is dropped, and animations give their frame 0.
 
 export interface Crop {
   rgb: Uint8Array; // [height, width, 3]
   width: number;
   height: number;
-  left: number; // of the crop in the image
+  left: number; // place of the crop in the image
   top: number;
   imageWidth: number;
   imageHeight: number;
 }
 
-/** An image that cannot be scored; the message is the reason, without the name. */
+/** An image that cannot be scored; the message is the reason, without the file's name. */
 export class ImageError extends Error {}
 
 const AS_STORED: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
 // EXIF's entry for the orientation, tag 0x0112, one SHORT, in both byte orders.
 const ORIENTATION = /\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0|\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]/g;
 
-/** The central `side` x `side` pixels; a shorter side is kept whole. */
+/** The central `side` x `side` pixels; shorter sides are kept whole. */
 export async function centreCrop(file: Blob, side: number): Promise<Crop> {
   if (!file.size) throw new ImageError("empty file (0 bytes)");
   let image: ImageBitmap;
   try {
     image = await createImageBitmap(new Blob([upright(await file.arrayBuffer())]), AS_STORED);
   } catch {
-    throw new ImageError("damaged, or no image that this browser reads: PNG, JPEG, WebP, BMP and GIF are");
+    throw new ImageError("damaged, or not an image that this browser can read (it reads PNG, JPEG, WebP, BMP and GIF)");
   }
   const { width: imageWidth, height: imageHeight } = image;
   const [width, height] = [Math.min(imageWidth, side), Math.min(imageHeight, side)];
@@ -36,7 +36,7 @@ export async function centreCrop(file: Blob, side: number): Promise<Crop> {
   return { rgb: withoutAlpha(read(crop)), width, height, left, top, imageWidth, imageHeight };
 }
 
-/** Whether this browser hands out pixels as they are. Some change them a little against fingerprinting: scores would be noise. */
+/** Whether this browser hands out pixels unchanged. Some alter them slightly to prevent fingerprinting, which would make scores noise. */
 export async function pixelsAreExact(): Promise<boolean> {
   const known = new ImageData(32, 32);
   known.data.forEach((_, place) => (known.data[place] = place % 4 == 3 ? 255 : (place * 37) % 251));
@@ -44,26 +44,26 @@ export async function pixelsAreExact(): Promise<boolean> {
   return known.data.every((value, place) => value === seen[place]);
 }
 
-/** First pixel of the crop along a side: half of what is left over, rounded half to even, as Python and torchvision do. */
+/** First pixel of the crop along a side: half of the rest, rounded half to even as in Python and torchvision. */
 function offset(length: number, side: number): number {
   const rest = Math.max(length - side, 0);
   return rest % 4 === 3 ? (rest + 1) / 2 : Math.floor(rest / 2);
 }
 
-/** The file with its orientation set to upright: browsers turn an image before anyone can ask for its pixels. */
+/** The file with its orientation set to upright, because browsers rotate an image before its pixels can be read. */
 function upright(file: ArrayBuffer): ArrayBuffer {
   const bytes = new Uint8Array(file);
-  for (const found of new TextDecoder("latin1").decode(bytes).matchAll(ORIENTATION)) {
-    bytes[found.index + (found[0].startsWith("\x12") ? 8 : 9)] = 1;
+  for (const match of new TextDecoder("latin1").decode(bytes).matchAll(ORIENTATION)) {
+    bytes[match.index + (match[0].startsWith("\x12") ? 8 : 9)] = 1;
   }
   return file;
 }
 
-// A 2D canvas multiplies colours by alpha and back, which loses them; a texture does not.
+// A 2D canvas multiplies colours by alpha and divides them again, with losses; a texture does not.
 const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
 gl?.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
 
-/** Bitmap -> RGBA [height, width, 4], colours as stored whatever alpha is. */
+/** Bitmap -> RGBA [height, width, 4], with the colours as stored whatever their alpha. */
 function read(bitmap: ImageBitmap): Uint8Array | Uint8ClampedArray {
   const { width, height } = bitmap;
   if (!gl) {
@@ -71,7 +71,7 @@ function read(bitmap: ImageBitmap): Uint8Array | Uint8ClampedArray {
     canvas.drawImage(bitmap, 0, 0);
     const { data } = canvas.getImageData(0, 0, width, height);
     if (data.some((value, place) => place % 4 == 3 && value < 255)) {
-      throw new ImageError("has transparent parts, which this browser reads exactly only with WebGL, and that is off");
+      throw new ImageError("has transparent parts, which this browser can read exactly only with WebGL, which is off");
     }
     return data;
   }

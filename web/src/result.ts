@@ -1,4 +1,4 @@
-// One image's result as a part of the page: verdict, numbers, the crop and its evidence.
+// The result of one image on the page: verdict, numbers, the crop and its evidence.
 
 import { rounded, type Card } from "./card";
 import type { Record } from "./csv";
@@ -10,7 +10,7 @@ const VERDICTS = {
   real: "More like the real images it was trained on",
 };
 
-/** The record as a list item; without `scored` there are no pictures. */
+/** A record as a list item, with pictures if `scored` is given. */
 export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIElement {
   const name = element("h3", { textContent: record.path });
   if (record.error !== undefined) {
@@ -18,7 +18,7 @@ export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIE
   }
   const verdict = element("p", { className: `verdict ${record.label}`, textContent: VERDICTS[record.label!] });
   const numbers = element("dl", {}, ...Object.entries({
-    Score: inWords(record.score!),
+    Score: scoreText(record.score!),
     Threshold: rounded(record.threshold!),
     Logit: signed(record.logit!),
     Protocol: record.protocol!,
@@ -28,7 +28,7 @@ export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIE
   return element("li", {}, words, ...(scored ? pictures(scored, card, words) : []));
 }
 
-/** The score and the threshold on a line from 0 to 1; what it shows stands beside it in numbers. */
+/** The score and the threshold on a line from 0 to 1, hidden from screen readers because the numbers stand beside it. */
 function meter(score: number, threshold: number): HTMLElement {
   const [dot, tick] = [element("i", { className: "dot" }), element("i", { className: "tick" })];
   dot.style.left = `${100 * score}%`;
@@ -38,11 +38,11 @@ function meter(score: number, threshold: number): HTMLElement {
   return line;
 }
 
-/** The crop and its evidence side by side, and into `words` the windows that are framed. */
+/** The crop and its evidence side by side; adds a table of the framed windows to `words`. */
 function pictures(scored: Scored, card: Card, words: HTMLElement): HTMLElement[] {
   const windows = strongest(scored, card);
   const [crop, heat] = [element("canvas", { role: "img", ariaLabel: "The part that was scored" }), element("canvas", { role: "img" })];
-  heat.ariaLabel = `Where the score came from. ${windows.map((each) => inSentence(each, scored)).join("; ")}`;
+  heat.ariaLabel = `Where the score came from. ${windows.map((window) => windowText(window, scored)).join("; ")}`;
   draw(crop, scored);
   drawEvidence(heat, scored, windows, card);
   words.append(windowTable(windows, scored));
@@ -64,11 +64,11 @@ function windowTable(windows: Window[], crop: Scored): HTMLElement {
     element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
 }
 
-function inSentence({ x, y, evidence }: Window, crop: Scored): string {
+function windowText({ x, y, evidence }: Window, crop: Scored): string {
   return `${signed(evidence)} at ${crop.left + x}, ${crop.top + y}`;
 }
 
-/** What the colours mean, with opacity as in the picture: by the square root. */
+/** The colour scale, its opacity following the square root as in the picture. */
 function scale(largest: number): HTMLElement {
   const stops = Array.from({ length: 17 }, (_, place) => (place - 8) / 8)
     .map((share) => `rgb(${share > 0 ? FAKE : REAL} / ${STRONGEST * Math.sqrt(Math.abs(share))})`.replaceAll(",", " "));
@@ -77,7 +77,7 @@ function scale(largest: number): HTMLElement {
   return element("span", { className: "scale" }, element("b", { textContent: signed(-largest) }), ramp, element("b", { textContent: signed(largest) }));
 }
 
-function inWords(score: number): string {
+function scoreText(score: number): string {
   if (score > 0.999) return "above 0.999";
   return score < 0.001 ? "below 0.001" : score.toFixed(3);
 }

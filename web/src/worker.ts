@@ -1,6 +1,5 @@
-// The detector, off the page's own thread, so that the page answers while it works.
-//
-// In: first the model, the runtime and the card, then files. Out: one answer to each, in order.
+// The detector, in a thread of its own so that the page stays responsive. The first message brings the model, the runtime and
+// the card; every further one a file. Each gets one answer, in order.
 
 import * as ort from "onnxruntime-web/wasm";
 import { mapSide, type Card } from "./card";
@@ -25,9 +24,9 @@ let card: Card;
 
 async function setUp(setup: Setup): Promise<Answer> {
   if (!(await pixelsAreExact())) {
-    return { error: "This browser alters the pixels that pages read, against fingerprinting. Allow this page to read them: scores would be noise." };
+    return { error: "This browser alters the pixels that pages read, to prevent fingerprinting, so scores would be noise. Allow this page to read pixels." };
   }
-  // One thread: several would ask of every static host to send the headers that isolate a page.
+  // One thread: more would need headers that isolate the page, which many static hosts do not send.
   Object.assign(ort.env.wasm, { wasmBinary: setup.runtime, numThreads: 1 });
   card = setup.card;
   session = await ort.InferenceSession.create(setup.model, { executionProviders: ["wasm"] });

@@ -1,7 +1,7 @@
-"""How well an image's format alone tells real from fake: containers, JPEG quality, sizes, bytes, never a pixel.
+"""How well the format of an image alone tells real from fake: container, JPEG quality, size and bytes, but no pixel.
 
-In: the `Format` of each image and its label, or a Source. Out: what the formats of both labels are, and average
-precisions (AP) of a classifier that sees nothing else. Where they are high, so may be a detector's that has learnt nothing.
+For both labels: what formats there are, and the average precision (AP) of a classifier that sees nothing else. Where
+that is high, a detector can score well without having learnt anything about the images.
 """
 
 import statistics
@@ -21,15 +21,25 @@ from lfm_jax.runtime.progress import progress
 
 FEATURES = ("container", "quality", "size", "bytes", "all")
 FOLDS, LEAVES, MIN_LEAF = 5, 16, 5
-MIN_PER_LABEL = 10  # with fewer, an AP says nothing
-ENOUGH = 2000  # images, for luck to be small
+MIN_PER_LABEL = 10  # images; with fewer, an AP says nothing
+LUCK_SAMPLE = 2000  # images; with more, luck hardly shrinks any further
 STRONG, SOME = 0.8, 0.3  # of the way from chance to certainty
-MOST_SHOWN = 8  # sizes of a label
+NAMED_SIZES = 8  # of a label; the others are counted together
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """All that an image file says before its pixels. `quality` is None and `subsampling` "" where it is no JPEG."""
+    """What an image file says before its pixels.
+
+    Attributes:
+      container: PNG, JPEG and so on, by content.
+      quality: of a JPEG, 1..100 (see jpeg.py), otherwise None.
+      ijg: whether the tables of a JPEG are exactly IJG's.
+      subsampling: of the chroma of a JPEG, otherwise "".
+      mode: by PIL's name for it.
+      width, height: in pixels.
+      bytes: of the file.
+    """
 
     container: str
     quality: int | None
@@ -46,16 +56,22 @@ class Format:
 
 
 def format_of(image: Image.Image, file_bytes: int) -> Format:
-    """Opened image (nothing is decoded) and the size of its file -> Format."""
+    """The format of an opened image, from its header alone, and of the size of its file."""
     quality, ijg = quality_of(image)
     return Format(image.format or "", quality, ijg, subsampling_of(image), image.mode, *image.size, file_bytes)
 
 
-def audit(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, Any]:
-    """Formats of both labels -> "real" and "fake" (see `summary`), "chance", "luck", "ap" of each of FEATURES, "verdict".
+def audit_formats(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, Any]:
+    """Compares the formats of both labels.
 
-    "chance" is the share of fakes, the AP of guesses in the long run, and "luck" what one guess in twenty exceeds with
-    as few images as these. "luck" and "ap" are None where a label has fewer than MIN_PER_LABEL images.
+    Returns:
+      "real", "fake": what formats there are, see `summary`.
+      "chance": the share of fakes, which is the AP of guessing in the long run.
+      "luck": the AP that one guess in twenty exceeds with as few images as these.
+      "ap": the AP for each of FEATURES.
+      "verdict": what the APs mean, in words.
+
+    "luck" and "ap" are None if a label has fewer than MIN_PER_LABEL images.
     """
     enough = min(len(real), len(fake)) >= MIN_PER_LABEL
     ap = separation(real, fake) if enough else None
@@ -67,17 +83,20 @@ def audit(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, Any]:
         "chance": chance,
         "luck": luck,
         "ap": ap,
-        "verdict": verdict(ap, chance, luck) if ap and luck else f"too few images (under {MIN_PER_LABEL} of a label)",
+        "verdict": verdict(ap, chance, luck) if ap and luck else f"too few images (under {MIN_PER_LABEL} with one of the labels)",
     }
 
 
 def audit_source(source: Source, *, threads: int = 8) -> list[dict[str, Any]]:
-    """Labelled files -> rows: `level` generator | suite | overall, `suite`, `generator` and what `audit` says of them.
+    """Audits every generator of a source, every suite of several generators, and all suites together.
 
-    The generators of a suite, and all suites, are pooled as generator "all" where there are several. Broken files are
-    left out, and so are images that were drawn and never were files: of such alone there are no rows.
+    Broken files are left out, and so are images that never were files: a source of only those has no rows.
+
+    Returns:
+      Rows with `level` (generator, suite or overall), `suite`, `generator` ("all" where several are pooled) and what
+      `audit_formats` says.
     """
-    formats = _labelled(source, threads)
+    formats = _formats_by_generator(source, threads)
     groups = [("generator", *names, [names]) for names in formats]
     suites = list(dict.fromkeys(suite for suite, _ in formats))
     for suite in suites:
@@ -87,14 +106,14 @@ def audit_source(source: Source, *, threads: int = 8) -> list[dict[str, Any]]:
     rows = []
     for level, suite, generator, members in groups:
         real, fake = ([form for names in members for form in formats[names][label]] for label in (0, 1))
-        rows.append({"level": level, "suite": suite, "generator": generator, **audit(real, fake)})
+        rows.append({"level": level, "suite": suite, "generator": generator, **audit_formats(real, fake)})
     return rows
 
 
 def summary(formats: Sequence[Format]) -> dict[str, Any]:
-    """Counts by value, most frequent first; pixels, aspect (width / height) and bytes_per_pixel as [least, median, most]."""
+    """Counts by value, most frequent first; pixels, aspect (width / height) and bytes_per_pixel as [min, median, max]."""
     sizes = Counter(f"{f.width}x{f.height}" for f in formats)
-    shown = dict(sizes.most_common(MOST_SHOWN))
+    frequent = dict(sizes.most_common(NAMED_SIZES))
     return {
         "images": len(formats),
         "containers": _counts(f.container for f in formats),
@@ -102,19 +121,20 @@ def summary(formats: Sequence[Format]) -> dict[str, Any]:
         "not_ijg": sum(f.quality is not None and not f.ijg for f in formats),
         "subsampling": _counts(f.subsampling or "none" for f in formats),
         "modes": _counts(f.mode for f in formats),
-        "sizes": shown | ({"others": len(formats) - sum(shown.values())} if len(sizes) > MOST_SHOWN else {}),
-        "pixels": _spread([f.width * f.height for f in formats]),
-        "aspect": _spread([f.width / f.height for f in formats]),
-        "bytes_per_pixel": _spread([f.bytes_per_pixel for f in formats]),
+        "sizes": frequent | ({"others": len(formats) - sum(frequent.values())} if len(sizes) > NAMED_SIZES else {}),
+        "pixels": _min_median_max([f.width * f.height for f in formats]),
+        "aspect": _min_median_max([f.width / f.height for f in formats]),
+        "bytes_per_pixel": _min_median_max([f.bytes_per_pixel for f in formats]),
     }
 
 
 def separation(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, float]:
-    """Formats of both labels -> AP of each of FEATURES, fakes being the positives.
+    """The AP of telling the labels apart by each of FEATURES, with fakes as the positives.
 
-    Each is that of a decision tree (scikit-learn; at most LEAVES leaves of at least MIN_LEAF images, classes weighted
-    alike), cross-validated in FOLDS stratified folds: every image is scored by a tree that was fitted without it.
-    "all" sees the other four, the colour mode and the subsampling. Seeded: the same images give the same figures.
+    The classifier is scikit-learn's decision tree (at most LEAVES leaves of at least MIN_LEAF images, both labels
+    weighted the same), cross-validated in FOLDS stratified folds: every image is scored by a tree fitted without it.
+    "all" sees the other four features, the colour mode and the subsampling. Seeded, so the same images give the same
+    figures.
     """
     from sklearn.metrics import average_precision_score  # here, as it takes seconds to load
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -124,42 +144,42 @@ def separation(real: Sequence[Format], fake: Sequence[Format]) -> dict[str, floa
     columns = _columns([*real, *fake])
     tree = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=MIN_LEAF, class_weight="balanced", random_state=0)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    found = {}
+    ap = {}
     for name in FEATURES:
-        seen = np.column_stack(list(columns.values()) if name == "all" else [columns[name]])
-        scores = cross_val_predict(tree, seen, labels, cv=folds, method="predict_proba")[:, 1]
-        found[name] = float(average_precision_score(labels, scores))
-    return found
+        inputs = np.column_stack(list(columns.values()) if name == "all" else [columns[name]])
+        scores = cross_val_predict(tree, inputs, labels, cv=folds, method="predict_proba")[:, 1]
+        ap[name] = float(average_precision_score(labels, scores))
+    return ap
 
 
 def lucky_ap(real: int, fake: int) -> float:
-    """Numbers of images -> the AP that 1 in 20 random orders of them exceeds; drawn with at most ENOUGH images."""
-    share = min(1.0, ENOUGH / (real + fake))
+    """The AP that 1 in 20 random orders of so many images exceeds, drawn with at most LUCK_SAMPLE of them."""
+    share = min(1.0, LUCK_SAMPLE / (real + fake))
     total, fakes = round((real + fake) * share), max(1, round(fake * share))
     ranks = np.sort(np.argsort(np.random.default_rng(0).random((400, total)), axis=1)[:, :fakes], axis=1) + 1
     return float(np.quantile((np.arange(1, fakes + 1) / ranks).mean(axis=1), 0.95))
 
 
 def verdict(ap: dict[str, float], chance: float, luck: float) -> str:
-    """What the APs mean, in words."""
+    """Says what the APs mean."""
     best = max(ap, key=lambda name: ap[name])
     single = max(FEATURES[:-1], key=lambda name: ap[name])
     share = (ap[best] - chance) / (1 - chance)
     if share < SOME or ap[best] < luck:
         return f"format is near chance (AP {ap[best]:.2f}, chance {chance:.2f})"
-    most = f"{single} alone {ap[single]:.2f}"
+    by_single = f"{single} alone {ap[single]:.2f}"
     if share < STRONG:
-        return f"format says something about the label (AP {ap[best]:.2f}, chance {chance:.2f}; {most})"
+        return f"format says something about the label (AP {ap[best]:.2f}, chance {chance:.2f}; {by_single})"
     return (
-        f"format alone separates real from fake with AP {ap[best]:.2f} (chance {chance:.2f}; {most}): "
-        "a detector can score here without looking at a pixel"
+        f"format alone separates real from fake with AP {ap[best]:.2f} (chance {chance:.2f}; {by_single}): "
+        "a detector can score well here without looking at a pixel"
     )
 
 
-def _labelled(source: Source, threads: int) -> dict[tuple[str, str], tuple[list[Format], list[Format]]]:
-    """(suite, generator) -> formats of its reals and of its fakes."""
+def _formats_by_generator(source: Source, threads: int) -> dict[tuple[str, str], tuple[list[Format], list[Format]]]:
+    """The formats of the real and of the fake images of each (suite, generator)."""
 
-    def look(index: int) -> Format | None:
+    def read_format(index: int) -> Format | None:
         try:
             data = source.encoded(index)
             if data is None:
@@ -169,17 +189,18 @@ def _labelled(source: Source, threads: int) -> dict[tuple[str, str], tuple[list[
         except ImageError:
             return None
 
-    found: dict[tuple[str, str], tuple[list[Format], list[Format]]] = {}
+    by_generator: dict[tuple[str, str], tuple[list[Format], list[Format]]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        looked = progress(pool.map(look, range(len(source.examples))), total=len(source.examples), what="format audit")
-        for example, form in zip(source.examples, looked, strict=True):
+        formats = pool.map(read_format, range(len(source.examples)))
+        shown = progress(formats, total=len(source.examples), what="format audit")
+        for example, form in zip(source.examples, shown, strict=True):
             if form and example.label is not None:
-                found.setdefault((example.suite, example.generator), ([], []))[example.label].append(form)
-    return found
+                by_generator.setdefault((example.suite, example.generator), ([], []))[example.label].append(form)
+    return by_generator
 
 
 def _columns(formats: Sequence[Format]) -> dict[str, np.ndarray]:
-    """Feature -> [N, columns]; names as one column each, a JPEG quality that is not there as -1."""
+    """The classifier's inputs for each feature, [N, columns]: one column per name, and -1 for a quality that is missing."""
 
     def one_hot(values: list[str]) -> np.ndarray:
         return np.array(values)[:, None] == np.unique(values)
@@ -198,5 +219,5 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _spread(values: Sequence[float]) -> list[float] | None:
+def _min_median_max(values: Sequence[float]) -> list[float] | None:
     return [min(values), statistics.median(values), max(values)] if values else None

@@ -1,7 +1,7 @@
-"""What a JPEG file says of how it was compressed: the quality its quantisation tables were made for, its subsampling.
+"""How a JPEG was compressed, from its quantisation tables and its chroma subsampling.
 
-In: an opened PIL image. Out: the quality on the scale of the Independent JPEG Group (IJG), which libjpeg and so
-nearly every program uses, and whether its tables really are of that scale: cameras and Photoshop have their own.
+Qualities are on the scale of the Independent JPEG Group (IJG), which libjpeg and therefore nearly every program uses.
+Cameras and Photoshop have tables of their own, which is told too.
 """
 
 import functools
@@ -33,9 +33,9 @@ CHROMINANCE = (
 
 
 def quality_of(image: Image.Image) -> tuple[int | None, bool]:
-    """Opened image -> quality 1..100, whether its tables are IJG's at that quality; None, False without tables.
+    """The quality of an opened image, 1..100, and whether its tables are exactly IJG's; (None, False) if it has no tables.
 
-    Tables of another make get the quality whose luminance table is nearest in the mean of |log ratio|.
+    Other tables get the quality whose luminance table is nearest in the mean of |log ratio|.
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization or not image.layer:
         return None, False
@@ -44,12 +44,12 @@ def quality_of(image: Image.Image) -> tuple[int | None, bool]:
         return None, False
     ratios = np.abs(np.log(_scaled(LUMINANCE) / np.array(tables[0]))).mean(axis=1)
     quality = int(ratios.argmin()) + 1
-    ours = tuple(_scaled(LUMINANCE)[quality - 1]), tuple(_scaled(CHROMINANCE)[quality - 1])
-    return quality, tables[0] == ours[0] and all(table in ours for table in tables)
+    ijg = tuple(_scaled(LUMINANCE)[quality - 1]), tuple(_scaled(CHROMINANCE)[quality - 1])
+    return quality, tables[0] == ijg[0] and all(table in ijg for table in tables)
 
 
 def subsampling_of(image: Image.Image) -> str:
-    """Opened image -> "4:4:4", "4:2:2", "4:2:0", another as "2x1,1x2,1x1"; "" if it is no JPEG or grey."""
+    """The chroma subsampling of an opened image: "4:4:4", "4:2:2", "4:2:0", others as "2x1,1x2,1x1"; "" if grey or not a JPEG."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or len(image.layer) < 3:
         return ""
     factors = ",".join(f"{across}x{down}" for _, across, down, _ in image.layer[:3])
@@ -58,7 +58,7 @@ def subsampling_of(image: Image.Image) -> str:
 
 @functools.cache
 def _scaled(table: tuple[int, ...]) -> np.ndarray:
-    """`table` at quality 1 to 100 [100, 64], as libjpeg's jpeg_set_quality scales it."""
+    """The table at qualities 1 to 100, [100, 64], scaled as libjpeg's jpeg_set_quality does."""
     quality = np.arange(1, 101)[:, None]
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return np.clip((np.array(table) * percent + 50) // 100, 1, 255)

@@ -1,6 +1,6 @@
-"""The report of `lfm data check` for people: what is here, what is wrong with it, what its formats give away.
+"""The report of `lfm data check` as people read it: what is there, what is wrong with it, what its formats give away.
 
-In: the report, a dict as `check.check` makes it. Out: text, of which every figure stands in the report too.
+Made from the dict that `check_folder` returns; every figure in the text is in that dict too.
 """
 
 import json
@@ -13,18 +13,18 @@ from tabulate import tabulate
 
 from lfm_jax.data.audit.formats import FEATURES, MIN_PER_LABEL
 
-NAMED_OF_A_KIND = 10  # the others are in check.json
-SHOWN_OF_A_COUNT = 3
+NAMED_PER_KIND = 10  # findings; all are in check.json
+NAMED_VALUES = 3  # of a count by value
 PLACE = ("split", "suite", "generator", "class")
 
 SEPARATION = (
     "Average precision (AP) of a cross-validated decision tree that sees no pixel. chance: the share of fakes; luck: the AP that "
-    f"one guess in twenty exceeds; -: under {MIN_PER_LABEL} images of a label."
+    f"one guess in twenty exceeds; -: under {MIN_PER_LABEL} images with one of the labels."
 )
 
 
-def text(report: dict[str, Any]) -> str:
-    """Report -> Markdown."""
+def report_text(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
     parts = [
         f"## {report['images']} images in {_plain(report['root'])}\n\n{_contents(report)}",
         f"## Problems\n\n{_findings(report['problems']) or 'none'}",
@@ -36,11 +36,11 @@ def text(report: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write(report: dict[str, Any], out: Path) -> None:
-    """Report -> check.json and check.md in folder `out`."""
+def write_report(report: dict[str, Any], out: Path) -> None:
+    """Writes check.json and check.md into the folder `out`."""
     versions = {name: version(name) for name in ("lfm_jax", "pillow", "scikit-learn")}
     (out / "check.json").write_text(json.dumps({**report, "versions": versions}, indent=1) + "\n")
-    (out / "check.md").write_text(text(report) + "\n", encoding="utf-8")
+    (out / "check.md").write_text(report_text(report) + "\n", encoding="utf-8")
 
 
 def place_name(row: dict[str, Any]) -> str:
@@ -56,14 +56,14 @@ def _contents(report: dict[str, Any]) -> str:
 
 
 def _findings(findings: Sequence[dict[str, str]]) -> str:
-    """By kind, the first few of each named."""
+    """Findings by kind, with the first few of each kind."""
     lines = []
     for kind in dict.fromkeys(finding["kind"] for finding in findings):
-        found = [finding for finding in findings if finding["kind"] == kind]
-        lines.append(f"{kind}: {len(found)}")
-        lines += [_plain(f"  {finding['where']}: {finding['what']}") for finding in found[:NAMED_OF_A_KIND]]
-        if len(found) > NAMED_OF_A_KIND:
-            lines.append(f"  ... and {len(found) - NAMED_OF_A_KIND} more")
+        of_kind = [finding for finding in findings if finding["kind"] == kind]
+        lines.append(f"{kind}: {len(of_kind)}")
+        lines += [_plain(f"  {finding['where']}: {finding['what']}") for finding in of_kind[:NAMED_PER_KIND]]
+        if len(of_kind) > NAMED_PER_KIND:
+            lines.append(f"  ... and {len(of_kind) - NAMED_PER_KIND} more")
     return "\n".join(lines)
 
 
@@ -71,13 +71,12 @@ def _formats(report: dict[str, Any]) -> str:
     rows = []
     for row in report["format"]:
         for label in ("real", "fake"):
-            side = row[label]
-            made = f", {side['not_ijg']} not IJG" if side["not_ijg"] else ""
-            counts = [most(side[name]) for name in ("containers", "quality", "subsampling", "modes", "sizes")]
-            counts[1] += made
-            rows.append(
-                [*_place_cells(row), label, side["images"], *counts, _spread(side["aspect"]), _spread(side["bytes_per_pixel"])]
-            )
+            formats = row[label]
+            counts = [most(formats[name]) for name in ("containers", "quality", "subsampling", "modes", "sizes")]
+            if formats["not_ijg"]:
+                counts[1] += f", {formats['not_ijg']} not IJG"
+            ranges = [_range_text(formats[name]) for name in ("aspect", "bytes_per_pixel")]
+            rows.append([*_place_cells(row), label, formats["images"], *counts, *ranges])
     heads = ["label", "images", "container", "JPEG quality", "subsampling", "mode", "size", "aspect", "bytes/pixel"]
     return _table(rows, [*PLACE, *heads], numbers=0)
 
@@ -96,31 +95,31 @@ def _place_cells(row: dict[str, Any]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Names may hold line breaks, and bytes of no known encoding: those are shown as Python writes them."""
+    """Names may hold line breaks and bytes in no known encoding; these are shown as Python writes them."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _table(rows: list[list[Any]], heads: list[str], *, numbers: int) -> str:
-    """Markdown table without the columns of PLACE that are empty throughout; the last `numbers` columns to the right."""
-    kept = [index for index, head in enumerate(heads) if head not in PLACE or any(row[index] for row in rows)]
-    align = ["right" if index >= len(heads) - numbers else "left" for index in kept]
-    cells = [[row[index] for index in kept] for row in rows]
-    return tabulate(cells, [heads[index] for index in kept], tablefmt="github", disable_numparse=True, colalign=align)
+    """A Markdown table without those columns of PLACE that are all empty; the last `numbers` columns are right-aligned."""
+    used = [index for index, head in enumerate(heads) if head not in PLACE or any(row[index] for row in rows)]
+    align = ["right" if index >= len(heads) - numbers else "left" for index in used]
+    cells = [[row[index] for index in used] for row in rows]
+    return tabulate(cells, [heads[index] for index in used], tablefmt="github", disable_numparse=True, colalign=align)
 
 
 def most(counts: dict[str, int]) -> str:
-    """The most frequent values, with their shares where there are several."""
+    """The most frequent values, with their shares if there are several."""
     total = sum(counts.values())
     if len(counts) <= 1:
         return next(iter(counts), "")
-    shown = list(counts.items())[:SHOWN_OF_A_COUNT]
-    left = len(counts) - len(shown)
-    return ", ".join(f"{value} {100 * count / total:.0f}%" for value, count in shown) + (f", {left} more" if left else "")
+    frequent = list(counts.items())[:NAMED_VALUES]
+    others = len(counts) - len(frequent)
+    return ", ".join(f"{value} {100 * count / total:.0f}%" for value, count in frequent) + (f", {others} more" if others else "")
 
 
-def _spread(spread: list[float] | None) -> str:
-    """Least, median and most; one of them where they are alike."""
-    if spread is None:
+def _range_text(min_median_max: list[float] | None) -> str:
+    """Minimum, median and maximum; a single number if they are the same."""
+    if min_median_max is None:
         return ""
-    least, median, most = (f"{value:.2f}" for value in spread)
-    return least if least == most else f"{least} .. {median} .. {most}"
+    low, median, high = (f"{value:.2f}" for value in min_median_max)
+    return low if low == high else f"{low} .. {median} .. {high}"

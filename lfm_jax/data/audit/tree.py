@@ -1,7 +1,7 @@
-"""A data set's folders as they lie on disk, whatever is wrong with them: which image belongs where, and what is left over.
+"""A data set's folders as they are on disk, whatever is wrong with them: which image belongs where, and what belongs nowhere.
 
-In: a folder with suites, one suite, train/val/test, or any folders with 0_real and 1_fake. Out: a `Tree`.
-Suites, generators and classes are told apart as `sources.open_folder` does for evaluation and training.
+Suites, one suite, train/val/test, or any folders with 0_real and 1_fake: they are told apart as `open_folder` does for
+training and evaluation.
 """
 
 import os
@@ -17,7 +17,7 @@ from lfm_jax.errors import DataError
 
 
 class Place(NamedTuple):
-    """Where images belong; `split` and `class_name` are "" where there is none."""
+    """Where images belong. `split` and `class_name` are "" if there is none, `generator` for a suite as a whole."""
 
     split: str
     suite: str
@@ -30,17 +30,24 @@ class Place(NamedTuple):
 
 @dataclass
 class Tree:
-    """All paths are relative to `root`. `images` has the paths of each place's label folders, those that exist."""
+    """The files of a data set, by path relative to `root`.
+
+    Attributes:
+      images: of each place, the files in each of its label folders that exist.
+      not_images: other files in label folders, by their suffix.
+      outside: images in no label folder; nothing reads them.
+      unreadable: folders that cannot be listed.
+    """
 
     root: Path
     images: dict[Place, dict[str, list[str]]] = field(default_factory=dict)
     not_images: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)  # images below no label folder: nothing reads them
-    unreadable: list[str] = field(default_factory=list)  # folders
+    outside: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def read_tree(root: str | os.PathLike[str]) -> Tree:
-    """Folder -> Tree. Raises DataError: there is no such folder, or no 0_real or 1_fake below it."""
+    """Lists a folder. Raises DataError if it does not exist, or has no 0_real or 1_fake below it."""
     tree = Tree(Path(root).expanduser())
     if not tree.root.is_dir():
         raise DataError(f"no data folder at {tree.root}")
@@ -68,7 +75,7 @@ def read_tree(root: str | os.PathLike[str]) -> Tree:
 
 
 def _places(root_name: str, folders: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Place]:
-    """Folders above the labels -> their places. A split is train, val or test, above the suite or right below it."""
+    """The place of each path above label folders. A split is train, val or test, above the suite or right below it."""
     by_split: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {}
     for parts in folders:
         split = next((part for part in parts[:2] if part in suites.SPLITS), "")
@@ -76,9 +83,9 @@ def _places(root_name: str, folders: Iterable[tuple[str, ...]]) -> dict[tuple[st
         by_split.setdefault(split, {})[parts] = parts[:at] + parts[at + 1 :]
     places = {}
     for split, group in by_split.items():
-        deep = min(map(len, group.values())) >= 2 and not suites.find(root_name)
+        names_suites = min(map(len, group.values())) >= 2 and not suites.find(root_name)  # the first level does
         for parts, rest in group.items():
-            has_suite = bool(rest) and (deep or suites.find(rest[0]) is not None)
+            has_suite = bool(rest) and (names_suites or suites.find(rest[0]) is not None)
             suite, below = (rest[0], rest[1:]) if has_suite else (root_name, rest)
             places[parts] = Place(split, suite, below[0] if below else suite, "/".join(below[1:]))
     return places

@@ -1,1 +1,1 @@
-"""`lfm data prepare`: folders of images verified and packed into ArrayRecord files."""
+"""`lfm data prepare`: verifies folders of images and packs them into ArrayRecord files."""

@@ -1,7 +1,6 @@
-"""Every image file looked at once: does it decode, and what are its hash, size and format.
+"""Reads every image file once: does it decode, and what are its hash, size and format?
 
-In: a `Part`. Out: `Contents`, the files that can be used with their facts, and those left out with the reason. A
-journal keeps what was found, so that work cut short at any point goes on where it was.
+A journal keeps the answers, so that work which was interrupted anywhere continues from there.
 """
 
 import hashlib
@@ -14,14 +13,23 @@ from typing import IO
 from lfm_jax.data.images import ImageError, opened, read
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.prepare.layout import Part
+from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.records import Facts
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.progress import progress
 
 
+class ChangedFileError(DataError):
+    """A file is not what it was when it was verified; `file` says which."""
+
+    def __init__(self, file: Path):
+        super().__init__(f"{file} changed while it was being prepared: run the same command again")
+        self.file = file
+
+
 @dataclass(frozen=True)
-class Finding:
-    """What one file turned out to be; `error` is why it cannot be used, "" where it can."""
+class Inspection:
+    """What one file turned out to be. `error` says why it cannot be used, and is "" if it can."""
 
     file: str
     size: int = 0
@@ -35,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Contents:
-    """`files` in the order of the folder; `left_out` are paths with the reason."""
+    """A verified split: `files` in the order of the folder, and `left_out`, the other paths with the reason for each."""
 
     part: Part
     files: Sequence[tuple[Path, Facts]]
@@ -47,14 +55,18 @@ class Contents:
 
 
 class Journal:
-    """Findings on disk, a line each as they come. A file whose size and time of change are as noted is not read again."""
+    """Inspections on disk, one per line as they are made.
+
+    A file whose size and modification time are those of its inspection is not read again.
+    """
 
     def __init__(self, path: Path):
         data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line short
-        self._found = {finding.file: finding for finding in (Finding(**json.loads(line)) for line in whole.splitlines())}
+        whole_lines = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line short
+        inspections = (Inspection(**json.loads(line)) for line in whole_lines.splitlines())
+        self._inspections = {inspection.file: inspection for inspection in inspections}
         self._log: IO[str] = open(path, "a", buffering=1)  # noqa: SIM115  # closed by __exit__
-        self._log.truncate(len(whole))
+        self._log.truncate(len(whole_lines))
 
     def __enter__(self) -> "Journal":
         return self
@@ -62,27 +74,28 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._log.close()
 
-    def find(self, file: Path) -> Finding | None:
-        """What is known of the file as it is now."""
-        finding = self._found.get(str(file))
+    def find(self, file: Path) -> Inspection | None:
+        """The inspection of the file as it is now, if there was one."""
+        inspection = self._inspections.get(str(file))
         try:
             now = file.stat()
         except OSError:
             return None
-        return finding if finding and (finding.size, finding.mtime_ns) == (now.st_size, now.st_mtime_ns) else None
+        unchanged = inspection and (inspection.size, inspection.mtime_ns) == (now.st_size, now.st_mtime_ns)
+        return inspection if unchanged else None
 
-    def note(self, finding: Finding) -> None:
-        if self._found.get(finding.file) != finding:
-            self._found[finding.file] = finding
-            self._log.write(json.dumps(asdict(finding)) + "\n")
+    def note(self, inspection: Inspection) -> None:
+        if self._inspections.get(inspection.file) != inspection:
+            self._inspections[inspection.file] = inspection
+            self._log.write(json.dumps(asdict(inspection)) + "\n")
 
     def forget(self, file: Path) -> None:
-        """The file is not what was noted."""
-        self.note(Finding(str(file), mtime_ns=-1))
+        """Has the file inspected again next time."""
+        self.note(Inspection(str(file), mtime_ns=-1))
 
 
-def look_at(file: Path) -> Finding:
-    """Image file -> Finding, by decoding all of it."""
+def inspect_file(file: Path) -> Inspection:
+    """Decodes all of an image file and says what it is."""
     try:
         before = file.stat()
         data = read(file)
@@ -90,45 +103,48 @@ def look_at(file: Path) -> Finding:
             container = image.format or ""
             width, height = image.convert("RGB").size
     except (ImageError, OSError) as error:
-        return Finding(str(file), error=str(error))
-    return Finding(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)
+        return Inspection(str(file), error=str(error))
+    return Inspection(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)
 
 
-def verify(part: Part, journal: Journal | None = None, *, threads: int = 8) -> Contents:
-    """Every file of `part` -> Contents, in `threads`, with progress.
+def verify_part(part: Part, journal: Journal | None = None, *, threads: int = 8) -> Contents:
+    """Inspects every file of a split in `threads` threads, showing progress. What the journal knows is not read again.
 
     Raises:
-      DataError: not one file can be used.
+      DataError: none of the files can be used.
     """
 
-    def look(place: int) -> Finding:
+    def inspect(place: int) -> Inspection:
         file = part.folder / part.examples[place].path
-        return (journal and journal.find(file)) or look_at(file)
+        return (journal and journal.find(file)) or inspect_file(file)
 
-    findings = read_ahead(look, len(part.examples), threads=threads, ahead=4 * threads)
+    inspections = read_ahead(inspect, len(part.examples), threads=threads, ahead=4 * threads)
     files, left_out = [], []
     what = f"verify {part.dataset}/{part.split}"
-    for example, finding in zip(part.examples, progress(findings, total=len(part.examples), what=what), strict=True):
-        if finding.error:  # not noted: what stands in the way, such as a permission, may go without a trace on the file
-            left_out.append((example.path, finding.error))
+    for example, inspection in zip(part.examples, progress(inspections, total=len(part.examples), what=what), strict=True):
+        if inspection.error:  # not noted: its cause, such as a permission, may be gone next time without a trace on the file
+            left_out.append((example.path, inspection.error))
             continue
         if journal:
-            journal.note(finding)
-        assert example.label is not None
-        facts = Facts(
-            path=example.path,
-            label=example.label,
-            suite=example.suite,
-            generator=example.generator,
-            class_name=part.class_of(example),
-            sha256=finding.sha256,
-            size=finding.size,
-            width=finding.width,
-            height=finding.height,
-            container=finding.container,
-        )
-        files.append((part.folder / example.path, facts))
+            journal.note(inspection)
+        files.append((part.folder / example.path, _facts(part, example, inspection)))
     if not files:
         path, reason = left_out[0]
         raise DataError(f"not one of the {len(left_out)} images in {part.folder} can be used; {path}: {reason}")
     return Contents(part, files, left_out)
+
+
+def _facts(part: Part, example: Example, inspection: Inspection) -> Facts:
+    assert example.label is not None
+    return Facts(
+        path=example.path,
+        label=example.label,
+        suite=example.suite,
+        generator=example.generator,
+        class_name=part.class_of(example),
+        sha256=inspection.sha256,
+        size=inspection.size,
+        width=inspection.width,
+        height=inspection.height,
+        container=inspection.container,
+    )

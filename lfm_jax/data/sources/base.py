@@ -1,6 +1,7 @@
-"""What a set of labelled images is: a list of `Example`s and a way to get each one's image.
+"""What a source of images is: a list of `Example`s and a way to get the image of each.
 
-A source knows nothing of batches, protocols or the network.
+A source knows nothing of batches, protocols or networks. Anything with the four members of `Source` is one; there is
+no class to inherit from.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,25 @@ from typing import Protocol
 
 from PIL import Image
 
+from lfm_jax.errors import DataError
+
 LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
+
+
+class MissingSplitError(DataError):
+    """The data has no such split; raised for "test", it means that there is nothing to test on."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image: path (relative to its source), label 0 real / 1 fake / None unknown, suite and generator."""
+    """One image of a source.
+
+    Attributes:
+      path: where it is, relative to its source. Need not be a file; it names the image in every report.
+      label: 0 real, 1 fake, None unknown.
+      suite: the published set, or folder of sets, that it belongs to.
+      generator: what made the fakes it is scored with; reports have one row per generator.
+    """
 
     path: str
     label: int | None = None
@@ -24,46 +38,25 @@ class Example:
 
 
 class Source(Protocol):
-    """What the pipeline and the scorer need of a data set. `name` is what reports call it."""
+    """A set of images for training or scoring. `name` is what reports call it. Several threads call it at once."""
 
     name: str
     examples: Sequence[Example]
 
     def image(self, index: int) -> Image.Image:
-        """RGB image of examples[index]; raises ImageError."""
+        """The RGB image of `examples[index]`. Raises ImageError where it cannot be read."""
         ...
 
     def encoded(self, index: int) -> bytes | None:
-        """The file of examples[index] as it is, None where there never was one; raises ImageError."""
+        """The file of `examples[index]`, byte for byte; None if it never was a file. Raises ImageError."""
         ...
 
     def content_hash(self, index: int) -> str:
-        """What tells the content of examples[index] from any other, broken files included."""
+        """Text that differs wherever the content of `examples[index]` does. Broken files have one too."""
         ...
 
 
 def folders_above_label(path: str) -> tuple[str, ...]:
-    """Path of an example below 0_real or 1_fake -> the folders above that."""
+    """The folders of an example's path that lie above its 0_real or 1_fake."""
     parts = Path(path).parts
     return parts[: next(place for place, part in enumerate(parts) if part in LABEL_FOLDERS)]
-
-
-class JoinedSource:
-    """Several sources one after another; `parts` are their names."""
-
-    def __init__(self, sources: Sequence[Source], *, name: str):
-        self.name, self._sources, self.parts = name, sources, [source.name for source in sources]
-        self.examples: Sequence[Example] = [example for source in sources for example in source.examples]
-        self._places = [(number, place) for number, source in enumerate(sources) for place in range(len(source.examples))]
-
-    def image(self, index: int) -> Image.Image:
-        number, place = self._places[index]
-        return self._sources[number].image(place)
-
-    def encoded(self, index: int) -> bytes | None:
-        number, place = self._places[index]
-        return self._sources[number].encoded(place)
-
-    def content_hash(self, index: int) -> str:
-        number, place = self._places[index]
-        return self._sources[number].content_hash(place)

@@ -1,11 +1,8 @@
-"""Images in folders: the field's layout with labels, or any files without.
-
-In: a folder or paths. Out: a `FileSource`.
-"""
+"""Images in folders: labelled ones in the layout that the field uses, or any image files without labels."""
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,9 +11,13 @@ from lfm_jax.data.images import ImageError, decode, image_files, list_images, re
 from lfm_jax.data.sources.base import LABEL_FOLDERS, Example
 from lfm_jax.errors import DataError
 
+NAMED_ENTRIES = 8  # of a folder, in a message
+
+LabelFolder = tuple[tuple[str, ...], str]  # the folders above it, and its own name
+
 
 class FileSource:
-    """Image files by path; each example's path is taken relative to `root`."""
+    """Image files; the path of each example is relative to `root`."""
 
     def __init__(self, root: Path, examples: Sequence[Example], *, name: str = ""):
         self.root, self.examples, self.name = root, examples, name or str(root)
@@ -30,64 +31,87 @@ class FileSource:
     def content_hash(self, index: int) -> str:
         try:
             return hashlib.sha256(self.encoded(index)).hexdigest()
-        except ImageError as reason:
-            return str(reason)
+        except ImageError as error:
+            return str(error)
 
 
-def open_folder(root: str | os.PathLike[str], *, classes: Sequence[str] = (), without: Collection[str] = ()) -> FileSource:
-    """Folder in the field's layout -> FileSource: [SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/*.png ...
+def open_folder(root: str | os.PathLike[str], *, classes: Collection[str] = (), without: Collection[str] = ()) -> FileSource:
+    """Lists the labelled images of a folder: [SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/*.png and so on.
 
-    Folders are told apart by depth: where some GENERATOR/0_real stands right below `root`, `root` is one
-    suite and deeper folders are classes; otherwise the first level names suites. With `classes`, only
-    folders of those names are read; folders `without` of the first level are not.
+    Suites and classes are told apart by depth: if any GENERATOR/0_real lies right below `root`, then `root` is a single
+    suite and deeper folders are classes; otherwise the first level names suites.
+
+    Args:
+      root: the folder.
+      classes: read only what lies in folders of these names; empty for everything.
+      without: folders of the first level to leave out.
 
     Raises:
-      DataError: there is no such folder, no 0_real or 1_fake below it, or no image in them.
+      DataError: there is no such folder, no 0_real or 1_fake below it, or no image in those.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"no data folder at {root}")
-    groups = label_folders(root, without=without)
-    root_name = root.absolute().name
+    folders = label_folders(root, without=without)
     if classes:
-        unknown = set(classes) - {part for parts, _ in groups for part in parts}
-        if unknown:
-            names = sorted({parts[-1] for parts, _ in groups if parts})
-            raise DataError(f"no class folder {', '.join(sorted(unknown))} in {root}: there are {', '.join(names) or 'none'}")
-        groups = [(parts, name) for parts, name in groups if set(classes) & set(parts)]
-    suite_level = bool(groups) and min(len(parts) for parts, _ in groups) >= 2
-    examples = []
-    above = len(os.path.join(root, "").removeprefix("./"))  # noqa: PTH118
-    for parts, name in groups:
-        suite, generator = (parts[0], parts[1]) if suite_level else (root_name, parts[0] if parts else root_name)
-        for path in image_files(root.joinpath(*parts, name)):
-            examples.append(Example(path[above:], LABEL_FOLDERS[name], suite, generator))
+        folders = _of_classes(folders, set(classes), root)
+    examples = list(_examples(root, folders))
     if not examples:
-        found = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
-        shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") if found else "nothing"
+        layout = "[SUITE/]GENERATOR[/CLASS]/0_real/ and 1_fake/"
         raise DataError(
-            f"no images to read in {root}: looked for [SUITE/]GENERATOR[/CLASS]/0_real/ and 1_fake/ "
-            f"with {'no image in them' if groups else 'images'}; found {shown}"
+            f"no images to read in {root}: looked for {layout} with {'no image in them' if folders else 'images'}; "
+            f"found {entries_of(root)}"
         )
     return FileSource(root, examples)
 
 
-def label_folders(root: Path, *, without: Collection[str] = ()) -> list[tuple[tuple[str, ...], str]]:
-    """-> (folders above it, its name) of each 0_real and 1_fake below `root`. Raises DataError for an unreadable folder."""
-    groups: list[tuple[tuple[str, ...], str]] = []
-    for directory, folders, files in walk(root):
-        parts = directory.relative_to(root).parts
-        if LABEL_FOLDERS.keys() & set(parts):  # read with the label folder above
+def label_folders(root: Path, *, without: Collection[str] = ()) -> list[LabelFolder]:
+    """Every 0_real and 1_fake below `root`, except below the first-level folders `without`.
+
+    Raises:
+      DataError: a folder on the way cannot be listed.
+    """
+    folders: list[LabelFolder] = []
+    for directory, subfolders, files in walk(root):
+        above = directory.relative_to(root).parts
+        if LABEL_FOLDERS.keys() & set(above):  # inside a label folder: read together with it
             continue
-        if parts and parts[0] in without:
+        if above and above[0] in without:
             continue
         if files is None:
             raise DataError(f"the data folder {directory} cannot be read")
-        groups += [(parts, name) for name in LABEL_FOLDERS if name in folders]
-    return groups
+        folders += [(above, name) for name in LABEL_FOLDERS if name in subfolders]
+    return folders
 
 
 def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
-    """Files, and folders searched through, in the order given -> FileSource without labels. A missing file is kept."""
+    """Images without labels, in the order given: files, and folders searched at every depth.
+
+    A file that does not exist stays in the list, so that scoring names it.
+    """
     files = [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
     return FileSource(Path(), [Example(str(file)) for file in files])
+
+
+def entries_of(folder: Path) -> str:
+    """The first few entries of a folder, for a message."""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    return ", ".join(names[:NAMED_ENTRIES]) + ", ..." * (len(names) > NAMED_ENTRIES) or "nothing"
+
+
+def _of_classes(folders: Sequence[LabelFolder], classes: set[str], root: Path) -> list[LabelFolder]:
+    unknown = classes - {part for above, _ in folders for part in above}
+    if unknown:
+        names = sorted({above[-1] for above, _ in folders if above})
+        raise DataError(f"no class folder {', '.join(sorted(unknown))} in {root}: there are {', '.join(names) or 'none'}")
+    return [(above, label) for above, label in folders if classes & set(above)]
+
+
+def _examples(root: Path, folders: Sequence[LabelFolder]) -> Iterator[Example]:
+    root_name = root.absolute().name
+    has_suites = bool(folders) and min(len(above) for above, _ in folders) >= 2
+    prefix = len(os.path.join(root, "").removeprefix("./"))  # noqa: PTH118
+    for above, label in folders:
+        suite, generator = above[:2] if has_suites else (root_name, above[0] if above else root_name)
+        for path in image_files(root.joinpath(*above, label)):
+            yield Example(path[prefix:], LABEL_FOLDERS[label], suite, generator)

@@ -1,49 +1,105 @@
-"""A data config, or a folder, to the `Source` that it means."""
+"""Opens the images that a data config, or a folder, stands for.
+
+`config.data.source` chooses among SOURCES. To train on a source of your own, register a function that opens a split
+of it, in a file that `--import=FILE.py` runs:
+
+    from lfm_jax.data.sources import SOURCES
+
+    @SOURCES.register("mine")
+    def open_mine(config, split, *, seed):
+        return MySource(config.root, split)
+
+See `Source` for what such an object needs, and docs/extending.md for a whole example.
+"""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ml_collections import ConfigDict
 
 from lfm_jax.data import synthetic
 from lfm_jax.data.sources import records
-from lfm_jax.data.sources.base import JoinedSource, Source
+from lfm_jax.data.sources.base import MissingSplitError, Source
 from lfm_jax.data.sources.drawn import SyntheticSource
-from lfm_jax.data.sources.folder import FileSource, open_folder
+from lfm_jax.data.sources.folder import FileSource, entries_of, open_folder
+from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.registry import Registry
 
-BUILT_IN = "builtin"  # in place of a folder to be scored: generators that no training split has, the same images everywhere
+BUILT_IN = "builtin"  # instead of a folder to be scored: the built-in test images
+
+
+class OpenSplit(Protocol):
+    """Opens "train", "val" or "test" of the data that `config` (`config.data` of a run) describes.
+
+    `seed` is the seed of the run, for sources that draw. Raises MissingSplitError for a split that the data does not have.
+    """
+
+    def __call__(self, config: ConfigDict, split: str, /, *, seed: int) -> Source: ...
+
+
+SOURCES: Registry[OpenSplit] = Registry("data source", "config.data.source")
+
+
+@SOURCES.register("folder")
+def from_folder(config: ConfigDict, split: str, *, seed: int) -> FileSource:
+    """ROOT/SPLIT/GROUP/{0_real,1_fake}."""
+    root = Path(_root(config)).expanduser()
+    if not (root / split).is_dir():
+        state = f"found {entries_of(root)}" if root.is_dir() else "no such folder"
+        raise MissingSplitError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {state}")
+    return open_folder(root / split, classes=_classes(config, split))
+
+
+@SOURCES.register("tfds")
+def from_prepared(config: ConfigDict, split: str, *, seed: int) -> Source:
+    """A split of what `lfm data prepare` or a TFDS builder wrote."""
+    return records.open_prepared_split(_root(config), config.name, split, classes=_classes(config, split))
+
+
+@SOURCES.register("synthetic")
+def from_synthetic(config: ConfigDict, split: str, *, seed: int) -> SyntheticSource:
+    """Built-in scenes, as many and as large as `config.synthetic` says."""
+    return SyntheticSource(split, size=config.synthetic[split], side=config.synthetic.side, seed=seed)
 
 
 def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
-    """Data config and "train", "val" or "test" -> Source.
+    """The images of one split of a run.
+
+    Args:
+      config: the data config, `config.data` of a run.
+      split: "train", "val" or "test"; the last comes from `config.test_root` where that is set.
+      seed: of the run.
 
     Raises:
-      DataError: the split is not there, or one of its labels is missing.
+      ConfigError: no source is registered under `config.source`.
+      DataError: the split cannot be opened, or has images of one label only (train and val).
     """
-    if config.source == "synthetic":
-        options = config.synthetic
-        return SyntheticSource(split, size=options[split], side=options.side, seed=seed)
-    if not config.root:
-        raise DataError("config.data.root is empty: give the folder that holds train/ and val/, or prepared data")
     if split == "test" and config.test_root:
         return open_tests(config.test_root)
-    classes = [name for name in config.classes.split(",") if name and split != "test"]
-    if config.source == "tfds":
-        source: Source = records.open_prepared_split(config.root, config.name, split, classes=classes)
-    else:
-        source = _open_split_folder(Path(config.root).expanduser(), split, classes)
+    source = SOURCES.choose(config.source)(config, split, seed=seed)
     if split != "test" and len({example.label for example in source.examples}) < 2:
         raise DataError(f"{source.name} has images of one label only: both 0_real/ and 1_fake/ are needed")
     return source
 
 
+def open_test_split(config: ConfigDict, *, seed: int) -> Source | None:
+    """The test split of a run, or None where its data has none."""
+    try:
+        return open_split(config, "test", seed=seed)
+    except MissingSplitError:
+        return None
+
+
 def open_tests(root: str | os.PathLike[str]) -> Source:
-    """Labelled images to be scored: BUILT_IN, the test splits of prepared data where `root` holds such, else a folder.
+    """Labelled images to score: the test splits of the prepared data in `root`, or else the folder `root` itself.
+
+    "builtin" stands for the built-in test images: generators that no training split has, the same images everywhere.
 
     Raises:
-      DataError: nothing to read there.
+      DataError: there is nothing to read.
     """
     if root == BUILT_IN:
         return SyntheticSource("test", size=synthetic.SIZES["test"], side=synthetic.SIDE, seed=0)
@@ -51,29 +107,27 @@ def open_tests(root: str | os.PathLike[str]) -> Source:
 
 
 def open_validation(root: str | os.PathLike[str]) -> FileSource | JoinedSource:
-    """Labelled images to fit on: the val splits of prepared data where `root` holds such, else a folder. Raises DataError.
+    """Labelled images to fit a threshold on: the val splits of the prepared data in `root`, or else the folder itself.
 
-    Prepared data without a val split gives its test splits, which `calibrate.leak` tells.
+    Prepared data that has test splits but no val split gives those; `calibrate.leak` notices and says so.
+
+    Raises:
+      DataError: there is nothing to read.
     """
     prepared = records.find_prepared(root)
     if not prepared:
         return open_folder(root)
-    there = {split for folder in prepared.values() for split in records.splits(folder)}
-    return records.open_prepared(root, "test" if "test" in there and "val" not in there else "val")
+    splits = {split for folder in prepared.values() for split in records.splits_of(folder)}
+    return records.open_prepared(root, "test" if "test" in splits and "val" not in splits else "val")
 
 
-def has_test(config: ConfigDict) -> bool:
-    """Whether the data config names, or its root holds, a test split."""
-    if config.source == "synthetic" or config.test_root:
-        return True
-    if config.source == "tfds":
-        return "test" in records.splits(records.choose(config.root, config.name))
-    return (Path(config.root).expanduser() / "test").is_dir()
+def _root(config: ConfigDict) -> str:
+    if not config.root:
+        raise DataError("config.data.root is empty: give the folder that holds train/ and val/, or prepared data")
+    root: str = config.root
+    return root
 
 
-def _open_split_folder(root: Path, split: str, classes: Sequence[str]) -> FileSource:
-    if not (root / split).is_dir():
-        found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        what = "no such folder" if found is None else f"found {', '.join(found[:8]) or 'nothing'}"
-        raise DataError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {what}")
-    return open_folder(root / split, classes=classes)
+def _classes(config: ConfigDict, split: str) -> Sequence[str]:
+    """The classes to read; a test split is always read whole."""
+    return [] if split == "test" else [name for name in config.classes.split(",") if name]

@@ -1,4 +1,4 @@
-"""The format audit: JPEG quality read from the tables, and what format gives away where it does and where it does not."""
+"""The format audit: JPEG quality read from the tables, and what formats give away when they do and when they do not."""
 
 import io
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lfm_jax.data.audit.formats import FEATURES, MIN_PER_LABEL, Format, audit, audit_source, format_of, lucky_ap, separation
+from lfm_jax.data.audit.formats import FEATURES, MIN_PER_LABEL, Format, audit_formats, audit_source, format_of, lucky_ap, separation
 from lfm_jax.data.audit.jpeg import quality_of, subsampling_of
 from lfm_jax.data.images import opened
-from lfm_jax.data.prepare.prepare import prepare
+from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.sources.open import open_tests
@@ -29,7 +29,7 @@ def test_the_quality_a_jpeg_was_saved_with_is_read_from_its_tables(mode, noise):
 
 
 @pytest.mark.parametrize(("preset", "least", "most"), [("low", 80, 95), ("web_low", 30, 60), ("maximum", 85, 100)])
-def test_tables_of_another_make_are_told_and_placed_on_the_scale(preset, least, most, noise):
+def test_tables_of_another_make_are_recognised_and_placed_on_the_scale(preset, least, most, noise):
     with opened(encoded(noise(16, 16), "JPEG", quality=preset)) as image:
         quality, ijg = quality_of(image)
     assert not ijg and least <= quality <= most
@@ -44,7 +44,7 @@ def test_one_table_off_by_one_is_not_ijg(noise):
 
 
 @pytest.mark.parametrize("container", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_what_is_no_jpeg_has_no_quality(container, noise):
+def test_other_containers_have_no_quality(container, noise):
     with opened(encoded(noise(16, 16), container)) as image:
         assert (quality_of(image), subsampling_of(image)) == ((None, False), "")
 
@@ -63,7 +63,7 @@ def test_a_format_is_read_without_decoding(noise, monkeypatch):
 
 
 def formats(count, seed, *, container="JPEG", quality=(70, 96), side=(200, 400), size=(20_000, 60_000)):
-    """Formats drawn alike whatever the label, unless told otherwise."""
+    """Formats drawn from the same distribution unless told otherwise."""
     rng = np.random.default_rng(seed)
     jpeg = container == "JPEG"
     draws = zip(rng.integers(*quality, count), rng.integers(*side, (count, 2)), rng.integers(*size, count), strict=True)
@@ -73,9 +73,9 @@ def formats(count, seed, *, container="JPEG", quality=(70, 96), side=(200, 400),
     ]
 
 
-def test_without_bias_format_is_worth_the_share_of_fakes():
+def test_without_bias_the_ap_of_format_is_the_share_of_fakes():
     for real, fake in ((300, 300), (300, 100)):
-        result = audit(formats(real, 0), formats(fake, 1))
+        result = audit_formats(formats(real, 0), formats(fake, 1))
         assert result["chance"] == fake / (real + fake)
         assert max(abs(ap - result["chance"]) for ap in result["ap"].values()) < 0.08
         assert result["verdict"].startswith("format is near chance")
@@ -91,36 +91,38 @@ BIASES = {
 
 @pytest.mark.parametrize("feature", BIASES)
 def test_a_planted_bias_is_found_by_its_feature_and_named(feature):
-    result = audit(formats(120, 0), formats(80, 1, **BIASES[feature]))
+    result = audit_formats(formats(120, 0), formats(80, 1, **BIASES[feature]))
     assert result["ap"][feature] > 0.95 and result["ap"]["all"] > 0.95
-    told = {"container": {"container", "quality"}, "size": {"size", "bytes"}, "bytes": {"bytes"}, "quality": {"quality"}}[feature]
-    for other in set(FEATURES) - told - {"all"}:
+    telling = {"container": {"container", "quality"}, "size": {"size", "bytes"}, "bytes": {"bytes"}, "quality": {"quality"}}[
+        feature
+    ]
+    for other in set(FEATURES) - telling - {"all"}:
         assert result["ap"][other] < 0.6
     assert "format alone separates real from fake" in result["verdict"] and "without looking at a pixel" in result["verdict"]
 
 
-def test_a_part_of_a_bias_is_told_as_such():
+def test_a_bias_in_half_of_the_fakes_says_something():
     fakes = formats(100, 1) + formats(100, 2, container="PNG")
-    result = audit(formats(200, 0), fakes)
+    result = audit_formats(formats(200, 0), fakes)
     assert result["luck"] < result["ap"]["container"] < 0.9
     assert result["verdict"].startswith("format says something")
 
 
 def test_every_image_is_scored_by_a_tree_that_has_not_seen_it():
-    """Values that occur once each say all of a tree's own rows and nothing of others."""
+    """Values that occur only once identify the rows that a tree was fitted on, and say nothing about others."""
     unique = [Format("PNG", None, False, "", "RGB", 100 + i, 100, 10_000) for i in np.random.default_rng(0).permutation(80)]
     assert separation(unique[:40], unique[40:])["size"] < 0.7
 
 
 def test_the_same_images_give_the_same_figures():
-    assert audit(formats(50, 0), formats(40, 1)) == audit(formats(50, 0), formats(40, 1))
+    assert audit_formats(formats(50, 0), formats(40, 1)) == audit_formats(formats(50, 0), formats(40, 1))
 
 
 def test_too_few_images_give_no_figure():
-    result = audit(formats(200, 0), formats(MIN_PER_LABEL - 1, 1, container="PNG"))
+    result = audit_formats(formats(200, 0), formats(MIN_PER_LABEL - 1, 1, container="PNG"))
     assert result["ap"] is None and result["luck"] is None
     assert result["verdict"].startswith("too few")
-    assert audit([], formats(3, 0))["real"]["pixels"] is None
+    assert audit_formats([], formats(3, 0))["real"]["pixels"] is None
 
 
 def test_luck_is_what_one_guess_in_twenty_exceeds():
@@ -134,12 +136,12 @@ def test_luck_is_what_one_guess_in_twenty_exceeds():
     assert lucky_ap(50_000, 50_000) < 0.55
 
 
-def test_the_summary_counts_what_is_there():
+def test_the_summary_counts_every_format():
     images = [
         *formats(3, 0, quality=(75, 76), side=(256, 257), size=(65536, 65537)),
         *formats(1, 1, container="PNG", side=(100, 101)),
     ]
-    real = audit(images, [])["real"]
+    real = audit_formats(images, [])["real"]
     assert real["images"] == 4
     assert real["containers"] == {"JPEG": 3, "PNG": 1}
     assert real["quality"] == {"75": 3, "none": 1}
@@ -163,24 +165,24 @@ def folder(noise, tmp_path):
     return root
 
 
-def test_generators_are_audited_each_and_pooled(folder):
+def test_generators_are_audited_one_by_one_and_pooled(folder):
     rows = {(row["level"], row["suite"], row["generator"]): row for row in audit_source(open_folder(folder))}
     assert list(rows) == [
         *(("generator", "S", "gan_a"), ("generator", "S", "gan_b"), ("generator", "T", "gan_c")),
         *(("suite", "S", "all"), ("overall", "all", "all")),
     ]
-    apart, alike, lone, suite, overall = rows.values()
-    assert apart["ap"]["container"] == 1
-    assert alike["ap"]["container"] < 0.6
-    assert lone["ap"] is None
-    assert (alike["real"]["images"], lone["fake"]["containers"]) == (12, {"WEBP": 1})
+    gan_a, gan_b, gan_c, suite, overall = rows.values()
+    assert gan_a["ap"]["container"] == 1
+    assert gan_b["ap"]["container"] < 0.6
+    assert gan_c["ap"] is None
+    assert (gan_b["real"]["images"], gan_c["fake"]["containers"]) == (12, {"WEBP": 1})
     assert suite["real"]["containers"] == {"JPEG": 12, "PNG": 12}
     assert overall["fake"]["images"] == 25
 
 
-def test_prepared_records_are_audited_as_the_files_that_they_were(folder, tmp_path):
+def test_prepared_records_are_audited_like_the_files_they_were_made_from(folder, tmp_path):
     (folder / "S/gan_b/0_real/broken.png").unlink()
-    prepare.prepare(folder, tmp_path / "out")
+    prepare_folder(folder, tmp_path / "out")
     assert audit_source(open_tests(tmp_path / "out")) == audit_source(open_folder(folder))
 
 

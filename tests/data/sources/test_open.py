@@ -1,4 +1,4 @@
-"""Folders in the layouts that users have on their disks, and what is said about those that are not."""
+"""Folders in the layouts that users have on their disks, helpful messages about all others, and the splits of a run."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import pytest
 from lfm_jax import config
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.sources.folder import open_files, open_folder
-from lfm_jax.data.sources.open import has_test, open_split, open_tests
+from lfm_jax.data.sources.open import open_split, open_test_split, open_tests
 from lfm_jax.errors import DataError
 
 
@@ -30,7 +30,7 @@ def both(*groups):
     return [f"{group}/{label}" for group in groups for label in ("0_real", "1_fake")]
 
 
-def found(source):
+def by_generator(source):
     """{(suite, generator): {(path, label)}}"""
     groups = {}
     for example in source.examples:
@@ -40,7 +40,7 @@ def found(source):
 
 def test_generators_right_below_are_one_suite(make):
     source = open_folder(make(*both("gan_a", "gan_b")))
-    assert found(source) == {
+    assert by_generator(source) == {
         ("root", "gan_a"): {("gan_a/0_real/1.png", 0), ("gan_a/1_fake/1.png", 1)},
         ("root", "gan_b"): {("gan_b/0_real/1.png", 0), ("gan_b/1_fake/1.png", 1)},
     }
@@ -49,12 +49,15 @@ def test_generators_right_below_are_one_suite(make):
 def test_classes_beside_plain_generators_belong_to_their_generator(make):
     """ForenSynths: progan/car/0_real, but biggan/0_real."""
     source = open_folder(make(*both("biggan", "progan/car", "progan/cat")))
-    assert {name: len(examples) for name, examples in found(source).items()} == {("root", "biggan"): 2, ("root", "progan"): 4}
+    assert {name: len(examples) for name, examples in by_generator(source).items()} == {
+        ("root", "biggan"): 2,
+        ("root", "progan"): 4,
+    }
 
 
 def test_several_suites_with_and_without_classes(make):
     source = open_folder(make(*both("ForenSynths/biggan", "ForenSynths/progan/car", "ForenSynths/progan/cat", "GANGen/S3GAN")))
-    assert {name: len(examples) for name, examples in found(source).items()} == {
+    assert {name: len(examples) for name, examples in by_generator(source).items()} == {
         ("ForenSynths", "biggan"): 2,
         ("ForenSynths", "progan"): 4,
         ("GANGen", "S3GAN"): 2,
@@ -62,12 +65,12 @@ def test_several_suites_with_and_without_classes(make):
 
 
 def test_the_folder_itself_may_hold_the_labels(make):
-    assert found(open_folder(make("0_real", "1_fake"))) == {("root", "root"): {("0_real/1.png", 0), ("1_fake/1.png", 1)}}
+    assert by_generator(open_folder(make("0_real", "1_fake"))) == {("root", "root"): {("0_real/1.png", 0), ("1_fake/1.png", 1)}}
 
 
-def test_the_folder_one_stands_in_has_its_name(make, monkeypatch):
+def test_the_current_folder_goes_by_its_name(make, monkeypatch):
     monkeypatch.chdir(make("0_real", "1_fake"))
-    assert set(found(open_folder("."))) == {("root", "root")}
+    assert set(by_generator(open_folder("."))) == {("root", "root")}
 
 
 @pytest.mark.parametrize("where", [".", "./", "..", "/"])
@@ -110,7 +113,7 @@ def test_shared_real_images_count_for_each_generator_that_links_to_them(make):
     root = make("reals/pool", "gan_a/1_fake", "gan_b/1_fake")
     for generator in ("gan_a", "gan_b"):
         (root / generator / "0_real").symlink_to(root / "reals/pool")
-    assert {name: len(examples) for name, examples in found(open_folder(root)).items()} == {
+    assert {name: len(examples) for name, examples in by_generator(open_folder(root)).items()} == {
         ("root", "gan_a"): 2,
         ("root", "gan_b"): 2,
     }
@@ -132,7 +135,7 @@ def test_each_image_is_the_one_its_path_names(make, noise):
 
 def test_only_the_classes_asked_for_are_read(make):
     root = make(*both("car", "cat", "horse"))
-    assert {generator for _, generator in found(open_folder(root, classes=["car", "horse"]))} == {"car", "horse"}
+    assert {generator for _, generator in by_generator(open_folder(root, classes=["car", "horse"]))} == {"car", "horse"}
 
 
 def test_classes_are_found_below_their_generator(make):
@@ -151,7 +154,7 @@ def test_a_missing_folder_is_named(tmp_path):
         open_folder(tmp_path / "nowhere")
 
 
-def test_a_file_is_no_folder(make):
+def test_a_file_is_not_a_folder(make):
     with pytest.raises(DataError, match=r"1\.png"):
         open_folder(make("a") / "a" / "1.png")
 
@@ -178,7 +181,7 @@ def test_many_entries_are_not_all_listed(make):
 
 
 @pytest.mark.parametrize("folder", ["gan_b/1_fake", "gan_b"])
-def test_an_unreadable_folder_does_not_vanish_in_silence(folder, make, unreadable):
+def test_an_unreadable_folder_is_reported_one_way_or_another(folder, make, unreadable):
     root = make(*both("gan_a", "gan_b"))
     unreadable(root / folder)
     try:
@@ -221,27 +224,31 @@ def test_splits_are_the_folders_below_the_root(make):
     data = data_config(make(*both("train/car", "train/cat", "val/car", "test/gan_a")))
     assert len(open_split(data, "train", seed=0).examples) == 4
     assert len(open_split(data, "val", seed=0).examples) == 2
-    assert has_test(data)
-    assert found(open_split(data, "test", seed=0)).keys() == {("test", "gan_a")}
+    assert by_generator(open_test_split(data, seed=0)).keys() == {("test", "gan_a")}
 
 
 def test_classes_choose_in_train_and_val_only(make):
     data = data_config(make(*both("train/car", "train/cat", "val/car", "val/cat", "test/gan_a")), classes="cat")
     for split, generators in {"train": {"cat"}, "val": {"cat"}, "test": {"gan_a"}}.items():
-        assert {generator for _, generator in found(open_split(data, split, seed=0))} == generators
+        assert {generator for _, generator in by_generator(open_split(data, split, seed=0))} == generators
 
 
 def test_test_suites_may_be_elsewhere(make):
     root, elsewhere = make(*both("train/car", "val/car")), make(*both("S1/a", "S2/b"), root="suites")
-    assert not has_test(data_config(root))
+    assert open_test_split(data_config(root), seed=0) is None
     data = data_config(root, test_root=str(elsewhere))
-    assert has_test(data)
-    assert found(open_split(data, "test", seed=0)).keys() == {("S1", "a"), ("S2", "b")}
+    assert by_generator(open_test_split(data, seed=0)).keys() == {("S1", "a"), ("S2", "b")}
+
+
+def test_test_suites_elsewhere_are_used_whatever_the_source(make):
+    data = config.data()
+    data.source, data.test_root = "synthetic", str(make(*both("S1/a", "S2/b"), root="suites"))
+    assert by_generator(open_split(data, "test", seed=0)).keys() == {("S1", "a"), ("S2", "b")}
 
 
 def test_a_missing_split_names_the_field_and_what_is_there(make):
     data = data_config(make(*both("training/car", "val/car")))
-    with pytest.raises(DataError, match=r"config\.data\.root = .*train/.*found training, val"):
+    with pytest.raises(DataError, match=r"config\.data\.root = .*train/.*found training/, val/"):
         open_split(data, "train", seed=0)
 
 
@@ -265,7 +272,6 @@ def test_synthetic_splits_have_the_size_and_side_asked_for_and_both_labels():
     data.synthetic.update(side=48, train=6, val=4, test=4)
     sources = {split: open_split(data, split, seed=0) for split in ("train", "val", "test")}
     assert {split: len(source.examples) for split, source in sources.items()} == {"train": 6, "val": 4, "test": 4}
-    assert has_test(data)
     for source in sources.values():
         assert {example.label for example in source.examples} == {0, 1}
         assert source.image(1).size == (48, 48)

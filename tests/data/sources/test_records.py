@@ -1,4 +1,4 @@
-"""Prepared data read back: the same batches as from the folder, whatever reads the records."""
+"""Prepared data: the same batches as from the folder it was made from, whatever reads the records."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,10 @@ import pytest
 
 from lfm_jax import config
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.prepare.prepare import prepare
-from lfm_jax.data.sources.base import JoinedSource
-from lfm_jax.data.sources.open import has_test, open_split, open_tests, records
+from lfm_jax.data.prepare.prepare import prepare_folder
+from lfm_jax.data.sources import records
+from lfm_jax.data.sources.joined import JoinedSource
+from lfm_jax.data.sources.open import open_split, open_test_split, open_tests
 from lfm_jax.data.sources.records import RecordSource
 from lfm_jax.errors import ConfigError, DataError
 
@@ -33,7 +34,7 @@ def root(noise, tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    prepare.prepare(root, out)
+    prepare_folder(root, out)
     return out
 
 
@@ -44,10 +45,10 @@ def data_config(source, root, **fields):
 
 
 def plain_tfds(out):
-    """As a user of TFDS would open it, without the index."""
+    """Opened as a user of TFDS would, without the index."""
     import tensorflow_datasets as tfds
 
-    folder = records.choose(out)
+    folder = records.find_one_prepared(out)
     return RecordSource(tfds.builder_from_directory(folder).as_data_source("train"), name="plain")
 
 
@@ -85,7 +86,7 @@ def test_folder_and_records_give_the_same_batches_on_any_number_of_shards(reader
 
 
 @pytest.mark.parametrize("first", [1, 3, 6])
-def test_records_resumed_at_any_step_go_on_as_the_folder_does(first, root, out):
+def test_records_resumed_at_any_step_give_the_batches_of_the_folder(first, root, out):
     folder, prepared = (data_config(source, where) for source, where in (("folder", root), ("tfds", out)))
     whole = list(TrainPipeline(open_split(folder, "train", seed=0), folder, seed=3).batches(0, 7, 8))
     resumed = list(TrainPipeline(open_split(prepared, "train", seed=0), prepared, seed=3).batches(first, 7, 8))
@@ -122,15 +123,15 @@ def test_opening_reads_no_record(out, monkeypatch):
 
 
 def test_without_the_index_the_records_are_read_for_it(root, tmp_path):
-    prepare.prepare(root, tmp_path)
+    prepare_folder(root, tmp_path)
     expected = open_split(data_config("tfds", tmp_path), "train", seed=0).examples
-    records.index_file(records.choose(tmp_path), "train").unlink()
+    records.index_file(records.find_one_prepared(tmp_path), "train").unlink()
     assert open_split(data_config("tfds", tmp_path), "train", seed=0).examples == expected
 
 
 def test_an_index_of_other_records_is_refused(root, tmp_path):
-    prepare.prepare(root, tmp_path)
-    folder = records.choose(tmp_path)
+    prepare_folder(root, tmp_path)
+    folder = records.find_one_prepared(tmp_path)
     records.write_index(folder, "train", records.read_index(folder, "train")[1:])
     with pytest.raises(DataError, match="lists 27 images, the records hold 28"):
         open_split(data_config("tfds", tmp_path), "train", seed=0)
@@ -144,12 +145,12 @@ def test_many_threads_read_the_same_images(root, out):
         assert list(pool.map(lambda index: fresh.image(index % 28).tobytes(), range(280))) == expected * 10
 
 
-def test_a_source_travels_to_another_process(out):
+def test_a_source_can_be_pickled_for_another_process(out):
     source = open_split(data_config("tfds", out), "train", seed=0)
     assert pickle.loads(pickle.dumps(source)).image(5).tobytes() == source.image(5).tobytes()
 
 
-def test_names_choose_and_mistakes_list_what_is_there(out):
+def test_a_data_set_is_chosen_by_name_and_a_wrong_name_lists_those_there_are(out):
     data = data_config("tfds", out, name="forensynths")
     with pytest.raises(DataError, match=r"config\.data\.name = 'forensynths'.* are real_fake_folder"):
         open_split(data, "train", seed=0)
@@ -160,25 +161,25 @@ def test_names_choose_and_mistakes_list_what_is_there(out):
 
 
 def test_a_name_without_prepared_data_is_a_mistake():
-    wrong = config.base()
-    wrong.steps, wrong.data.name = 1, "forensynths"
+    mistaken = config.base()
+    mistaken.steps, mistaken.data.name = 1, "forensynths"
     with pytest.raises(ConfigError, match=r"config\.data\.name"):
-        config.check(wrong)
+        config.validate(mistaken)
 
 
 def test_test_suites_may_be_prepared_and_elsewhere(root, out):
     data = data_config("folder", root, test_root=str(out))
-    assert has_test(data)
     assert open_split(data, "test", seed=0).examples == open_tests(root / "test").examples
-    assert has_test(data_config("tfds", out))
+    assert open_test_split(data, seed=0).examples == open_tests(root / "test").examples
+    assert open_test_split(data_config("tfds", out), seed=0).examples == open_tests(root / "test").examples
 
 
-def test_data_without_a_test_split_is_told(root, tmp_path):
+def test_data_without_a_test_split_is_recognised(root, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train").symlink_to(root / "train")
-    prepare.prepare(tmp_path / "data", tmp_path / "out")
-    assert not has_test(data_config("tfds", tmp_path / "out"))
-    with pytest.raises(DataError, match=r"config\.data|no test split"):
+    prepare_folder(tmp_path / "data", tmp_path / "out")
+    assert open_test_split(data_config("tfds", tmp_path / "out"), seed=0) is None
+    with pytest.raises(DataError, match="no test split"):
         open_tests(tmp_path / "out")
 
 
@@ -195,10 +196,8 @@ def test_file_names_of_any_encoding_survive(noise, tmp_path):
     for name in ("é\n.png", "\udcff.png"):
         noise(40, 40).save(tmp_path / "x.png")
         (tmp_path / "x.png").rename(folder / name)
-    prepare.prepare(tmp_path / "data", tmp_path / "out")
+    prepare_folder(tmp_path / "data", tmp_path / "out")
     source = open_tests(tmp_path / "out")
     assert {example.path for example in source.examples} == {"gän a/0_real/é\n.png", "gän a/0_real/\udcff.png"}
-    folder_of = records.choose(tmp_path / "out")
-    assert [records.Facts.decode(records.TfdsRecords(folder_of, "test")[i]).path for i in range(2)] == [
-        example.path for example in source.examples
-    ]
+    written = records.TfdsRecords(records.find_one_prepared(tmp_path / "out"), "test")
+    assert [records.Facts.decode(written[index]).path for index in range(2)] == [example.path for example in source.examples]

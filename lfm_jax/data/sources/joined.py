@@ -1,0 +1,28 @@
+"""Several sources read as one."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from lfm_jax.data.sources.base import Example, Source
+
+
+class JoinedSource:
+    """The examples of several sources, one source after another. `parts` holds the names of the sources."""
+
+    def __init__(self, sources: Sequence[Source], *, name: str):
+        self.name, self.parts = name, [source.name for source in sources]
+        self.examples: Sequence[Example] = [example for source in sources for example in source.examples]
+        self._places = [(source, index) for source in sources for index in range(len(source.examples))]
+
+    def image(self, index: int) -> Image.Image:
+        source, place = self._places[index]
+        return source.image(place)
+
+    def encoded(self, index: int) -> bytes | None:
+        source, place = self._places[index]
+        return source.encoded(place)
+
+    def content_hash(self, index: int) -> str:
+        source, place = self._places[index]
+        return source.content_hash(place)

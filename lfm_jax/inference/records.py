@@ -1,0 +1,90 @@
+"""Predictions as records: written as a table, JSON lines or CSV, and shown in a notebook.
+
+A record is {"path", "logit", "score", "label", "threshold", "protocol", "width", "height"}, or {"path", "error"} for an
+image that could not be scored.
+"""
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from tabulate import tabulate
+
+from lfm_jax.inference.notebook import records_html
+
+Record = dict[str, Any]
+FORMATS = ("table", "jsonl", "csv")
+COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error")
+ROWS_IN_NOTEBOOK = 50
+
+
+def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[int, list[Record]]:
+    """Writes records to `out` in one of FORMATS.
+
+    JSON lines and CSV are written as each record arrives, with errors in their place. A table comes at the end and holds
+    only what was scored.
+
+    Returns:
+      How many images were scored, and the records of those that were not.
+    """
+    scored, failed, rows = 0, [], []
+    table = csv.DictWriter(out, COLUMNS, lineterminator="\n") if format == "csv" else None
+    if table:
+        table.writeheader()
+    for record in records:
+        if "error" in record:
+            failed.append(record)
+        else:
+            scored += 1
+        if table:
+            table.writerow(record)
+            out.flush()
+        elif format == "jsonl":
+            print(json.dumps(record, ensure_ascii=False), file=out, flush=True)
+        elif "error" not in record:
+            size = f"{record['width']} x {record['height']}"
+            rows.append([record["path"], record["label"], f"{record['score']:.4f}", f"{record['logit']:.3f}", size])
+    if rows:
+        heads = ["path", "label", "score", "logit", "size"]
+        print(tabulate(rows, heads, tablefmt="simple", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 3), file=out)
+    return scored, failed
+
+
+class Predictions(list[Record]):
+    """The records of a folder's images that were scored; `errors` holds {"path", "error"} for those that were not."""
+
+    def __init__(self, records: Iterable[Record], folder: Path):
+        every = list(records)
+        super().__init__(record for record in every if "error" not in record)
+        self.errors = [record for record in every if "error" in record]
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        text = io.StringIO()
+        write_records(self[:ROWS_IN_NOTEBOOK], "table", text)
+        return f"{text.getvalue()}{self._summary()}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        scored = {self._name(record): record for record in self[:ROWS_IN_NOTEBOOK]}
+        failed = {self._name(record): record["error"] for record in self.errors[:ROWS_IN_NOTEBOOK]}
+        return records_html(self._summary(), scored, failed)
+
+    def _name(self, record: Record) -> str:
+        return os.path.relpath(record["path"], self.folder)
+
+    def _summary(self) -> str:
+        summary = f"{self.folder}: {len(self) + len(self.errors)} images"
+        if self:
+            labels = Counter(record["label"] for record in self)
+            summary += f", {labels['fake']} called fake and {labels['real']} real"
+            summary += f" at threshold {self[0]['threshold']:.3g} under {self[0]['protocol']}"
+        if self.errors:
+            summary += f", {len(self.errors)} could not be scored (see .errors)"
+        some = max(len(self), len(self.errors)) > ROWS_IN_NOTEBOOK
+        return summary + (f". The first {ROWS_IN_NOTEBOOK} of each:" if some else ".")

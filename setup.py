@@ -1,0 +1,8 @@
+"""What pyproject.toml has no words for: the presets of configs/ are installed inside the package, as lfm_jax.configs."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["lfm_jax*"]), "lfm_jax.configs", "lfm_jax.configs.ablations"],
+    package_dir={"lfm_jax.configs": "configs"},
+)

@@ -1,0 +1,71 @@
+"""Small networks with drawn variables, images for them, and their comparison."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from lfm_jax import config as config_lib
+from lfm_jax import models
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NARROW = {"npr": (4, 6), "resnet50": (4, 6)}  # two stages have every kind of block, and compile in seconds
+
+
+def images(*shape, seed=0):
+    """uint8 [*shape, 3] of independent pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def equal_to_the_bit(left, right):
+    """Whether two trees of arrays have the same structure, dtypes and values."""
+    same = jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), left, right)
+    return jax.tree.all(same)
+
+
+def drawn_snet(seed=0, **changes):
+    """An SNet detector whose last two blocks are wide, with variables unlike the ones and zeros of a fresh BatchNorm."""
+    config = config_lib.model()
+    config.widths, config.maps = (8, 128, 16, 8), 4
+    config.update_from_flattened_dict(changes)
+    model, rng = models.build(config), np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        values = rng.normal(size=leaf.shape)
+        if len(leaf.shape) > 1:
+            values = values / np.sqrt(np.prod(leaf.shape[:-1]))
+        return (np.abs(values) + 0.5 if path[-1].key == "var" else values).astype(leaf.dtype)
+
+    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model))
+
+
+def preset(name, widths=None):
+    """A preset of configs/, with other widths if given."""
+    folder = REPOSITORY / "configs"
+    sys.path.insert(0, str(folder))  # one preset may import another
+    try:
+        config = runpy.run_path(str(folder / f"{name}.py"))["get_config"]()
+    finally:
+        sys.path.remove(str(folder))
+    config.model.widths = widths or config.model.widths
+    return config
+
+
+def drawn_resnet(name, widths=None):
+    """A narrow ResNet with variables unlike the ones and zeros of a fresh BatchNorm, and its model config."""
+    config = preset(name, widths or NARROW[name]).model
+    model, rng = models.build(config), np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if len(leaf.shape) > 1:
+            return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype(np.float32)
+        middle = {"scale": 0.6, "var": 1.0}.get(path[-1].key, 0.0)
+        return (middle + 0.2 * rng.uniform(-1, 1, leaf.shape)).astype(leaf.dtype)
+
+    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model)), config
