@@ -1,14 +1,15 @@
-"""The notebook runs as it is given out, from an empty folder, and what it shows is what it says."""
+"""The notebook runs as it is published, in an empty folder without a network, and its outputs show what its text says."""
 
 import json
 import os
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "lfm_colab.ipynb"
+from tests.helpers.paths import REPOSITORY
+
+NOTEBOOK = REPOSITORY / "notebooks" / "lfm_colab.ipynb"
 
 
 def read():
@@ -16,29 +17,32 @@ def read():
 
 
 def run(folder, *, only=(), **environment):
-    """Run the code cells of these ids, all where none is named, in `folder` -> the cells by id."""
+    """Run code cells in `folder`, those with the ids in `only` or all of them -> the cells with their outputs, by id."""
     from nbclient import NotebookClient
 
     book = read()
     book.cells = [cell for cell in book.cells if cell.cell_type == "code" and (not only or cell["id"] in only)]
-    variables = {**os.environ, "PYTHONPATH": str(NOTEBOOK.parent.parent), "JAX_PLATFORMS": "cpu", **environment}
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu", **environment}
     NotebookClient(book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute(env=variables)
     return {cell["id"]: cell for cell in book.cells}
 
 
 def printed(cell):
+    """What the cell wrote to stdout."""
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
 
 
-def shown(cell, kind):
+def displayed(cell, kind):
+    """The first output of a cell that has data of this MIME type."""
     return next(output.data[kind] for output in cell.outputs if kind in output.get("data", {}))
 
 
 def losses(cell):
+    """The losses that the cell printed, in their order."""
     return [float(loss) for loss in re.findall(r"loss (\d\.\d+)", printed(cell))]
 
 
-def test_it_is_kept_without_outputs_and_reaches_for_nothing_outside_its_folder():
+def test_it_is_stored_without_outputs_and_names_no_path_or_address_outside_its_folder():
     book = read()
     nbformat.validate(book)
     assert NOTEBOOK.stat().st_size < 40_000
@@ -50,39 +54,39 @@ def test_it_is_kept_without_outputs_and_reaches_for_nothing_outside_its_folder()
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """On one device, in an empty folder, with no way to any other machine."""
-    pytest.importorskip("torch", reason="its last section goes to PyTorch")
+    """The whole notebook on one device, in an empty folder, where every connection to another machine fails."""
+    pytest.importorskip("torch", reason="its last section exports to PyTorch")
     folder = tmp_path_factory.mktemp("notebook")
-    nowhere = {f"{name}_PROXY": "http://127.0.0.1:9" for name in ("HTTP", "HTTPS", "ALL")}
-    return run(folder, XLA_FLAGS="", PIP_NO_INDEX="1", **nowhere), folder
+    no_network = {f"{name}_PROXY": "http://127.0.0.1:9" for name in ("HTTP", "HTTPS", "ALL")}
+    return run(folder, XLA_FLAGS="", PIP_NO_INDEX="1", **no_network), folder
 
 
 @pytest.mark.slow
-def test_it_runs_from_top_to_bottom_and_every_cell_shows_what_it_is_there_for(ran):
+def test_it_runs_from_top_to_bottom_and_every_cell_shows_what_it_promises(ran):
     cells, folder = ran
     assert cells["install"].outputs == [] and "on [CpuDevice(id=0)]" in printed(cells["start"])
-    assert shown(cells["data"], "image/png")
+    assert displayed(cells["data"], "image/png")
     assert re.search(r"step 500 +train .*loss", printed(cells["train"]))
-    assert "| mean" in shown(cells["evaluate"], "text/markdown")
-    assert "never a proof" in shown(cells["score"], "text/html")
-    assert shown(cells["explain"], "image/png")
-    assert "16_cut_off.jpg" in shown(cells["folder"], "text/html")
-    assert all(name in shown(cells["pandas"], "text/html") for name in ("truth", "count", "mean"))
+    assert "| mean" in displayed(cells["evaluate"], "text/markdown")
+    assert "never a proof" in displayed(cells["score"], "text/html")
+    assert displayed(cells["explain"], "image/png")
+    assert "16_cut_off.jpg" in displayed(cells["folder"], "text/html")
+    assert all(name in displayed(cells["pandas"], "text/html") for name in ("truth", "count", "mean"))
     assert re.match(r"200 frames, \d+ called fake", printed(cells["stream"]))
-    assert shown(cells["own"], "image/png")
-    assert "McNemar" in shown(cells["compare"], "text/markdown")
+    assert displayed(cells["own"], "image/png")
+    assert "McNemar" in displayed(cells["compare"], "text/markdown")
     assert "lfm_torch.py" in printed(cells["export"])
     assert sorted(path.name for path in folder.iterdir()) == ["runs"]
 
 
 @pytest.mark.slow
-def test_both_detectors_learn_and_both_languages_agree(ran):
+def test_both_detectors_learn_and_pytorch_gives_the_logit_of_jax(ran):
     cells, folder = ran
     for name in ("topk", "extremes"):
         rows = json.loads((folder / "runs" / name / "test" / "results.json").read_text())["rows"]
         assert next(row["ap"] for row in rows if row["level"] == "suite") > 0.85
-    in_torch, here = (float(logit) for logit in re.findall(r"'logit': (-?[\d.]+)", printed(cells["torch"])))
-    assert in_torch == pytest.approx(here, abs=1e-3)
+    in_torch, in_jax = (float(logit) for logit in re.findall(r"'logit': (-?[\d.]+)", printed(cells["torch"])))
+    assert in_torch == pytest.approx(in_jax, abs=1e-3)  # float32 sums in another order
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ ROWS = [
 FIGURES = {"ap": {"value": 98.4, "within": 0.5}, "acc": {"value": 85.9, "within": 1.0}, "worst_ap": {"value": 97.0, "within": 0.1}}
 
 
-def check(tmp_path, capsys, figures, rows=ROWS):
-    (tmp_path / "figures.json").write_text(json.dumps({"main_job": figures}))
+def check(tmp_path, capsys, figures, rows=ROWS, **others):
+    (tmp_path / "figures.json").write_text(json.dumps({"main_job": figures, **others}))
     (tmp_path / "results.json").write_text(json.dumps({"rows": rows}))
     status = check_figures.main([str(tmp_path / "results.json"), str(tmp_path / "figures.json")])
     return status, "".join(capsys.readouterr())
@@ -42,6 +42,14 @@ def test_a_figure_that_is_off_either_way_fails_with_both_values(tmp_path, capsys
     status, text = check(tmp_path, capsys, FIGURES | {name: FIGURES[name] | {"value": value}})
     assert status == 1
     assert line in text
+
+
+@pytest.mark.parametrize(("value", "status"), [(81.0, 0), (83.0, 1)])
+def test_generators_may_have_figures_of_their_own(tmp_path, capsys, value, status):
+    generators = {"b": {"acc": {"value": value, "within": 2.0}}}
+    exit_status, text = check(tmp_path, capsys, FIGURES, main_job_generators=generators)
+    assert exit_status == status
+    assert ("b: acc is 80.0, the documents say 83.0 within 2.0" in text) == bool(status)
 
 
 def test_below_the_floor_no_document_helps(tmp_path, capsys):
