@@ -193,6 +193,13 @@ def calibrate_network(
     examples, card = source.examples, network.card
     labels = np.array([examples[item.index].label for item in items if item.logit is not None])
     logits = np.array([item.logit for item in items if item.logit is not None])
+    errors = [{"path": examples[item.index].path, "error": item.error} for item in items if item.error is not None]
+    if errors and len(set(labels.tolist())) < 2:
+        n_real, n_fake = _counts(labels)
+        raise DataError(
+            f"{n_real} real and {n_fake} fake images were scored, and a threshold needs both; {len(errors)} could not be scored, "
+            f"the first of them {errors[0]['path']}: {errors[0]['error']}"
+        )
     fitted = fit(labels, logits, objective, threshold=card.threshold, temperature=card.temperature)
     n_real, n_fake = _counts(labels)
     calibration = {
@@ -209,7 +216,6 @@ def calibrate_network(
         "oracle": oracle is not None,
         "remarks": [*([oracle] if oracle else []), *fitted.remarks],
     }
-    errors = [{"path": examples[item.index].path, "error": item.error} for item in items if item.error is not None]
     calibrated = dataclasses.replace(card, temperature=fitted.temperature, threshold=fitted.threshold, calibration=calibration)
     return calibrated, errors
 

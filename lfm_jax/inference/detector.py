@@ -30,7 +30,7 @@ class Detector(Network):
         """Scores a path, PIL image or array uint8 [H, W, 3].
 
         Raises:
-          ImageError: the file cannot be decoded.
+          ImageError: the file cannot be decoded, or the network gives it no finite logit.
           ValueError: no such protocol, not an image, or one too small for the network.
         """
         parsed = protocols.parse(protocol or self.card.protocol)

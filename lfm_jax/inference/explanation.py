@@ -109,13 +109,14 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
       protocol: the card's if None.
 
     Raises:
-      ImageError: the file cannot be decoded.
+      ImageError: the file cannot be decoded, or the network gives it no finite logit.
       UserError: the network's pooling or head leaves no sum over positions, or there is no such protocol.
       ValueError: not an image, or one too small for the network (TooSmallError).
     """
     image, parsed = as_rgb(image), protocols.parse(protocol or network.card.protocol)
     pieces = parsed(image)
     logits = network.logits(pieces)
+    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()
@@ -128,7 +129,6 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
         places += [_Place(added[row, col] / len(tiles), tile, row, col) for row, col in np.argwhere(added).tolist()]
         entries += _entries(pooled, tile, len(tiles)) if pooled.rank_matters else []
     locations, heat = _on_image(network, parsed, image, pieces, places)
-    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
     return Explanation(prediction, network.bias, locations, entries, image, heat)
 
 

@@ -23,6 +23,7 @@ from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import TooSmallError
 from lfm_jax.inference.batching import images_at_once, padded_rows, padded_shape, require_affordable
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.prediction import require_finite
 from lfm_jax.runtime import distributed
 from lfm_jax.runtime.progress import progress, say
 
@@ -194,7 +195,12 @@ def _finish(group: list[_Pending], logits: jax.Array, protocol: Protocol) -> Ite
     for pending, logit in zip(group, np.asarray(logits), strict=False):
         pending.logits.append(float(logit))
         if len(pending.logits) == pending.pieces:
-            pending.scored.logit = protocol.logit(pending.logits)
+            logit = protocol.logit(pending.logits)
+            try:
+                require_finite(logit)
+                pending.scored.logit = logit
+            except ImageError as error:
+                pending.scored.error = str(error)
             yield pending.scored
 
 
