@@ -70,7 +70,7 @@ def render_page(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]
         published=_published(results),
         robustness=[part for group in _by_protocol(cells) if (part := _robustness(group))],
         galleries=galleries,
-        errors=_errors(results["errors"]),
+        errors=_errors(results["errors"], several_weights=len(results["cards"]) > 1),
         max_errors=MAX_ERRORS,
         format_features=formats.FEATURES,
         format_min=formats.MIN_PER_LABEL,
@@ -163,10 +163,11 @@ def _galleries(predictions: Sequence[dict[str, Any]], source: Source, network: N
     return galleries
 
 
-def _errors(errors: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def _errors(errors: Sequence[Mapping[str, str]], *, several_weights: bool) -> list[dict[str, Any]]:
     """One entry for each file and reason, with the cells in which it happened."""
     by_file = grouped(errors, lambda error: (error["path"], error["error"]))
-    cells = {key: [f"{error['protocol']} {error['view']}" for error in group] for key, group in by_file.items()}
+    names = ("weights", "protocol", "view") if several_weights else ("protocol", "view")
+    cells = {key: [" ".join(error[name] for name in names) for error in group] for key, group in by_file.items()}
     return [{"path": path, "error": reason, "cells": cells[path, reason]} for path, reason in by_file]
 
 

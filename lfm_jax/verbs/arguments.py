@@ -101,12 +101,15 @@ def open_out(path: str) -> TextIO:
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:
-    """Name the images that could not be scored on stderr, and return the exit status."""
+    """Name the images that could not be scored on stderr, and return the exit status.
+
+    An image with the same reason under several protocols, views or weights is named once.
+    """
     if not failed:
         return 0
-    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
-    for record in failed:
-        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
+    print(f"\n{len({record['path'] for record in failed})} could not be scored:", file=sys.stderr)
+    for path, error in dict.fromkeys((record["path"], record["error"]) for record in failed):
+        print(f"  {path}: {error}", file=sys.stderr)
     return SOME_FAILED
 
 
