@@ -97,8 +97,12 @@ def _cells(rows: Sequence[dict[str, Any]], metrics: Mapping[str, Metric]) -> lis
     cells = []
     for names, group in grouped(numbered, lambda row: tuple(row[name] for name in CELL)).items():
         marked = notes.marked(group, metrics)
-        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": marked[-1]})  # the widest mean comes last
+        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": _widest_mean(marked)})
     return [cell for group in _by_protocol(cells) for cell in group]
+
+
+def _widest_mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in reversed(rows) if row["level"] in ("overall", "suite"))
 
 
 def _charts(
@@ -132,7 +136,7 @@ def _by_generator(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         by_view = {row["view"]: row for row in rows}
         names = {name: rows[0][name] for name in (*place, "n_real", "n_fake", "marks")}
         lines.append({**names, "rows": [by_view.get(cell["view"]) for cell in cells]})
-    lines.sort(key=lambda line: ("generator", "suite", "overall").index(line["level"]))
+    lines.sort(key=lambda line: ("generator", "suite", "overall", "pooled").index(line["level"]))
     return {**{name: cells[0][name] for name in CELL}, "cells": cells, "lines": lines}
 
 

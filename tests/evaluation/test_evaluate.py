@@ -88,7 +88,7 @@ def test_overall_is_the_mean_of_all_generators_not_of_the_suites(evaluated):
 
 def test_one_suite_needs_no_overall_row(evaluated):
     levels = [row["level"] for row in evaluated({"gan_a": ([-1], [1]), "gan_b": ([-1], [1])}).rows]
-    assert levels == ["generator", "generator", "suite"]
+    assert levels == ["generator", "generator", "suite", "pooled"]
 
 
 def test_generators_of_one_name_in_two_suites_stay_apart(evaluated):
