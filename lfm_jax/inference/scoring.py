@@ -6,7 +6,6 @@ Every image gives one `Scored`. An image that cannot be scored carries its reaso
 import collections
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -29,7 +28,7 @@ from lfm_jax.runtime.progress import progress, say
 
 MANY_SHAPES = 8  # of batches; with more, compiling may take most of the time, which is then said
 BATCHES_IN_FLIGHT = 2  # so that the devices work while the host decodes
-PATIENCE = 8  # how many batches of later images of a stream one image waits for others of its size, before it goes alone
+PATIENCE = 8  # how many batches of later images one image waits for others of its size, before it goes without them
 
 
 @dataclass
@@ -80,7 +79,7 @@ def score(
         return _load(network, parsed, chosen[place], functools.partial(source.image, chosen[place]))
 
     loaded = read_ahead(load, len(chosen), threads=threads, ahead=max(2 * batch_size, threads))
-    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size, patience=math.inf), chosen)
+    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size), chosen)
 
 
 def score_stream(
@@ -100,7 +99,7 @@ def score_stream(
         return _load(network, parsed, index, functools.partial(as_rgb, image))
 
     loaded = read_stream(load, enumerate(images), threads=threads, ahead=max(2 * batch_size, threads))
-    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size, patience=PATIENCE * batch_size), itertools.count())
+    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size), itertools.count())
 
 
 def score_together(
@@ -124,12 +123,10 @@ def _in_order(items: Iterable[Scored], indices: Iterable[int]) -> Iterator[Score
             awaited = next(following, None)
 
 
-def _score_by_size(
-    network: Network, loaded: Iterable[Loaded], protocol: Protocol, batch_size: int, *, patience: float
-) -> Iterator[Scored]:
+def _score_by_size(network: Network, loaded: Iterable[Loaded], protocol: Protocol, batch_size: int) -> Iterator[Scored]:
     in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
     shapes = set()
-    for group in _groups(loaded, batch_size, patience):
+    for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):
             yield group
             continue
@@ -143,24 +140,28 @@ def _score_by_size(
         say(f"{protocol.name}: images went in batches of {len(shapes)} shapes; each is a program, compiled once and kept")
 
 
-def _groups(loaded: Iterable[Loaded], batch_size: int, patience: float) -> Iterator[list[Ready] | Scored]:
-    """Groups of one padded shape that make a full batch, or what there is of them after `patience` other images.
+def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
+    """Groups of one padded shape that make a full batch, or what there is of them after PATIENCE batches of other images.
 
-    Images that could not be loaded are passed on alone, at once.
+    So one image of a rare size neither holds back the results of all that follow it, which come in order, nor lets them
+    pile up. Images that could not be loaded are passed on alone, at once.
     """
     waiting: dict[tuple[int, int], list[Ready]] = collections.defaultdict(list)
-    for scored, pieces in loaded:
+    since: dict[tuple[int, int], int] = {}  # how many images had been loaded when the group of a shape was begun
+    for count, (scored, pieces) in enumerate(loaded):
         if pieces is None:
             yield scored
             continue
         pending = _Pending(scored, len(pieces))
         for pixels in pieces:
             shape = padded_shape(pixels)
+            if not waiting[shape]:
+                since[shape] = count
             waiting[shape].append((pending, pixels))
             if len(waiting[shape]) >= images_at_once(batch_size, shape):
                 yield waiting.pop(shape)
-        longest = next(iter(waiting), None)
-        if longest and scored.index - waiting[longest][0][0].scored.index >= patience:
+        longest = next(iter(waiting), None)  # shapes are in the order in which their groups were begun
+        if longest and count - since[longest] >= PATIENCE * batch_size:
             yield waiting.pop(longest)
     yield from (waiting[shape] for shape in sorted(waiting))
 
