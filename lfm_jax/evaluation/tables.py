@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from lfm_jax.evaluation.bootstrap import REPLICATES, interval, resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metrics, plain, weighted_metrics
+from lfm_jax.runtime.terminal import printable
 
 Row = dict[str, Any]
 POOLED_PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
@@ -125,7 +126,12 @@ def markdown(rows: Sequence[Row]) -> str:
     metrics = columns(fitted=any(row.get("threshold", 0.5) != 0.5 for row in rows))
     heads = [*names, "real", "fake", *(metric.heading for metric in metrics.values())]
     lines = [
-        [*(row[name] for name in names), row["n_real"], row["n_fake"], *(_figure(row, name, metrics[name]) for name in metrics)]
+        [
+            *(printable(row[name]) for name in names),
+            row["n_real"],
+            row["n_fake"],
+            *(_figure(row, name, metrics[name]) for name in metrics),
+        ]
         for row in rows
     ]
     align = ["left"] * len(names) + ["right"] * (len(heads) - len(names))

@@ -1,8 +1,6 @@
 """The files of an evaluation: `predictions.tsv`, `results.json`, `table.md`, `report.html` and `examples.png`."""
 
-import csv
 import hashlib
-import io
 import json
 import platform
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import plots, published
 from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, Evaluation
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.records import separated
 from lfm_jax.report import page
 
 
@@ -52,12 +51,9 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
 
 
 def predictions_table(predictions: Sequence[dict[str, Any]]) -> str:
-    """Predictions -> predictions.tsv. A carriage return in a name is quoted, as a line feed is."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, PREDICTION_COLUMNS, delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(predictions)
-    return text.getvalue()
+    """Predictions -> predictions.tsv."""
+    rows = [PREDICTION_COLUMNS, *([p[name] for name in PREDICTION_COLUMNS] for p in predictions)]
+    return "".join(separated(row, "\t") for row in rows)
 
 
 def write_whole(path: Path, content: bytes) -> None:

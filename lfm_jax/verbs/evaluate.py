@@ -13,6 +13,7 @@ from lfm_jax.verbs.arguments import (
     make_folder,
     refuse,
     report_failures,
+    require_stdout,
     whole,
 )
 
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         "batch_size": args.batch_size,
         "threads": args.threads,
     }
+    if not args.out:
+        require_stdout()
     join_cluster(args)
     source, detectors = open_tests(args.data), [load(path) for path in args.weights]
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
