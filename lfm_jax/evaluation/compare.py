@@ -136,7 +136,7 @@ def _means(generators: Sequence[_Generator]) -> Row:
             of_a, of_b = (float(np.mean([one.points[side][name] for one in defined])) for side in (0, 1))
             resampled = np.mean([one.differences[name] for one in defined], axis=0)
             difference = {"a": of_a, "b": of_b, "difference": of_b - of_a}
-            row[name] = {**difference, "interval": interval(resampled), "p": p_value(resampled)}
+            row[name] = {**difference, "interval": interval(resampled, of_b - of_a), "p": p_value(resampled)}
     return row
 
 

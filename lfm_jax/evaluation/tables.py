@@ -15,6 +15,7 @@ from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metri
 from lfm_jax.runtime.terminal import printable
 
 Row = dict[str, Any]
+SWAPPED = 0.2  # AUC below which labels may be swapped; chance is 0.5
 POOLED_PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
 Resampled = Mapping[str, np.ndarray]  # metric -> its values over the resamples [R]
 
@@ -46,7 +47,7 @@ def cell_rows(
         weights = resamples(labels, name=f"{suite}/{generator}")
         values = resampled[suite, generator] = weighted_metrics(labels, logits, weights, **options)
         names = {"level": "generator", "suite": suite, "generator": generator}
-        generators.append({**common, **names, **point, "interval": _intervals(values)})
+        generators.append({**common, **names, **point, "interval": _intervals(values, point)})
 
     def mean_row(level: str, suite: str, rows: Sequence[Row]) -> Row:
         names = {**common, "level": level, "suite": suite, "generator": "mean"}
@@ -65,8 +66,8 @@ def _labels_and_logits(predictions: Sequence[Mapping[str, Any]]) -> tuple[np.nda
     return np.array([p["label"] for p in predictions]), np.array([p["logit"] for p in predictions])
 
 
-def _intervals(values: Resampled) -> dict[str, list[float] | None]:
-    return {name: interval(values[name]) for name in METRICS}
+def _intervals(values: Resampled, point: Mapping[str, Any]) -> dict[str, list[float] | None]:
+    return {name: interval(values[name], point[name]) for name in METRICS}
 
 
 def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], **options: float) -> Row:
@@ -80,7 +81,8 @@ def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], **options: flo
     ]
     values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
     names = {"level": "pooled", "suite": suite, "generator": "pooled"}
-    return {**names, **detection_metrics(labels, logits, **options), "interval": _intervals(values)}
+    point = detection_metrics(labels, logits, **options)
+    return {**names, **point, "interval": _intervals(values, point)}
 
 
 def _means(rows: Sequence[Row], resampled: Sequence[Resampled]) -> Row:
@@ -95,7 +97,8 @@ def _means(rows: Sequence[Row], resampled: Sequence[Resampled]) -> Row:
         images = [rows[index]["n_real"] + rows[index]["n_fake"] for index in defined]
         means[name] = plain(np.mean(values)) if defined else None
         weighted[name] = plain(np.average(values, weights=images)) if defined else None
-        intervals[name] = interval(np.mean([resampled[index][name] for index in defined], axis=0)) if defined else None
+        draws = np.mean([resampled[index][name] for index in defined], axis=0) if defined else np.array([])
+        intervals[name] = interval(draws, means[name])
     ranked = [row for row in rows if row["ap"] is not None]
     worst = min(ranked, key=lambda row: row["ap"])["generator"] if ranked else None
     generators = {"generators": len(rows), "averaged": averaged}
@@ -176,3 +179,16 @@ def grouped(items: Iterable[Any], key: Callable[[Any], tuple[str, ...]]) -> dict
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
+
+
+def swapped_labels(rows: Sequence[Row]) -> list[str]:
+    """A remark for each generator of which nearly every real scores above the fakes, as where labels are swapped."""
+    return [
+        f"{row['suite']}/{row['generator']} under {row['protocol']}, {row['view']}: AUC is {percent(row['auc'])}, far below 50: "
+        "reals score above fakes; are 0_real and 1_fake swapped?"
+        for row in rows
+        if row["level"] == "generator"
+        and row["auc"] is not None
+        and row["auc"] < SWAPPED
+        and min(row["n_real"], row["n_fake"]) >= 10
+    ]

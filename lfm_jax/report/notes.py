@@ -18,6 +18,8 @@ WORDS = {
     "c": "Not defined, because images of one label are missing.",
     "d": "The mean of those generators only that have images of both labels, as the others have no such figure; the pooled row is "
     "over all images together.",
+    "e": "No interval: resamples repeat some images and miss others, which moves this figure to one side; with few images of a "
+    "label, or nearly all ranked wrongly, they do not reach the figure itself.",
 }
 
 
@@ -48,5 +50,9 @@ def _letter(row: Mapping[str, Any], name: str, metric: Metric) -> str:
         return "c"
     if averages_some(row, name):
         return "d"
-    ends = row.get("interval", {}).get(name) if metric.interval else None
-    return "b" if ends and ends[0] == ends[1] else ""
+    if not metric.interval or "interval" not in row:
+        return ""
+    ends = row["interval"].get(name)
+    if ends is None:
+        return "e"
+    return "b" if ends[0] == ends[1] else ""

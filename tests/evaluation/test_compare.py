@@ -121,7 +121,7 @@ def test_paired_intervals_hold_the_true_difference_about_95_times_in_100():
     for number in range(sets):
         labels, a, b = draw(150)
         weights = resamples(labels, name=str(number), replicates=200)
-        low, high = interval(resampled(labels, a, b, weights))
+        low, high = interval(resampled(labels, a, b, weights), accuracy(labels, a, b))
         held += low <= truth <= high
         swapped = np.where(rng.random(a.size) < 0.5, [a, b], [b, a])  # a coin tossed for each image: no true difference
         false_alarms += p_value(resampled(labels, *swapped, weights)) <= 0.05

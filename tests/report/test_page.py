@@ -156,7 +156,7 @@ def rows_of(**logits):
         (range(-30, 10), range(-10, 30), {}),
         (range(-9, 3), range(-3, 30), {"name": "a"}),
         (range(-40, 0), range(1, 41), {"acc": "b", "ap": "b"}),
-        (range(1, 41), range(-40, 0), {"acc": "b"}),  # all wrong
+        (range(1, 41), range(-40, 0), {"acc": "b", "ap": "e"}),  # all wrong: no resample has so low an AP
         ([], range(-10, 30), {"name": "a", "ap": "c"}),
     ],
 )
