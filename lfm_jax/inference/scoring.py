@@ -20,7 +20,7 @@ from lfm_jax.data.prefetch import read_ahead, read_stream
 from lfm_jax.data.protocols import Protocol
 from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import TooSmallError
-from lfm_jax.inference.batching import images_at_once, padded_rows, padded_shape, require_affordable
+from lfm_jax.inference.batching import images_at_once, is_large, padded_rows, padded_shape, require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import require_finite
 from lfm_jax.runtime import distributed
@@ -130,9 +130,13 @@ def _score_by_size(network: Network, loaded: Iterable[Loaded], protocol: Protoco
         if isinstance(group, Scored):
             yield group
             continue
-        shapes.add(_batch_shape(group))
+        rows, *sides = _batch_shape(group)
+        shapes.add((rows, *sides))
+        alone = is_large(*sides)
+        while alone and in_flight:
+            yield from _finish(*in_flight.popleft(), protocol)
         in_flight.append(_start(network, group))
-        if len(in_flight) > BATCHES_IN_FLIGHT:
+        if alone or len(in_flight) > BATCHES_IN_FLIGHT:
             yield from _finish(*in_flight.popleft(), protocol)
     for started in in_flight:
         yield from _finish(*started, protocol)
