@@ -15,6 +15,7 @@ from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
 from lfm_jax.runtime import program_cache
 from lfm_jax.runtime.registry import import_parts
+from lfm_jax.runtime.terminal import FILE_NAMES, printable_lines
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
 
@@ -31,27 +32,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = verbs.get(argv[0]) if argv else None
     refuse(verb or parser, unknown_options(verb or parser, argv))
     args, rest = parser.parse_known_args(argv)
+    if sys.stderr is None:  # `lfm ... 2>&-`: messages would go to stdout, among the results
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     program_cache.turn_on(os.environ)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes are for programmers
             warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")  # costs only time
             if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="surrogateescape")  # for file names of any encoding
+                sys.stdout.reconfigure(errors=FILE_NAMES)  # for any file name in any encoding
             for path in args.imports:
                 import_parts(path)
             status = args.run(args, rest)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr)
         return USAGE
     except (FloatingPointError, ClusterError, ParityError) as error:
-        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr)
         return FAULT
     except CheckpointError as error:
-        print(f"lfm {args.verb}: {error}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
+        print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr, flush=True)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         os._exit(FAULT)  # at exit the checkpoint writer's threads would bury that line in complaints
     except PreemptedError as stop:
         print(f"lfm {args.verb}: {stop}", file=sys.stderr)
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"lfm {args.verb}: {error}", file=sys.stderr)
+        print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr)
         return FAULT
 
 

@@ -82,6 +82,15 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise ImageError(_reason(error)) from None
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file is an image of a format read here, as far as its header tells."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # as in `opened`
+        return False
+
+
 def _refuse_bombs(image: ImageFile.ImageFile, data: bytes) -> None:
     width, height = image.size
     limit = MAX_RLE_PIXELS if image.tile and image.tile[0][0] == "bmp_rle" else MAX_PIXELS

@@ -15,6 +15,7 @@ from PIL import Image
 from lfm_jax.errors import UserError
 
 EXAMPLES = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256, tiles256_stride128_top25"
+MAX_SIDE = 4096  # px of an image that a protocol makes itself, by resizing or padding; 50 MB
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, the last two exclusive
 _NAME = re.compile(
     r"native|(?:resize(?P<resize>[1-9]\d*))?(?:(?:^|(?<=\d)_)crop(?P<crop>[1-9]\d*)(?P<pad>_pad)?)?"
@@ -96,15 +97,17 @@ def parse(name: str) -> Protocol:
     """The protocol of that name: native, resizeN, cropN, cropN_pad, resizeN_cropM, tilesN[_strideM][_topP].
 
     Raises:
-      UserError: there is none; lists examples.
+      UserError: there is none; lists examples. Or it makes images of more than MAX_SIDE px a side.
     """
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(name) if len(name) < 100 else None
     if not match or not name:
         raise UserError(f"unknown protocol {name!r}: expected one of {EXAMPLES} (any other sizes work too)")
     resize, crop, tiles = (int(match[part] or 0) for part in ("resize", "crop", "tiles"))
     stride = int(match["stride"] or tiles)
     if stride > tiles or stride % 2 or tiles % 2:
         raise UserError(f"protocol {name!r}: tile and stride must be even, and the stride no larger than the tile")
+    if max(resize, crop if match["pad"] else 0) > MAX_SIDE:
+        raise UserError(f"protocol {name!r}: resized and padded images may have up to {MAX_SIDE} px a side; give a smaller number")
     return Protocol(name, resize, crop, bool(match["pad"]), tiles, stride, int(match["top"] or 100))
 
 

@@ -28,9 +28,15 @@ def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, se
     return weights
 
 
-def interval(values: np.ndarray) -> list[float] | None:
-    """A metric's values over the resamples [R] -> the middle 95 % of them; None if any is undefined."""
-    if np.isnan(values).any():
+def interval(values: np.ndarray, estimate: float | None) -> list[float] | None:
+    """A metric's values over the resamples [R], and on the images themselves -> the middle 95 % of the former.
+
+    None if any is undefined, and if the estimate lies outside: resamples of a handful of images repeat some of them and
+    miss others, which moves a ranking metric to one side: a fake that is drawn twice is ranked beside itself. Such an
+    interval says nothing of the estimate.
+    """
+    if estimate is None or not np.isfinite(values).all():
         return None
     low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return [float(low), float(high)]
+    rounding = 1e-9 * max(abs(low), abs(high), abs(estimate))
+    return [float(low), float(high)] if low - rounding <= estimate <= high + rounding else None

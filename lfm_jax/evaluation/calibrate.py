@@ -33,7 +33,7 @@ class Fit:
     """A fitted temperature and threshold.
 
     Attributes:
-      interval: 95 % interval of the threshold, from resampled images.
+      interval: 95 % interval of the threshold, from resampled images; None if these are too few to tell.
       before, after: REPORTED on these same images with the previous and with the fitted values.
       remarks: what to know before using it.
     """
@@ -69,7 +69,7 @@ def fit(labels: np.ndarray, logits: np.ndarray, objective: str, *, threshold: fl
     return Fit(
         temperature=fitted,
         threshold=chosen,
-        interval=interval(sigmoid(np.array(cuts) / fitted)),
+        interval=interval(sigmoid(np.array(cuts) / fitted), chosen),
         before=report(threshold, temperature),
         after=report(chosen, fitted),
         remarks=remarks,
@@ -193,6 +193,13 @@ def calibrate_network(
     examples, card = source.examples, network.card
     labels = np.array([examples[item.index].label for item in items if item.logit is not None])
     logits = np.array([item.logit for item in items if item.logit is not None])
+    errors = [{"path": examples[item.index].path, "error": item.error} for item in items if item.error is not None]
+    if errors and len(set(labels.tolist())) < 2:
+        n_real, n_fake = _counts(labels)
+        raise DataError(
+            f"{n_real} real and {n_fake} fake images were scored, and a threshold needs both; {len(errors)} could not be scored, "
+            f"the first of them {errors[0]['path']}: {errors[0]['error']}"
+        )
     fitted = fit(labels, logits, objective, threshold=card.threshold, temperature=card.temperature)
     n_real, n_fake = _counts(labels)
     calibration = {
@@ -209,7 +216,6 @@ def calibrate_network(
         "oracle": oracle is not None,
         "remarks": [*([oracle] if oracle else []), *fitted.remarks],
     }
-    errors = [{"path": examples[item.index].path, "error": item.error} for item in items if item.error is not None]
     calibrated = dataclasses.replace(card, temperature=fitted.temperature, threshold=fitted.threshold, calibration=calibration)
     return calibrated, errors
 
@@ -225,6 +231,7 @@ def calibration_table(before: Card, after: Card) -> str:
     table = tabulate(lines, heads, tablefmt="simple", disable_numparse=True, colalign=["left"] + ["right"] * 5)
     images = f"{notes['n_real']} real and {notes['n_fake']} fake images of {notes['data']}"
     scored = f"{images}, {notes['protocol']}, view {notes['view']}"
-    low, high = notes["threshold_interval"]
-    fitted = f"threshold for {notes['objective']}, 95 % interval {low:.4f} to {high:.4f}"
+    ends = notes["threshold_interval"]
+    within = f"95 % interval {ends[0]:.4f} to {ends[1]:.4f}" if ends else "too few images for an interval"
+    fitted = f"threshold for {notes['objective']}, {within}"
     return f"{scored}\n\n{table}\n\n{fitted}; these figures are for the images it was fitted on"

@@ -6,18 +6,22 @@ other versions make another cell.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import views
 from lfm_jax.data.sources.base import Source
+from lfm_jax.errors import first_line
 from lfm_jax.inference.scoring import Scored
 from lfm_jax.runtime.distributed import gather, is_main
-from lfm_jax.runtime.progress import progress
+from lfm_jax.runtime.progress import progress, say
+
+SCORED = {field.name for field in fields(Scored)}
 
 
 class CellStore:
@@ -26,11 +30,20 @@ class CellStore:
     def __init__(self, folder: Path, data_sha256: str):
         self.folder, self.data_sha256 = folder, data_sha256
 
-    def load(self, cell: Mapping[str, str]) -> list[Scored] | None:
-        """The scores of a cell {"weights", "protocol", "view"}, or None if it has not been scored."""
+    def load(self, cell: Mapping[str, str], *, images: int) -> list[Scored] | None:
+        """The scores of a cell {"weights", "protocol", "view"} over so many images, or None if it is to be scored.
+
+        A damaged or incomplete file is named and counts as not there; `save` then replaces it.
+        """
         paths = [path for path in map(self._path, _names_over_time(cell)) if path.exists()] if is_main() else []
-        content = gather(json.loads(paths[0].read_text()) if paths else None)[0]
-        return None if content is None else [Scored(**item) for item in content["scored"]]
+        items = None
+        if paths:
+            try:
+                items = _checked(json.loads(paths[0].read_bytes()), images)
+            except (ValueError, RecursionError) as error:
+                say(f"{paths[0]} is damaged ({first_line(error)}): scored again")
+        items = gather(items)[0]
+        return None if items is None else [Scored(**item) for item in items]
 
     def save(self, cell: Mapping[str, str], scored: Sequence[Scored]) -> None:
         """Writes the whole cell or, if interrupted, nothing."""
@@ -39,7 +52,8 @@ class CellStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(cell)
         partial = path.with_suffix(".part")
-        partial.write_text(json.dumps({"cell": self._key(cell), "scored": [asdict(item) for item in scored]}))
+        items = [asdict(item) for item in scored]
+        partial.write_text(json.dumps({"cell": self._key(cell), "scored": items, "sha256": _hash_of(items)}))
         partial.replace(path)
 
     def _key(self, cell: Mapping[str, str]) -> dict[str, Any]:
@@ -48,6 +62,29 @@ class CellStore:
     def _path(self, cell: Mapping[str, str]) -> Path:
         digest = hashlib.sha256(json.dumps(self._key(cell), sort_keys=True).encode()).hexdigest()
         return self.folder / f"{digest[:24]}.json"
+
+
+def _checked(content: Any, images: int) -> list[dict[str, Any]]:
+    """The items of a cell's file. Raises ValueError unless they are whole: every image once, with a logit or a reason."""
+    items = content.get("scored") if isinstance(content, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) and item.keys() == SCORED for item in items):
+        raise ValueError("it does not hold scores")
+    if [item["index"] for item in items] != list(range(images)):
+        raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")
+    if not all(_is_whole(item) for item in items):
+        raise ValueError("an image has neither a finite logit nor a reason")
+    if content.get("sha256", _hash_of(items)) != _hash_of(items):  # earlier versions wrote none
+        raise ValueError("its scores do not match their hash")
+    return items
+
+
+def _is_whole(item: Mapping[str, Any]) -> bool:
+    logit, error = item["logit"], item["error"]
+    return isinstance(error, str) if logit is None else isinstance(logit, float) and math.isfinite(logit) and error is None
+
+
+def _hash_of(items: Sequence[Mapping[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
 
 def _names_over_time(cell: Mapping[str, str]) -> list[dict[str, str]]:

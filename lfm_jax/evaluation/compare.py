@@ -16,6 +16,7 @@ from lfm_jax.evaluation.bootstrap import interval, resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, detection_metrics, weighted_metrics
 from lfm_jax.evaluation.saved import Condition, SavedEvaluation
 from lfm_jax.evaluation.tables import Row, grouped
+from lfm_jax.runtime.terminal import printable
 from lfm_jax.weights.score import is_fake
 
 NAMES_IN_MESSAGE = 5
@@ -135,7 +136,7 @@ def _means(generators: Sequence[_Generator]) -> Row:
             of_a, of_b = (float(np.mean([one.points[side][name] for one in defined])) for side in (0, 1))
             resampled = np.mean([one.differences[name] for one in defined], axis=0)
             difference = {"a": of_a, "b": of_b, "difference": of_b - of_a}
-            row[name] = {**difference, "interval": interval(resampled), "p": p_value(resampled)}
+            row[name] = {**difference, "interval": interval(resampled, of_b - of_a), "p": p_value(resampled)}
     return row
 
 
@@ -171,7 +172,7 @@ def markdown(comparison: Comparison, metrics: Sequence[str]) -> str:
     lines = []
     for row in comparison.rows:
         figures = [text for name, metric in table.items() for text in _figures(row[name], metric)]
-        line = [*(row[name] for name in names), row["n_real"] + row["n_fake"], *figures]
+        line = [*(printable(row[name]) for name in names), row["n_real"] + row["n_fake"], *figures]
         lines.append(line + ([_p(row["mcnemar"]) if "mcnemar" in row else ""] if "acc" in metrics else []))
     align = ["left"] * len(names) + ["right"] * (len(heads) - len(names))
     parts = [

@@ -25,7 +25,7 @@ class Evaluation:
     Attributes:
       rows: one per cell and group, with `level` generator, suite or overall and metrics in [0, 1]; see `tables`.
       predictions: one per scored image and cell, dicts with PREDICTION_COLUMNS.
-      errors: one per image and cell that could not be scored, dicts with path, protocol, view and error.
+      errors: one per image and cell that could not be scored, dicts with path, protocol, view, weights and error.
     """
 
     rows: list[dict[str, Any]]
@@ -61,7 +61,7 @@ def evaluate_network(
         viewed = ViewedSource(source, view)
         for protocol in protocols:
             cell = {"weights": network.card.weights_sha256[:12], "protocol": protocol, "view": view.name}
-            items = cells.load(cell) if cells else None
+            items = cells.load(cell, images=len(source.examples)) if cells else None
             if items is None:
                 what = f"{viewed.name} {protocol}"
                 items = score_together(network, viewed, protocol, batch_size=batch_size, threads=threads, what=what)
@@ -80,7 +80,7 @@ def join_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(
         rows + (tables.seed_rows(rows) if len(evaluations) > 1 else []),
         [prediction for evaluation in evaluations for prediction in evaluation.predictions],
-        evaluations[0].errors,  # a property of the images, the same for all weights
+        [error for evaluation in evaluations for error in evaluation.errors],
     )
 
 
@@ -93,4 +93,4 @@ def _prediction(example: Example, item: Scored, network: Network, cell: dict[str
 
 def _error(example: Example, item: Scored, cell: dict[str, str]) -> dict[str, str]:
     assert item.error is not None
-    return {"path": example.path, "protocol": cell["protocol"], "view": cell["view"], "error": item.error}
+    return {"path": example.path, **cell, "error": item.error}

@@ -1,12 +1,12 @@
 """Test images recognised as such, so that no threshold is fitted on them unnoticed."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from lfm_jax.data import suites
 from lfm_jax.data.sources.folder import FileSource
 from lfm_jax.data.sources.joined import JoinedSource
+from lfm_jax.evaluation.saved import read_results
 
 
 def leak(source: FileSource | JoinedSource) -> str | None:
@@ -45,6 +45,6 @@ def _reason_of_split(name: str) -> str | None:
 def known_from_tests(weights: Path, data_sha256: str) -> str | None:
     """Why data with this hash is test data, according to the test results in a training workdir."""
     for path in sorted(weights.glob("test/*/results.json")):
-        if json.loads(path.read_text()).get("data_sha256") == data_sha256:
+        if read_results(path.parent).get("data_sha256") == data_sha256:
             return f"these images are what {path.parent} was tested on"
     return None

@@ -124,8 +124,8 @@ def detection_metrics(
 
 
 def plain(value: float) -> float | None:
-    """A number for JSON, which has no NaN: None in its place."""
-    return None if np.isnan(value) else float(value)
+    """A number for JSON, which has neither NaN nor infinity: None in their place."""
+    return float(value) if np.isfinite(value) else None
 
 
 def weighted_metrics(

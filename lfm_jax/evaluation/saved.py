@@ -1,14 +1,20 @@
 """The output folder of an evaluation, read back."""
 
 import csv
+import hashlib
+import io
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lfm_jax.data.views import current_name
-from lfm_jax.errors import DataError
+from lfm_jax.errors import DataError, first_line
 
+REPEAT = "run the same lfm evaluate again; it resumes from the cells that are whole"
 Condition = tuple[str, str]  # protocol and view: a cell of either evaluation, since each is of one set of weights
 
 
@@ -36,25 +42,68 @@ def read_evaluation(folder: Path) -> SavedEvaluation:
     """Reads an output folder of `lfm evaluate`; views are called by their current names.
 
     Raises:
-      DataError: its files are missing, or hold several sets of weights.
+      DataError: its files are missing, damaged or of different runs, or hold several sets of weights.
     """
     missing = [name for name in ("predictions.tsv", "results.json") if not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder} is not an output folder of lfm evaluate: it has no {' and no '.join(missing)}")
-    results = json.loads((folder / "results.json").read_text())
+    results = read_results(folder)
+    try:
+        return _read(folder, results)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        raise DataError(f"{folder} is damaged ({type(error).__name__}: {first_line(error)}): {REPEAT}") from None
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What is in the results.json of an output folder. Raises DataError if that is empty or damaged."""
+    file = folder / "results.json"
+    try:
+        results = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged ({first_line(error)}): {REPEAT}") from None
+    if not isinstance(results, dict):
+        raise DataError(f"{file} is damaged (it does not hold the fields of an evaluation): {REPEAT}")
+    return results
+
+
+def _read(folder: Path, results: Mapping[str, Any]) -> SavedEvaluation:
     if len(results["cards"]) != 1:
         names = ", ".join(card["weights_sha256"][:12] for card in results["cards"])
         raise DataError(f"{folder} holds {len(results['cards'])} sets of weights ({names}): give folders with one set each")
     (card,) = results["cards"]
     predictions: dict[Condition, dict[str, dict[str, str]]] = {_condition(row): {} for row in results["rows"]}
     unscored: dict[Condition, set[str]] = {condition: set() for condition in predictions}
-    with open(folder / "predictions.tsv", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for record in csv.DictReader(file, delimiter="\t"):
-            predictions[_condition(record)][record["path"]] = record
+    data = (folder / "predictions.tsv").read_bytes()
+    text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
+    for record in csv.DictReader(text, delimiter="\t"):
+        if not math.isfinite(float(record["logit"])) or record["label"] not in ("0", "1"):
+            raise ValueError(f"predictions.tsv has label {record['label']} and logit {record['logit']} for {record['path']}")
+        predictions[_condition(record)][record["path"]] = record
+    _require_whole(folder, results, predictions, hashlib.sha256(data).hexdigest())
     for error in results["errors"]:
         unscored.setdefault(_condition(error), set()).add(error["path"])
     options = {name: card[name] for name in ("threshold", "temperature")}
     return SavedEvaluation(folder, card["weights_sha256"], results["data_sha256"], options, predictions, unscored)
+
+
+def _require_whole(
+    folder: Path, results: Mapping[str, Any], predictions: Mapping[Condition, Mapping[str, Any]], sha256: str
+) -> None:
+    """Raises DataError if predictions.tsv is not what results.json was written with."""
+    expected: Counter[Condition] = Counter()
+    for row in results["rows"]:
+        if row["level"] == "generator":
+            expected[_condition(row)] += row["n_real"] + row["n_fake"]
+    for condition, by_path in predictions.items():
+        if len(by_path) != expected[condition]:
+            raise DataError(
+                f"{folder / 'predictions.tsv'} holds {len(by_path)} predictions under {' '.join(condition)}, results.json counts "
+                f"{expected[condition]}: {REPEAT}"
+            )
+    if results.get("predictions_sha256", sha256) != sha256:  # earlier versions wrote none
+        raise DataError(f"{folder / 'predictions.tsv'} is not the file that results.json was written with: {REPEAT}")
 
 
 def _condition(record: Mapping[str, str]) -> Condition:

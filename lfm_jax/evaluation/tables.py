@@ -10,20 +10,26 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.evaluation.bootstrap import interval, resamples
+from lfm_jax.evaluation.bootstrap import REPLICATES, interval, resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metrics, plain, weighted_metrics
+from lfm_jax.runtime.terminal import printable
 
 Row = dict[str, Any]
+SWAPPED = 0.2  # AUC below which labels may be swapped; chance is 0.5
+POOLED_PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
 Resampled = Mapping[str, np.ndarray]  # metric -> its values over the resamples [R]
 
 
 def cell_rows(
     predictions: Sequence[Mapping[str, Any]], cell: Mapping[str, str], *, threshold: float, temperature: float, oracle: bool = False
 ) -> list[Row]:
-    """The rows of one cell: its generators, then its suites, then all of them together.
+    """The rows of one cell: its generators, the means of its suites and of everything, then the same pooled.
 
     A generator's metrics are over all its images. A suite's row is the unweighted mean of its generators; beside it stand
-    the mean weighted by images and the generator with the lowest AP. `all` is the same over all generators.
+    the mean weighted by images, the generator with the lowest AP, and how many `generators` there are and were `averaged`
+    for each metric, as one with images of one label has no AP. `all` is the same over all generators. Rows of the level
+    `pooled` are over all images of a suite, or of everything, as if one generator had made them; where there is only one
+    generator they would repeat it, and are left out.
 
     Args:
       predictions: dicts with suite, generator, label and logit.
@@ -34,14 +40,14 @@ def cell_rows(
     resampled: dict[tuple[str, str], Resampled] = {}
     common = {**cell, "threshold": threshold, "oracle": oracle}
     generators: list[Row] = []
+    options = {"threshold": threshold, "temperature": temperature}
     for (suite, generator), members in grouped(predictions, lambda p: (p["suite"], p["generator"])).items():
-        labels, logits = (np.array([p[name] for p in members]) for name in ("label", "logit"))
-        options = {"threshold": threshold, "temperature": temperature}
+        labels, logits = _labels_and_logits(members)
         point = detection_metrics(labels, logits, **options)
         weights = resamples(labels, name=f"{suite}/{generator}")
         values = resampled[suite, generator] = weighted_metrics(labels, logits, weights, **options)
         names = {"level": "generator", "suite": suite, "generator": generator}
-        generators.append({**common, **names, **point, "interval": {name: interval(values[name]) for name in METRICS}})
+        generators.append({**common, **names, **point, "interval": _intervals(values, point)})
 
     def mean_row(level: str, suite: str, rows: Sequence[Row]) -> Row:
         names = {**common, "level": level, "suite": suite, "generator": "mean"}
@@ -50,23 +56,53 @@ def cell_rows(
     by_suite = grouped(generators, lambda row: (row["suite"],))
     suites = [mean_row("suite", suite, rows) for (suite,), rows in by_suite.items()]
     overall = [mean_row("overall", "all", generators)] if len(suites) > 1 else []
-    return generators + suites + overall
+    together = {suite: [p for p in predictions if p["suite"] == suite] for (suite,), rows in by_suite.items() if len(rows) > 1}
+    together |= {"all": list(predictions)} if overall else {}
+    pooled = [{**common, **_pooled(suite, members, **options)} for suite, members in together.items()]
+    return generators + suites + overall + pooled
+
+
+def _labels_and_logits(predictions: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([p["label"] for p in predictions]), np.array([p["logit"] for p in predictions])
+
+
+def _intervals(values: Resampled, point: Mapping[str, Any]) -> dict[str, list[float] | None]:
+    return {name: interval(values[name], point[name]) for name in METRICS}
+
+
+def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], **options: float) -> Row:
+    """The row of all these images together. They are resampled in parts, as there may be 100,000 of them."""
+    labels, logits = _labels_and_logits(predictions)
+    parts = [
+        weighted_metrics(
+            labels, logits, resamples(labels, name=f"{suite}, pooled, {part}", replicates=REPLICATES // POOLED_PARTS), **options
+        )
+        for part in range(POOLED_PARTS)
+    ]
+    values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    names = {"level": "pooled", "suite": suite, "generator": "pooled"}
+    point = detection_metrics(labels, logits, **options)
+    return {**names, **point, "interval": _intervals(values, point)}
 
 
 def _means(rows: Sequence[Row], resampled: Sequence[Resampled]) -> Row:
     """Each metric over the rows that define it. Generators are resampled independently, so their mean is, too."""
     counts = {name: sum(row[name] for row in rows) for name in ("n_real", "n_fake")}
     means, intervals, weighted = {}, {}, {}
+    averaged: dict[str, int] = {}
     for name in METRICS:
         defined = [index for index, row in enumerate(rows) if row[name] is not None]
+        averaged[name] = len(defined)
         values = [rows[index][name] for index in defined]
         images = [rows[index]["n_real"] + rows[index]["n_fake"] for index in defined]
         means[name] = plain(np.mean(values)) if defined else None
         weighted[name] = plain(np.average(values, weights=images)) if defined else None
-        intervals[name] = interval(np.mean([resampled[index][name] for index in defined], axis=0)) if defined else None
+        draws = np.mean([resampled[index][name] for index in defined], axis=0) if defined else np.array([])
+        intervals[name] = interval(draws, means[name])
     ranked = [row for row in rows if row["ap"] is not None]
     worst = min(ranked, key=lambda row: row["ap"])["generator"] if ranked else None
-    return {**counts, **means, "interval": intervals, "weighted": weighted, "worst": worst}
+    generators = {"generators": len(rows), "averaged": averaged}
+    return {**counts, **means, "interval": intervals, "weighted": weighted, "worst": worst, **generators}
 
 
 def seed_rows(rows: Sequence[Row]) -> list[Row]:
@@ -76,7 +112,7 @@ def seed_rows(rows: Sequence[Row]) -> list[Row]:
     for names, group in grouped(rows, lambda row: tuple(row[name] for name in same)).items():
         values = {name: [row[name] for row in group if row[name] is not None] for name in METRICS}
         row: Row = {"weights": f"mean of {len(group)}", **dict(zip(same, names, strict=True))}
-        row |= {name: group[0][name] for name in ("n_real", "n_fake")}
+        row |= {name: group[0][name] for name in ("n_real", "n_fake", "generators", "averaged") if name in group[0]}
         row |= {name: plain(np.mean(known)) if known else None for name, known in values.items()}
         row["deviation"] = {name: plain(np.std(known, ddof=1)) if len(known) > 1 else None for name, known in values.items()}
         means.append(row)
@@ -93,7 +129,12 @@ def markdown(rows: Sequence[Row]) -> str:
     metrics = columns(fitted=any(row.get("threshold", 0.5) != 0.5 for row in rows))
     heads = [*names, "real", "fake", *(metric.heading for metric in metrics.values())]
     lines = [
-        [*(row[name] for name in names), row["n_real"], row["n_fake"], *(_figure(row, name, metrics[name]) for name in metrics)]
+        [
+            *(printable(row[name]) for name in names),
+            row["n_real"],
+            row["n_fake"],
+            *(_figure(row, name, metrics[name]) for name in metrics),
+        ]
         for row in rows
     ]
     align = ["left"] * len(names) + ["right"] * (len(heads) - len(names))
@@ -101,7 +142,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _figure(row: Row, name: str, metric: Metric) -> str:
-    """ "93.1 [90.2, 95.4]", "93.1 ± 0.4" or "93.1 at 0.731 (oracle)"; a mean over several weights has several thresholds."""
+    """ "93.1 [90.2, 95.4]", "93.1 ± 0.4" or "93.1 at 0.731 (oracle)"; a mean over several weights has several thresholds.
+
+    A mean over some of the generators says so: "93.1 (1 of 3)".
+    """
     text = metric.text(row[name])
     if row.get("deviation", {}).get(name) is not None:
         text += f" ± {metric.text(row['deviation'][name])}"
@@ -109,7 +153,14 @@ def _figure(row: Row, name: str, metric: Metric) -> str:
         text += bracket(metric, row["interval"][name])
     if metric.at_threshold and "threshold" in row:
         text += f" at {row['threshold']:.3f}{' (oracle)' if row['oracle'] else ''}"
+    if averages_some(row, name):
+        text += f" ({row['averaged'][name]} of {row['generators']})"
     return text
+
+
+def averages_some(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a metric of a row is the mean over some of its generators only, as the others do not define it."""
+    return "averaged" in row and 0 < row["averaged"][name] < row["generators"]
 
 
 def bracket(metric: Metric, ends: Sequence[float]) -> str:
@@ -128,3 +179,16 @@ def grouped(items: Iterable[Any], key: Callable[[Any], tuple[str, ...]]) -> dict
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
+
+
+def swapped_labels(rows: Sequence[Row]) -> list[str]:
+    """A remark for each generator of which nearly every real scores above the fakes, as where labels are swapped."""
+    return [
+        f"{row['suite']}/{row['generator']} under {row['protocol']}, {row['view']}: AUC is {percent(row['auc'])}, far below 50: "
+        "reals score above fakes; are 0_real and 1_fake swapped?"
+        for row in rows
+        if row["level"] == "generator"
+        and row["auc"] is not None
+        and row["auc"] < SWAPPED
+        and min(row["n_real"], row["n_fake"]) >= 10
+    ]

@@ -19,6 +19,8 @@ from lfm_jax.weights.io import Weights
 PAGE = Path(__file__).with_name("web_page")
 SOURCE = Path(__file__).resolve().parents[2] / "web"
 MODEL = "model.onnx"
+SECONDS_TO_ASK = 10  # a client that connects and says nothing would hold a thread for ever
+SECONDS_TO_TAKE = 300  # one file, over a slow line
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -80,6 +82,7 @@ def policy(index: str) -> str:
 class _Handler(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes]
     policy: str
+    timeout = SECONDS_TO_ASK
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -88,6 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
+        self.connection.settimeout(SECONDS_TO_TAKE)
         name = urlsplit(self.path).path.removeprefix("/") or "index.html"
         content = self.files.get(name)
         if content is None:

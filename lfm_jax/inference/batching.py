@@ -1,16 +1,19 @@
 """Which images share a batch, and how much memory that may take. Every limit on the network's memory is stated here.
 
-The first activations take 256 bytes per padded pixel of a batch, and dwarf everything after them. A batch of 32 images of
-256 px therefore takes 0.5 GiB; larger images come in smaller batches of the same number of pixels, and one image alone
-may have MAX_PIXELS, 4 GiB.
+The first activations take 256 bytes per padded pixel of a batch, and with what they are made from, BYTES_PER_PIXEL. A batch
+of 32 images of 256 px therefore takes 1.1 GiB; larger images come in smaller batches of the same number of pixels, and one
+image alone may have MAX_PIXELS, or fewer where the machine has less memory than that takes.
 """
 
 import numpy as np
 
 from lfm_jax.data.images import ImageError
+from lfm_jax.runtime.memory import memory_limit
 
 BATCH_SIDE = 256  # px; `batch_size` counts images of this size
+LARGE = 32  # images of BATCH_SIDE; one image of more pixels than they have is scored while nothing else is
 MAX_PIXELS = 1 << 24  # of one image after its protocol
+BYTES_PER_PIXEL = 550  # of a padded image in the network; measured: 6.9 GB for 4000 x 3000 px
 
 
 def padded_side(side: int) -> int:
@@ -38,8 +41,19 @@ def images_at_once(batch_size: int, shape: tuple[int, int]) -> int:
 
 
 def require_affordable(height: int, width: int, *, protocol: str) -> None:
-    """Raises ImageError if an image is too large after `protocol` to be scored in one piece."""
+    """Raises ImageError if an image is too large after `protocol` to be scored in one piece, here or anywhere."""
     if height * width > MAX_PIXELS:
         raise ImageError(
             f"{width} x {height} px under protocol {protocol} is over the limit of {MAX_PIXELS} px at once: use crop256 or tiles256"
         )
+    needed, limit = padded_side(height) * padded_side(width) * BYTES_PER_PIXEL, memory_limit()
+    if needed > limit and is_large(height, width):
+        raise ImageError(
+            f"{width} x {height} px under protocol {protocol} would take about {needed / 1e9:.1f} GB of memory, over the limit of "
+            f"{limit / 1e9:.1f} GB here: use crop256 or tiles256"
+        )
+
+
+def is_large(height: int, width: int) -> bool:
+    """Whether one image of that padded size takes as much memory as a batch of LARGE images of BATCH_SIDE."""
+    return height * width > LARGE * BATCH_SIDE**2

@@ -12,6 +12,7 @@ from lfm_jax.data import protocols
 from lfm_jax.data.images import as_rgb
 from lfm_jax.errors import UserError
 from lfm_jax.inference import predict
+from lfm_jax.inference.batching import require_affordable
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
@@ -30,12 +31,14 @@ class Detector(Network):
         """Scores a path, PIL image or array uint8 [H, W, 3].
 
         Raises:
-          ImageError: the file cannot be decoded.
+          ImageError: the file cannot be decoded, is too large for the memory here, or the network gives it no finite logit.
           ValueError: no such protocol, not an image, or one too small for the network.
         """
         parsed = protocols.parse(protocol or self.card.protocol)
         image = as_rgb(image)
-        logit = parsed.logit(self.logits(parsed(image)))
+        pieces = parsed(image)
+        require_affordable(*pieces.shape[1:3], protocol=parsed.name)
+        logit = parsed.logit(self.logits(pieces))
         return Prediction.of(logit, self.card, protocol=parsed.name, width=image.width, height=image.height)
 
     def batches(

@@ -1,6 +1,7 @@
 """Explanations of many images as files: NAME.json and NAME.png for each, and one sheet of them all."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from lfm_jax.errors import DataError, TooSmallError, UserError
 from lfm_jax.inference.drawing import THUMBNAIL, at_most, thumbnail_sheet
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.records import valid_json
 from lfm_jax.runtime.progress import progress, say
 
 SHEET = "contact_sheet"
 MAX_IN_SHEET = 500  # images
+MAX_NAME_BYTES = 230  # of 255 that file systems take; leaves room for a suffix, and for what tells equal names apart
 
 
 def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol: str, entries: bool) -> list[dict[str, Any]]:
@@ -59,7 +62,7 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
 def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -> Image.Image:
     """Writes `target`.json and `target`.png; returns the overlay."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{target}.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogateescape")
+    Path(f"{target}.json").write_text(valid_json(json.dumps(facts, indent=1, ensure_ascii=False)), encoding="utf-8")
     overlay = explanation.overlay()
     Path(f"{target}.png").write_bytes(explanation.figure(overlay))
     return overlay
@@ -71,10 +74,16 @@ def _targets(paths: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
     for path in map(Path, paths):
         for file in list_images(path) if path.is_dir() else [path]:
             place = file.relative_to(path) if path.is_dir() else Path(file.name)
-            name = str(place.with_suffix(""))
+            name = _short_enough(place.with_suffix(""))
             if name in used:
-                name = str(place)
+                name = _short_enough(place)
             while name in used:
                 name += "_"
             used.add(name)
             yield file, out / name
+
+
+def _short_enough(place: Path) -> str:
+    """The path with a last name of at most MAX_NAME_BYTES; the end of a longer one is cut off."""
+    name = os.fsencode(place.name)
+    return str(place) if len(name) <= MAX_NAME_BYTES else str(place.with_name(name[:MAX_NAME_BYTES].decode(errors="ignore")))

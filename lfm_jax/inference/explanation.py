@@ -15,6 +15,7 @@ from lfm_jax.data.protocols import Box, Protocol
 from lfm_jax.errors import UserError
 from lfm_jax.inference import drawing
 from lfm_jax.inference import evidence as evidence_lib
+from lfm_jax.inference.batching import require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
 
@@ -109,13 +110,15 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
       protocol: the card's if None.
 
     Raises:
-      ImageError: the file cannot be decoded.
+      ImageError: the file cannot be decoded, is too large for the memory here, or the network gives it no finite logit.
       UserError: the network's pooling or head leaves no sum over positions, or there is no such protocol.
       ValueError: not an image, or one too small for the network (TooSmallError).
     """
     image, parsed = as_rgb(image), protocols.parse(protocol or network.card.protocol)
     pieces = parsed(image)
+    require_affordable(*pieces.shape[1:3], protocol=parsed.name)
     logits = network.logits(pieces)
+    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()
@@ -128,7 +131,6 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
         places += [_Place(added[row, col] / len(tiles), tile, row, col) for row, col in np.argwhere(added).tolist()]
         entries += _entries(pooled, tile, len(tiles)) if pooled.rank_matters else []
     locations, heat = _on_image(network, parsed, image, pieces, places)
-    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
     return Explanation(prediction, network.bias, locations, entries, image, heat)
 
 

@@ -6,7 +6,6 @@ Every image gives one `Scored`. An image that cannot be scored carries its reaso
 import collections
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,14 +20,15 @@ from lfm_jax.data.prefetch import read_ahead, read_stream
 from lfm_jax.data.protocols import Protocol
 from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import TooSmallError
-from lfm_jax.inference.batching import images_at_once, padded_rows, padded_shape, require_affordable
+from lfm_jax.inference.batching import images_at_once, is_large, padded_rows, padded_shape, require_affordable
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.prediction import require_finite
 from lfm_jax.runtime import distributed
 from lfm_jax.runtime.progress import progress, say
 
 MANY_SHAPES = 8  # of batches; with more, compiling may take most of the time, which is then said
 BATCHES_IN_FLIGHT = 2  # so that the devices work while the host decodes
-PATIENCE = 8  # how many batches of later images of a stream one image waits for others of its size, before it goes alone
+PATIENCE = 8  # how many batches of later images one image waits for others of its size, before it goes without them
 
 
 @dataclass
@@ -79,7 +79,7 @@ def score(
         return _load(network, parsed, chosen[place], functools.partial(source.image, chosen[place]))
 
     loaded = read_ahead(load, len(chosen), threads=threads, ahead=max(2 * batch_size, threads))
-    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size, patience=math.inf), chosen)
+    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size), chosen)
 
 
 def score_stream(
@@ -99,7 +99,7 @@ def score_stream(
         return _load(network, parsed, index, functools.partial(as_rgb, image))
 
     loaded = read_stream(load, enumerate(images), threads=threads, ahead=max(2 * batch_size, threads))
-    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size, patience=PATIENCE * batch_size), itertools.count())
+    yield from _in_order(_score_by_size(network, loaded, parsed, batch_size), itertools.count())
 
 
 def score_together(
@@ -123,18 +123,20 @@ def _in_order(items: Iterable[Scored], indices: Iterable[int]) -> Iterator[Score
             awaited = next(following, None)
 
 
-def _score_by_size(
-    network: Network, loaded: Iterable[Loaded], protocol: Protocol, batch_size: int, *, patience: float
-) -> Iterator[Scored]:
+def _score_by_size(network: Network, loaded: Iterable[Loaded], protocol: Protocol, batch_size: int) -> Iterator[Scored]:
     in_flight: collections.deque[tuple[list[_Pending], jax.Array]] = collections.deque()
     shapes = set()
-    for group in _groups(loaded, batch_size, patience):
+    for group in _groups(loaded, batch_size):
         if isinstance(group, Scored):
             yield group
             continue
-        shapes.add(_batch_shape(group))
+        rows, *sides = _batch_shape(group)
+        shapes.add((rows, *sides))
+        alone = is_large(*sides)
+        while alone and in_flight:
+            yield from _finish(*in_flight.popleft(), protocol)
         in_flight.append(_start(network, group))
-        if len(in_flight) > BATCHES_IN_FLIGHT:
+        if alone or len(in_flight) > BATCHES_IN_FLIGHT:
             yield from _finish(*in_flight.popleft(), protocol)
     for started in in_flight:
         yield from _finish(*started, protocol)
@@ -142,24 +144,28 @@ def _score_by_size(
         say(f"{protocol.name}: images went in batches of {len(shapes)} shapes; each is a program, compiled once and kept")
 
 
-def _groups(loaded: Iterable[Loaded], batch_size: int, patience: float) -> Iterator[list[Ready] | Scored]:
-    """Groups of one padded shape that make a full batch, or what there is of them after `patience` other images.
+def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] | Scored]:
+    """Groups of one padded shape that make a full batch, or what there is of them after PATIENCE batches of other images.
 
-    Images that could not be loaded are passed on alone, at once.
+    So one image of a rare size neither holds back the results of all that follow it, which come in order, nor lets them
+    pile up. Images that could not be loaded are passed on alone, at once.
     """
     waiting: dict[tuple[int, int], list[Ready]] = collections.defaultdict(list)
-    for scored, pieces in loaded:
+    since: dict[tuple[int, int], int] = {}  # how many images had been loaded when the group of a shape was begun
+    for count, (scored, pieces) in enumerate(loaded):
         if pieces is None:
             yield scored
             continue
         pending = _Pending(scored, len(pieces))
         for pixels in pieces:
             shape = padded_shape(pixels)
+            if not waiting[shape]:
+                since[shape] = count
             waiting[shape].append((pending, pixels))
             if len(waiting[shape]) >= images_at_once(batch_size, shape):
                 yield waiting.pop(shape)
-        longest = next(iter(waiting), None)
-        if longest and scored.index - waiting[longest][0][0].scored.index >= patience:
+        longest = next(iter(waiting), None)  # shapes are in the order in which their groups were begun
+        if longest and count - since[longest] >= PATIENCE * batch_size:
             yield waiting.pop(longest)
     yield from (waiting[shape] for shape in sorted(waiting))
 
@@ -194,7 +200,12 @@ def _finish(group: list[_Pending], logits: jax.Array, protocol: Protocol) -> Ite
     for pending, logit in zip(group, np.asarray(logits), strict=False):
         pending.logits.append(float(logit))
         if len(pending.logits) == pending.pieces:
-            pending.scored.logit = protocol.logit(pending.logits)
+            logit = protocol.logit(pending.logits)
+            try:
+                require_finite(logit)
+                pending.scored.logit = logit
+            except ImageError as error:
+                pending.scored.error = str(error)
             yield pending.scored
 
 

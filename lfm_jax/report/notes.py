@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lfm_jax.evaluation.metrics import Metric
+from lfm_jax.evaluation.tables import averages_some
 
 FEW = 30  # images of a label
 WORDS = {
@@ -15,6 +16,10 @@ WORDS = {
     "images are called correctly, or because the ranking is perfect. If none of n images is wrong, up to about 3 in n of "
     "further images may still be.",
     "c": "Not defined, because images of one label are missing.",
+    "d": "The mean of those generators only that have images of both labels, as the others have no such figure; the pooled row is "
+    "over all images together.",
+    "e": "No interval: resamples repeat some images and miss others, which moves this figure to one side; with few images of a "
+    "label, or nearly all ranked wrongly, they do not reach the figure itself.",
 }
 
 
@@ -22,6 +27,7 @@ def marked(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> 
     """Adds `marks` to the rows of one cell: the letter of WORDS for each metric, and for "name" if images are few."""
     few = {(row["suite"], row["generator"]) for row in rows if row["level"] == "generator" and _few(row)}
     few |= {(suite, "mean") for suite, _ in few} | {("all", "mean")} if few else set()
+    few |= {(row["suite"], row["generator"]) for row in rows if row["level"] == "pooled" and _few(row)}
     with_marks = []
     for row in rows:
         marks = {name: letter for name, metric in metrics.items() if (letter := _letter(row, name, metric))}
@@ -42,5 +48,11 @@ def _few(row: Mapping[str, Any]) -> bool:
 def _letter(row: Mapping[str, Any], name: str, metric: Metric) -> str:
     if row[name] is None:
         return "c"
-    ends = row.get("interval", {}).get(name) if metric.interval else None
-    return "b" if ends and ends[0] == ends[1] else ""
+    if averages_some(row, name):
+        return "d"
+    if not metric.interval or "interval" not in row:
+        return ""
+    ends = row["interval"].get(name)
+    if ends is None:
+        return "e"
+    return "b" if ends[0] == ends[1] else ""

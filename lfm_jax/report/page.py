@@ -70,7 +70,7 @@ def render_page(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]
         published=_published(results),
         robustness=[part for group in _by_protocol(cells) if (part := _robustness(group))],
         galleries=galleries,
-        errors=_errors(results["errors"]),
+        errors=_errors(results["errors"], several_weights=len(results["cards"]) > 1),
         max_errors=MAX_ERRORS,
         format_features=formats.FEATURES,
         format_min=formats.MIN_PER_LABEL,
@@ -97,8 +97,12 @@ def _cells(rows: Sequence[dict[str, Any]], metrics: Mapping[str, Metric]) -> lis
     cells = []
     for names, group in grouped(numbered, lambda row: tuple(row[name] for name in CELL)).items():
         marked = notes.marked(group, metrics)
-        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": marked[-1]})  # the widest mean comes last
+        cells.append({**dict(zip(CELL, names, strict=True)), "rows": marked, "top": _widest_mean(marked)})
     return [cell for group in _by_protocol(cells) for cell in group]
+
+
+def _widest_mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in reversed(rows) if row["level"] in ("overall", "suite"))
 
 
 def _charts(
@@ -132,7 +136,7 @@ def _by_generator(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         by_view = {row["view"]: row for row in rows}
         names = {name: rows[0][name] for name in (*place, "n_real", "n_fake", "marks")}
         lines.append({**names, "rows": [by_view.get(cell["view"]) for cell in cells]})
-    lines.sort(key=lambda line: ("generator", "suite", "overall").index(line["level"]))
+    lines.sort(key=lambda line: ("generator", "suite", "overall", "pooled").index(line["level"]))
     return {**{name: cells[0][name] for name in CELL}, "cells": cells, "lines": lines}
 
 
@@ -163,10 +167,11 @@ def _galleries(predictions: Sequence[dict[str, Any]], source: Source, network: N
     return galleries
 
 
-def _errors(errors: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def _errors(errors: Sequence[Mapping[str, str]], *, several_weights: bool) -> list[dict[str, Any]]:
     """One entry for each file and reason, with the cells in which it happened."""
     by_file = grouped(errors, lambda error: (error["path"], error["error"]))
-    cells = {key: [f"{error['protocol']} {error['view']}" for error in group] for key, group in by_file.items()}
+    names = ("weights", "protocol", "view") if several_weights else ("protocol", "view")
+    cells = {key: [" ".join(error[name] for name in names) for error in group] for key, group in by_file.items()}
     return [{"path": path, "error": reason, "cells": cells[path, reason]} for path, reason in by_file]
 
 

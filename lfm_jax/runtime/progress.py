@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from lfm_jax.runtime.terminal import printable_lines
+
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 _silent = False
@@ -48,4 +50,4 @@ def say(line: str) -> None:
     """Write one line to stderr, above any progress bar; in a notebook to stdout, because stderr looks like an error there."""
     if not _silent:
         in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
-        tqdm.write(line, file=sys.stdout if in_notebook else sys.stderr)
+        tqdm.write(printable_lines(line), file=sys.stdout if in_notebook else sys.stderr)

@@ -5,9 +5,12 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.runtime.terminal import printable
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -92,21 +95,51 @@ def make_folder(path: str) -> "Mirror":
         raise UserError(f"--out={path}: {error.strerror or error}") from None
 
 
-def open_out(path: str) -> TextIO:
-    """Open the file of --out for writing; file names of any encoding can go into it. Raises UserError."""
+def require_stdout() -> None:
+    """Raises UserError if standard output is closed (`>&-`), where results would be lost after all the work."""
+    if sys.stdout is None:
+        raise UserError("standard output is closed, and the results would be lost: leave it open, or give --out")
+
+
+def results_to(path: str | None, *, inputs: Iterable[str | os.PathLike[str]]) -> AbstractContextManager[TextIO]:
+    """Where results go: the file of --out, or standard output without one. Raises UserError as `open_out` does."""
+    if path:
+        return open_out(path, inputs=inputs)
+    require_stdout()
+    return nullcontext(sys.stdout)
+
+
+def open_out(path: str, *, inputs: Iterable[str | os.PathLike[str]]) -> TextIO:
+    """Open the file of --out for writing; file names of any encoding can go into it.
+
+    Raises:
+      UserError: it cannot be written, is one of the `inputs`, or is an image: a name too few, as in `--out a.png b.png`,
+        must not cost the image.
+    """
+    from lfm_jax.data.images import is_image
+
+    file = Path(path)
     try:
+        if file.is_file():
+            if any(Path(one).exists() and file.samefile(one) for one in inputs):
+                raise UserError(f"--out={path}: this file is read, and would be overwritten; choose another name")
+            if is_image(file):
+                raise UserError(f"--out={path}: an image, which would be overwritten; choose a name for the results")
         return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"--out={path}: {error.strerror}") from None
 
 
 def report_failures(failed: Sequence[dict[str, str]]) -> int:
-    """Name the images that could not be scored on stderr, and return the exit status."""
+    """Name the images that could not be scored on stderr, and return the exit status.
+
+    An image with the same reason under several protocols, views or weights is named once.
+    """
     if not failed:
         return 0
-    print(f"\n{len(failed)} could not be scored:", file=sys.stderr)
-    for record in failed:
-        print(f"  {record['path']}: {record['error']}", file=sys.stderr)
+    print(f"\n{len({record['path'] for record in failed})} could not be scored:", file=sys.stderr)
+    for path, error in dict.fromkeys((record["path"], record["error"]) for record in failed):
+        print(f"  {printable(path)}: {printable(error)}", file=sys.stderr)
     return SOME_FAILED
 
 

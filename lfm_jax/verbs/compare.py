@@ -2,11 +2,9 @@
 
 import argparse
 import json
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 
-from lfm_jax.verbs.arguments import open_out, refuse
+from lfm_jax.verbs.arguments import refuse, results_to
 
 SUMMARY = "compare two evaluations of the same images"
 
@@ -31,6 +29,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         METRICS.choose(name)
     comparison = compare_evaluations(*(read_evaluation(Path(folder)) for folder in (args.a, args.b)))
     text = json.dumps(as_json(comparison), indent=1) if args.json else markdown(comparison, metrics)
-    with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
+    inputs = [Path(folder) / name for folder in (args.a, args.b) for name in ("predictions.tsv", "results.json")]
+    with results_to(args.out, inputs=inputs) as out:
         print(text, file=out)
     return 0

@@ -13,6 +13,7 @@ from lfm_jax.verbs.arguments import (
     make_folder,
     refuse,
     report_failures,
+    require_stdout,
     whole,
 )
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.sources.open import open_tests
     from lfm_jax.evaluation.cells import CellStore, data_hash
     from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
+    from lfm_jax.evaluation.tables import swapped_labels
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         "batch_size": args.batch_size,
         "threads": args.threads,
     }
+    if not args.out:
+        require_stdout()
     join_cluster(args)
     source, detectors = open_tests(args.data), [load(path) for path in args.weights]
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
@@ -70,6 +74,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         if out and cells:
             write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
+    for remark in swapped_labels(evaluation.rows):
+        say(f"lfm evaluate: {remark}")
     for detector in detectors:
         for caveat in detector.card.caveats(options["protocols"]):
             say(f"lfm evaluate: {detector.card.weights_sha256[:12]}: {caveat}")

@@ -1,10 +1,8 @@
 """`lfm predict`: score images, one by one or by the folder."""
 
 import argparse
-import sys
-from contextlib import nullcontext
 
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, open_out, refuse, report_failures
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures, results_to
 
 SUMMARY = "score images: real or AI-generated"
 
@@ -32,6 +30,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
     records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
-    with open_out(args.out) if args.out else nullcontext(sys.stdout) as out:
+    with results_to(args.out, inputs=[*args.paths, args.weights]) as out:
         _, failed = write_records(records, args.format, out)
     return report_failures(failed)

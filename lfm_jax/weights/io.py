@@ -46,6 +46,8 @@ def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
         from lfm_jax.weights import checkpoint  # here, because orbax takes half a second to import
 
         weights = Weights(*checkpoint.load_weights(path))
+    elif path.exists() and not path.is_file():
+        raise WeightsError(f"{path}: a pipe or a device; expected .pth, .safetensors, a workdir or a checkpoint directory")
     elif path.exists():
         weights = _load_file(path, classifier=classifier)
     else:

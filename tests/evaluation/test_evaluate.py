@@ -88,7 +88,7 @@ def test_overall_is_the_mean_of_all_generators_not_of_the_suites(evaluated):
 
 def test_one_suite_needs_no_overall_row(evaluated):
     levels = [row["level"] for row in evaluated({"gan_a": ([-1], [1]), "gan_b": ([-1], [1])}).rows]
-    assert levels == ["generator", "generator", "suite"]
+    assert levels == ["generator", "generator", "suite", "pooled"]
 
 
 def test_generators_of_one_name_in_two_suites_stay_apart(evaluated):
@@ -138,7 +138,13 @@ def test_broken_files_are_named_for_each_protocol_and_counted_out(folder, given_
     (root / "gan_a/0_real/1.png").write_bytes(b"")
     evaluation = evaluate_network(given_logits, open_folder(root), ["native", "crop224"])
     assert evaluation.errors == [
-        {"path": "gan_a/0_real/1.png", "protocol": protocol, "view": "as_is", "error": "empty file (0 bytes)"}
+        {
+            "path": "gan_a/0_real/1.png",
+            "weights": given_logits.card.weights_sha256[:12],
+            "protocol": protocol,
+            "view": "as_is",
+            "error": "empty file (0 bytes)",
+        }
         for protocol in ("native", "crop224")
     ]
     assert part(evaluation.row("generator", protocol="native"), "n_real", "n_fake") == {"n_real": 2, "n_fake": 2}

@@ -99,7 +99,7 @@ def test_a_port_in_use_is_named(built, weights_file, lfm, taken):
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])
 def test_a_port_out_of_range_is_refused(weights_file, lfm, port):
     ran = lfm("demo", f"--weights={weights_file}", f"--port={port}")
-    assert ran.status == 2 and f"{port!r}: expected a port, 0 to 65535" in ran.err
+    assert ran.status == 2 and f"{port!r}: expected a port number, 0 to 65535" in ran.err
 
 
 def test_it_serves_until_it_is_interrupted_and_exits_with_status_0(built, weights_file, lfm):
@@ -121,3 +121,13 @@ def test_it_serves_until_it_is_interrupted_and_exits_with_status_0(built, weight
     ran = lfm("demo", f"--weights={weights_file}", f"--port={port}")
     visitor.join()
     assert ran.status == 0 and seen == [200] and f"http://127.0.0.1:{port}/" in ran.out
+
+
+def test_a_client_that_says_nothing_is_sent_away(served, monkeypatch):
+    """Each would hold a thread for as long as the server runs."""
+    monkeypatch.setattr(demo._Handler, "timeout", 0.2)
+    address = served.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as idle:
+        assert idle.recv(1) == b""
+    with urllib.request.urlopen(served) as answer:
+        assert answer.status == 200

@@ -156,7 +156,7 @@ def rows_of(**logits):
         (range(-30, 10), range(-10, 30), {}),
         (range(-9, 3), range(-3, 30), {"name": "a"}),
         (range(-40, 0), range(1, 41), {"acc": "b", "ap": "b"}),
-        (range(1, 41), range(-40, 0), {"acc": "b"}),  # all wrong
+        (range(1, 41), range(-40, 0), {"acc": "b", "ap": "e"}),  # all wrong: no resample has so low an AP
         ([], range(-10, 30), {"name": "a", "ap": "c"}),
     ],
 )
@@ -169,7 +169,7 @@ def test_intervals_that_mean_less_than_they_seem_to_have_a_footnote(reals, fakes
 def test_a_mean_has_the_footnote_of_its_generators(reported):
     enough = (range(-30, 10), range(-10, 30))
     marked = notes.marked(rows_of(a=([-1, 1], [-1, 1]), b=enough), {"eer": METRICS["eer"]()})
-    assert [row["marks"].get("name") for row in marked] == ["a", None, "a"]
+    assert [row["marks"].get("name") for row in marked] == ["a", None, "a", None]
     assert notes.WORDS["a"] in reported("as_is")[0].text
 
 

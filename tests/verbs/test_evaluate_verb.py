@@ -13,7 +13,7 @@ def test_evaluate_prints_the_table_and_writes_the_files(lfm, weights_file, label
     assert ran.out == (tmp_path / "out/table.md").read_text()
     rows = [re.sub(r"\||\[.*?\]", "", line).split() for line in ran.out.splitlines()[2:]]
     expected = [["gan_a", "2", "2", "75.0", "100.0", "50.0"], ["gan_b", "4", "3", "100.0", "100.0", "100.0"]]
-    expected += [["mean", "6", "5", "87.5", "100.0", "75.0"]]
+    expected += [["mean", "6", "5", "87.5", "100.0", "75.0"], ["pooled", "6", "5", "90.9", "100.0", "80.0"]]
     assert [row[:8] for row in rows] == [[protocol, "suite", *row] for protocol in ("native", "crop64") for row in expected]
 
 
