@@ -1,8 +1,9 @@
 """Finding and decoding image files, as the published protocols do it with PIL.
 
 Every file becomes an RGB image or an `ImageError` with a reason that a user can act on. As with PIL's plain
-`convert("RGB")`, EXIF orientation is ignored and animations give their first frame. What decoding would cost is read
-from the header, and too costly files are refused before any of it is spent.
+`convert("RGB")`, EXIF orientation is ignored and animations give their first frame; unlike there, grey values of more
+than 8 bits are scaled to 8. What decoding would cost is read from the header, and too costly files are refused before
+any of it is spent.
 """
 
 import io
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
 MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
 MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera; decoding takes up to 8 bytes per pixel
 MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
 MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
+TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
 MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, each scan of which is a pass over all pixels; an honest one has about ten
 
 
@@ -54,8 +58,36 @@ def read(path: str | os.PathLike[str]) -> bytes:
 def decode_bytes(data: bytes) -> Image.Image:
     """Decodes the bytes of an image file to an RGB image. Raises ImageError as `opened` does."""
     with opened(data) as image:
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy an RGB image
+        return to_rgb(image)
+
+
+def has_deep_values(mode: str) -> bool:
+    """Whether an image of this mode has values of more than 8 bits, so that `to_rgb` has to scale them."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image decoded to RGB: 8-bit images as PIL converts them, 16-bit grey without its lower byte, floats of 0 to 1 times 255.
+
+    PIL's own conversion would clip the last two, to all white and all black.
+
+    Raises:
+      ImageError: its values have no known range.
+    """
+    image.load()
+    if image.mode == "RGB":  # convert would copy it
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        bits = getattr(image, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, (16,))[0]
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # nor if there is a NaN
+            raise ImageError(f"mode F: float values of {values.min():g} to {values.max():g}, expected 0 to 1; save it with 8 bits")
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        raise ImageError("mode I: 32-bit integers have no known range; save it with 8 bits")
+    return image.convert("RGB")
 
 
 @contextmanager
@@ -69,8 +101,13 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     if not data:
         raise ImageError("empty file (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _refuse_bombs(image, data)
+        data = png_without_metadata(data)
+        image = _open(data)
+        layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") else None
+        _refuse_bombs(image, scans=layout.scans if layout else 1)
+        if layout and not layout.ends:
+            image = _open(jpeg_with_its_end(data))
+        with image:
             yield image
     except ImageError:
         raise
@@ -82,7 +119,11 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise ImageError(_reason(error)) from None
 
 
-def _refuse_bombs(image: ImageFile.ImageFile, data: bytes) -> None:
+def _open(data: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _refuse_bombs(image: ImageFile.ImageFile, *, scans: int) -> None:
     width, height = image.size
     limit = MAX_RLE_PIXELS if image.tile and image.tile[0][0] == "bmp_rle" else MAX_PIXELS
     if width * height > limit or max(width, height) > MAX_SIDE:
@@ -90,7 +131,6 @@ def _refuse_bombs(image: ImageFile.ImageFile, data: bytes) -> None:
             f"refused before decoding: {width} x {height} = {width * height} pixels is over the limit of "
             f"{limit} pixels or {MAX_SIDE} a side"
         )
-    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
     if scans * width * height > MAX_SCANNED_PIXELS:
         raise ImageError(
             f"refused before decoding: {scans} scans of {width} x {height} pixels are over the limit of "
@@ -166,7 +206,7 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, (str, Path, os.PathLike)):
         return decode(image)
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return to_rgb(image)
     pixels = checked_pixels(np.asarray(image)[None])
     return Image.fromarray(pixels[0])
 

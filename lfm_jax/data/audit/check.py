@@ -14,6 +14,7 @@ from lfm_jax.data.audit.duplicates import HARMFUL, ExaminedImage, examine, find_
 from lfm_jax.data.audit.expected import TEST_SPLITS, Finding, by_suite, deviations, known_faults, make_finding
 from lfm_jax.data.audit.formats import Format, audit_formats
 from lfm_jax.data.audit.tree import Place, Tree, read_tree
+from lfm_jax.data.images import has_deep_values
 from lfm_jax.data.sources.base import LABEL_FOLDERS
 from lfm_jax.runtime.progress import progress
 
@@ -32,6 +33,11 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
         *deviations(tree),
         *(make_finding("unreadable folder", path, "cannot be listed") for path in tree.unreadable),
         *(make_finding("unreadable file", image.path, image.error) for image in images if image.error),
+        *(
+            make_finding("more than 8 bits", image.path, f"mode {image.format.mode}, scaled to 8 bits when read")
+            for image in images
+            if image.format and has_deep_values(image.format.mode)
+        ),
         *(_duplicate_finding(kind, group) for kind, group in copies if kind in HARMFUL),
     ]
     notes = [

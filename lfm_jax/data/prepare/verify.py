@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from lfm_jax.data.images import ImageError, opened, read
+from lfm_jax.data.images import ImageError, opened, read, to_rgb
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.prepare.layout import Part
 from lfm_jax.data.sources.base import Example
@@ -101,7 +101,7 @@ def inspect_file(file: Path) -> Inspection:
         data = read(file)
         with opened(data) as image:
             container = image.format or ""
-            width, height = image.convert("RGB").size
+            width, height = to_rgb(image).size
     except (ImageError, OSError) as error:
         return Inspection(str(file), error=str(error))
     return Inspection(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)
