@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
 MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
-MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera; decoding takes up to 8 bytes per pixel
+MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera
+MAX_WEBP_PIXELS = 1 << 26
+BYTES_PER_PIXEL, WEBP_BYTES_PER_PIXEL = 8, 16  # that decoding takes; with the limits above, at most a gibibyte
 MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
 MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
 TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
@@ -74,9 +77,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
       ImageError: its values have no known range.
     """
-    image.load()
-    if image.mode == "RGB":  # convert would copy it
-        return image
+    with BUDGET.decoding(decoding_bytes(image)):
+        image.load()
+        return image if image.mode == "RGB" else _converted(image)  # convert would copy an RGB image
+
+
+def decoding_bytes(image: Image.Image) -> int:
+    """What it takes to decode an opened image, estimated from its header."""
+    return image.width * image.height * (WEBP_BYTES_PER_PIXEL if image.format == "WEBP" else BYTES_PER_PIXEL)
+
+
+def _converted(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         bits = getattr(image, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, (16,))[0]
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
@@ -106,7 +117,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") else None
         _refuse_bombs(image, scans=layout.scans if layout else 1)
         if layout and not layout.ends:
-            image = _open(jpeg_with_its_end(data))
+            with BUDGET.decoding(decoding_bytes(image)):
+                image = _open(jpeg_with_its_end(data))
         with image:
             yield image
     except ImageError:
@@ -125,7 +137,9 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 def _refuse_bombs(image: ImageFile.ImageFile, *, scans: int) -> None:
     width, height = image.size
-    limit = MAX_RLE_PIXELS if image.tile and image.tile[0][0] == "bmp_rle" else MAX_PIXELS
+    limit = min(MAX_PIXELS, MAX_WEBP_PIXELS) if image.format == "WEBP" else MAX_PIXELS
+    if image.tile and image.tile[0][0] == "bmp_rle":
+        limit = MAX_RLE_PIXELS
     if width * height > limit or max(width, height) > MAX_SIDE:
         raise ImageError(
             f"refused before decoding: {width} x {height} = {width * height} pixels is over the limit of "

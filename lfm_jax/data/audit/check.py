@@ -6,7 +6,6 @@ kept of it is two hashes and its format.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lfm_jax.data import suites
@@ -15,11 +14,12 @@ from lfm_jax.data.audit.expected import TEST_SPLITS, Finding, by_suite, deviatio
 from lfm_jax.data.audit.formats import Format, audit_formats
 from lfm_jax.data.audit.tree import Place, Tree, read_tree
 from lfm_jax.data.images import has_deep_values
+from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import LABEL_FOLDERS
 from lfm_jax.runtime.progress import progress
 
 REAL, FAKE = LABEL_FOLDERS
-IN_FLIGHT = 1024  # files handed to the threads at once
+AHEAD = 256  # files, of which only hashes and formats are kept
 NAMED_COPIES = 4  # of a picture, in a finding; all are in `duplicates`
 
 
@@ -61,12 +61,8 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
 def _examine_all(tree: Tree, threads: int) -> Iterator[ExaminedImage]:
     files = [(path, place, label) for place, labels in tree.images.items() for label, paths in labels.items() for path in paths]
 
-    def examined() -> Iterator[ExaminedImage]:
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(files), IN_FLIGHT):
-                yield from pool.map(lambda file: examine(tree.root, *file), files[start : start + IN_FLIGHT])
-
-    return progress(examined(), total=len(files), what="check")
+    examined = read_ahead(lambda number: examine(tree.root, *files[number]), len(files), threads=threads, ahead=AHEAD)
+    return progress(examined, total=len(files), what="check")
 
 
 def _group_rows(tree: Tree) -> list[dict[str, Any]]:
