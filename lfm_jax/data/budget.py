@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 T = TypeVar("T")
-MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # of this machine
+PER_CORE = 1 << 26  # bytes, so that as many photos can be decoded at once as there are cores
 SMALL = 1 << 20  # bytes; less is not counted, as it is the number of values read ahead that limits them
 
 
@@ -48,7 +48,7 @@ class Budget:
             self.changed.notify_all()
 
 
-BUDGET = Budget(max(1 << 30, MEMORY // 32))
+BUDGET = Budget(max(1 << 30, PER_CORE * (os.cpu_count() or 1)))
 
 
 class Reader:
@@ -109,7 +109,7 @@ class Reader:
 
     def _count(self, number: int, size: int) -> None:
         with self._budget.changed:
-            if number in self._counted:
+            if number in self._counted and not self._closed:
                 self._budget.used += size - self._counted[number]
                 self._counted[number] = size
                 self._budget.changed.notify_all()

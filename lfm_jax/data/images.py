@@ -1,4 +1,4 @@
-"""Finding and decoding image files, as the published protocols do it with PIL.
+"""Decoding image files, as the published protocols do it with PIL.
 
 Every file becomes an RGB image or an `ImageError` with a reason that a user can act on. As with PIL's plain
 `convert("RGB")`, EXIF orientation is ignored and animations give their first frame; unlike there, grey values of more
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
+from lfm_jax.data.kinds import HEAD, kind_of
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
@@ -124,7 +125,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)})") from None
+        kind = kind_of(data[:HEAD])
+        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)}){f': {kind}' * bool(kind)}") from None
     except Image.DecompressionBombError as error:  # raised by some of PIL's parsers, before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
@@ -158,56 +160,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and message:
         return message
     return f"cannot be decoded: {type(error).__name__}{': ' * bool(message)}{message}"
-
-
-def list_images(folder: Path) -> Iterator[Path]:
-    """Image files at any depth below `folder`, told by their suffix, in sorted order.
-
-    A folder that cannot be listed appears itself, in place of its files, so that decoding it gives the reason.
-    """
-    return map(Path, image_files(folder))
-
-
-def image_files(folder: Path) -> Iterator[str]:
-    """`list_images` as strings: making a Path of each of 100,000 files takes seconds."""
-    for directory, _, files in walk(folder):
-        if files is None:
-            yield str(directory)
-            continue
-        above = os.path.join(directory, "").removeprefix("./")  # noqa: PTH118
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                yield above + name
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str] | None]]:
-    """Yields (folder, names of its folders, names of its files) for `folder` and everything below it, sorted.
-
-    The files are None if the folder cannot be listed. Symbolic links are followed, since data sets share their real
-    images that way, except a link back to a folder above itself.
-    """
-    to_visit: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]  # not recursive: a tree may be deeper than Python's stack
-    while to_visit:
-        folder, above = to_visit.pop()
-        real = os.path.realpath(folder)
-        if real in above:
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                contents = sorted((entry.name, _is_folder(entry)) for entry in entries)
-        except OSError:
-            yield folder, [], None
-            continue
-        folders = [name for name, is_folder in contents if is_folder]
-        yield folder, folders, [name for name, is_folder in contents if not is_folder]
-        to_visit += [(folder / name, (*above, real)) for name in reversed(folders)]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: treated as a file, so that decoding it gives the reason
-        return False
 
 
 def as_rgb(image: Any) -> Image.Image:

@@ -32,6 +32,8 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
     problems = [
         *deviations(tree),
         *(make_finding("unreadable folder", path, "cannot be listed") for path in tree.unreadable),
+        *(make_finding("misspelt label", path, f"not read, did you mean {label}/?") for path, label in tree.misspelt),
+        *(make_finding("both labels", path, "lies in a folder of the other label") for path in tree.both_labels),
         *(make_finding("unreadable file", image.path, image.error) for image in images if image.error),
         *(
             make_finding("more than 8 bits", image.path, f"mode {image.format.mode}, scaled to 8 bits when read")
@@ -42,7 +44,8 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
     ]
     notes = [
         *(_duplicate_finding(kind, group) for kind, group in copies if kind not in HARMFUL),
-        *(make_finding("no image by its suffix", path, "not read") for path in tree.not_images),
+        *(make_finding("other file", path, f"not read: {kind}") for path, kind in tree.not_images),
+        *(make_finding("hidden", str(root), f"not read: {count} {kind}") for kind, count in tree.hidden.items()),
         *(make_finding("outside of the label folders", path, "not read") for path in tree.outside),
         *known_faults(tree),
     ]

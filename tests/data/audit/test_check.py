@@ -173,7 +173,7 @@ def test_other_files_are_noted_but_are_not_a_problem(make):
     report = check_folder(root)
     assert report["clean"]
     assert [(note["kind"], note["where"]) for note in report["notes"]] == [
-        ("no image by its suffix", "gan_a/0_real/Thumbs.db"),
+        ("other file", "gan_a/0_real/Thumbs.db"),
         ("outside of the label folders", "gan_a/overview.png"),
     ]
 
