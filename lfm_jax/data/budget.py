@@ -57,6 +57,7 @@ class Reader:
     def __init__(self, budget: Budget = BUDGET):
         self._budget = budget
         self._counted: dict[int, int] = {}  # number of a value: its bytes, from the start of its reading until it is taken
+        self._waiting: set[int] = set()
         self._awaited = -1
         self._closed = False
 
@@ -79,10 +80,16 @@ class Reader:
         budget = self._budget
 
         def may_go() -> bool:
-            return self._closed or number <= self._awaited or not budget.used or budget.used + cost <= budget.limit
+            if self._closed or number <= self._awaited:
+                return True
+            fits = not budget.used or budget.used + cost <= budget.limit
+            return fits and number == min(self._waiting)  # in order, or a later one would be in the way of the next
 
         with budget.changed:
+            self._waiting.add(number)
             budget.changed.wait_for(may_go)
+            self._waiting.discard(number)
+            budget.changed.notify_all()
             if number in self._counted and not self._closed:  # it is not where a slow file was given up
                 self._counted[number] += cost
                 budget.used += cost

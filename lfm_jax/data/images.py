@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
 from lfm_jax.data.kinds import HEAD, kind_of
+from lfm_jax.runtime.paths import expanded
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
@@ -170,7 +171,7 @@ def as_rgb(image: Any) -> Image.Image:
       ValueError: an array of another shape or dtype.
     """
     if isinstance(image, (str, Path, os.PathLike)):
-        return decode(image)
+        return decode(expanded(image))
     if isinstance(image, Image.Image):
         return to_rgb(image)
     pixels = checked_pixels(np.asarray(image)[None])

@@ -14,6 +14,7 @@ from lfm_jax.data import suites
 from lfm_jax.data.listing import Passed, kind_unless_image, walk
 from lfm_jax.data.sources.base import LABEL_FOLDERS, meant_label
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
 
 
 class Place(NamedTuple):
@@ -54,7 +55,7 @@ class Tree:
 
 def read_tree(root: str | os.PathLike[str]) -> Tree:
     """Lists a folder. Raises DataError if it does not exist, or has no 0_real or 1_fake below it."""
-    tree = Tree(Path(root).expanduser())
+    tree = Tree(expanded(root))
     if not tree.root.is_dir():
         raise DataError(f"no data folder at {tree.root}")
     labelled: dict[tuple[str, ...], dict[str, list[str]]] = {}

@@ -17,6 +17,7 @@ from lfm_jax.data.prepare.build import difference, first_damage, publish, write_
 from lfm_jax.data.prepare.layout import VERSION, Part, find_parts
 from lfm_jax.data.prepare.verify import ChangedFileError, Contents, Journal, verify_part
 from lfm_jax.errors import DataError, UserError, first_line
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
 
 SAMPLE = 16  # records read from each split of a data set that is already finished
@@ -52,7 +53,7 @@ def prepare_folder(root: Path, out: Path, *, suite: str = "", threads: int = 8, 
       UserError: there is nothing to prepare or no such suite, `out` is full or cannot be written, or a file changed
         while it was being prepared.
     """
-    root, out = root.expanduser().absolute(), out.expanduser()
+    root, out = expanded(root).absolute(), expanded(out)
     data_sets: dict[str, list[Part]] = {}
     for part in find_parts(root, suite=suite):
         data_sets.setdefault(part.dataset, []).append(part)

@@ -11,6 +11,7 @@ from lfm_jax.data.images import ImageError, decode, read
 from lfm_jax.data.listing import Passed, image_files, list_images, walk
 from lfm_jax.data.sources.base import LABEL_FOLDERS, Example, meant_label
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
 
 NAMED_ENTRIES = 8  # of a folder, in a message
@@ -51,7 +52,7 @@ def open_folder(root: str | os.PathLike[str], *, classes: Collection[str] = (), 
     Raises:
       DataError: there is no such folder, no 0_real or 1_fake below it, no image in those, or one of them inside the other.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise DataError(f"no data folder at {root}")
     passed, misspelt = Passed(), list[str]()
@@ -106,7 +107,7 @@ def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
     A file that does not exist stays in the list, so that scoring names it.
     """
     passed = Passed()
-    files = [file for path in map(Path, paths) for file in (list_images(path, passed) if path.is_dir() else [path])]
+    files = [file for path in map(expanded, paths) for file in (list_images(path, passed) if path.is_dir() else [path])]
     passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
     return FileSource(Path(), [Example(str(file)) for file in files])
 

@@ -19,6 +19,7 @@ from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.sources.base import Example, MissingSplitError, folders_above_label
 from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError, first_line
+from lfm_jax.runtime.paths import expanded
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ def find_prepared(root: str | os.PathLike[str]) -> dict[str, Path]:
     `root` may be the folder given to `lfm data prepare`, the folder of one data set in it, or the version below that.
     """
     for pattern in ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json"):
-        folders = sorted(path.parent for path in Path(root).expanduser().absolute().glob(pattern))
+        folders = sorted(path.parent for path in expanded(root).absolute().glob(pattern))
         versions = {folder.parent.name: folder for folder in folders if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)}
         if versions:
             return versions
