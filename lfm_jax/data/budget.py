@@ -4,18 +4,29 @@ An image waits until it fits. The one that the reader waits for never does, or i
 """
 
 import contextvars
+import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 T = TypeVar("T")
+LARGE = 1 << 26  # bytes of one image, from which on it matters whether freed memory goes back to the system
 PER_CORE = 1 << 26  # bytes, so that as many photos can be decoded at once as there are cores
 SMALL = 1 << 20  # bytes; less is not counted, as it is the number of values read ahead that limits them
+
+
+@functools.cache
+def _give_freed_memory_back() -> None:
+    """Has glibc return large blocks to the system once they are freed. Otherwise each thread keeps what its images took."""
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(mmap_threshold, 8 << 20)
 
 
 class Budget:
@@ -28,6 +39,8 @@ class Budget:
     @contextmanager
     def decoding(self, cost: int) -> Iterator[None]:
         """Counts `cost` bytes until the end of the block; of a value that is read ahead, until it is read."""
+        if cost >= LARGE:
+            _give_freed_memory_back()
         value = _value_being_read.get()
         if cost < SMALL:
             yield

@@ -1,6 +1,8 @@
 """Decoded pixels under way are limited in bytes for the whole process, and nobody waits for ever."""
 
 import io
+import subprocess
+import sys
 import threading
 import time
 
@@ -143,3 +145,33 @@ def test_the_size_of_a_value_is_that_of_its_pixels():
     pixels = np.zeros((4, 5, 3), np.uint8)
     assert size_of((1, pixels, {"image": pixels, "label": 0}, [None])) == 2 * pixels.nbytes
     assert size_of(Image.new("RGB", (4, 5))) == 80
+
+
+IN_MANY_THREADS = """
+import io, threading
+from PIL import Image
+from lfm_jax.data.images import decode_bytes
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) >> 10
+
+def decode_and_stay():
+    decode_bytes(file.getvalue())
+    decoded.release()
+    at_end.wait()
+
+file, decoded, at_end = io.BytesIO(), threading.Semaphore(0), threading.Event()
+Image.new("RGB", (5000, 5000)).save(file, "BMP")
+for _ in range(10):
+    threading.Thread(target=decode_and_stay).start()
+    decoded.acquire()
+print(peak())
+at_end.set()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_threads_do_not_keep_the_memory_of_large_images():
+    """100 MB each, one after the other; kept by ten threads, they would come to a gigabyte."""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", IN_MANY_THREADS], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 700
