@@ -1,8 +1,9 @@
-"""Finding and decoding image files, as the published protocols do it with PIL.
+"""Decoding image files, as the published protocols do it with PIL.
 
 Every file becomes an RGB image or an `ImageError` with a reason that a user can act on. As with PIL's plain
-`convert("RGB")`, EXIF orientation is ignored and animations give their first frame. What decoding would cost is read
-from the header, and too costly files are refused before any of it is spent.
+`convert("RGB")`, EXIF orientation is ignored and animations give their first frame; unlike there, grey values of more
+than 8 bits are scaled to 8. What decoding would cost is read from the header, and too costly files are refused before
+any of it is spent.
 """
 
 import io
@@ -16,12 +17,20 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from lfm_jax.data.budget import BUDGET
+from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
+from lfm_jax.data.kinds import HEAD, kind_of
+from lfm_jax.runtime.paths import expanded
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
 MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
-MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera; decoding takes up to 8 bytes per pixel
+MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera
+MAX_WEBP_PIXELS = 1 << 26
+BYTES_PER_PIXEL, WEBP_BYTES_PER_PIXEL = 8, 16  # that decoding takes; with the limits above, at most a gibibyte
 MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
 MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
+TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
 MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, each scan of which is a pass over all pixels; an honest one has about ten
 
 
@@ -54,8 +63,44 @@ def read(path: str | os.PathLike[str]) -> bytes:
 def decode_bytes(data: bytes) -> Image.Image:
     """Decodes the bytes of an image file to an RGB image. Raises ImageError as `opened` does."""
     with opened(data) as image:
+        return to_rgb(image)
+
+
+def has_deep_values(mode: str) -> bool:
+    """Whether an image of this mode has values of more than 8 bits, so that `to_rgb` has to scale them."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image decoded to RGB: 8-bit images as PIL converts them, 16-bit grey without its lower byte, floats of 0 to 1 times 255.
+
+    PIL's own conversion would clip the last two, to all white and all black.
+
+    Raises:
+      ImageError: its values have no known range.
+    """
+    with BUDGET.decoding(decoding_bytes(image)):
         image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy an RGB image
+        return image if image.mode == "RGB" else _converted(image)  # convert would copy an RGB image
+
+
+def decoding_bytes(image: Image.Image) -> int:
+    """What it takes to decode an opened image, estimated from its header."""
+    return image.width * image.height * (WEBP_BYTES_PER_PIXEL if image.format == "WEBP" else BYTES_PER_PIXEL)
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        bits = getattr(image, "tag_v2", {}).get(TIFF_BITS_PER_SAMPLE, (16,))[0]
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # nor if there is a NaN
+            raise ImageError(f"mode F: float values of {values.min():g} to {values.max():g}, expected 0 to 1; save it with 8 bits")
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        raise ImageError("mode I: 32-bit integers have no known range; save it with 8 bits")
+    return image.convert("RGB")
 
 
 @contextmanager
@@ -69,13 +114,20 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     if not data:
         raise ImageError("empty file (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _refuse_bombs(image, data)
+        data = png_without_metadata(data)
+        image = _open(data)
+        layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") else None
+        _refuse_bombs(image, scans=layout.scans if layout else 1)
+        if layout and not layout.ends:
+            with BUDGET.decoding(decoding_bytes(image)):
+                image = _open(jpeg_with_its_end(data))
+        with image:
             yield image
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)})") from None
+        kind = kind_of(data[:HEAD])
+        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)}){f': {kind}' * bool(kind)}") from None
     except Image.DecompressionBombError as error:  # raised by some of PIL's parsers, before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
@@ -91,15 +143,20 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def _refuse_bombs(image: ImageFile.ImageFile, data: bytes) -> None:
+def _open(data: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _refuse_bombs(image: ImageFile.ImageFile, *, scans: int) -> None:
     width, height = image.size
-    limit = MAX_RLE_PIXELS if image.tile and image.tile[0][0] == "bmp_rle" else MAX_PIXELS
+    limit = min(MAX_PIXELS, MAX_WEBP_PIXELS) if image.format == "WEBP" else MAX_PIXELS
+    if image.tile and image.tile[0][0] == "bmp_rle":
+        limit = MAX_RLE_PIXELS
     if width * height > limit or max(width, height) > MAX_SIDE:
         raise ImageError(
             f"refused before decoding: {width} x {height} = {width * height} pixels is over the limit of "
             f"{limit} pixels or {MAX_SIDE} a side"
         )
-    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
     if scans * width * height > MAX_SCANNED_PIXELS:
         raise ImageError(
             f"refused before decoding: {scans} scans of {width} x {height} pixels are over the limit of "
@@ -115,56 +172,6 @@ def _reason(error: Exception) -> str:
     return f"cannot be decoded: {type(error).__name__}{': ' * bool(message)}{message}"
 
 
-def list_images(folder: Path) -> Iterator[Path]:
-    """Image files at any depth below `folder`, told by their suffix, in sorted order.
-
-    A folder that cannot be listed appears itself, in place of its files, so that decoding it gives the reason.
-    """
-    return map(Path, image_files(folder))
-
-
-def image_files(folder: Path) -> Iterator[str]:
-    """`list_images` as strings: making a Path of each of 100,000 files takes seconds."""
-    for directory, _, files in walk(folder):
-        if files is None:
-            yield str(directory)
-            continue
-        above = os.path.join(directory, "").removeprefix("./")  # noqa: PTH118
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                yield above + name
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str] | None]]:
-    """Yields (folder, names of its folders, names of its files) for `folder` and everything below it, sorted.
-
-    The files are None if the folder cannot be listed. Symbolic links are followed, since data sets share their real
-    images that way, except a link back to a folder above itself.
-    """
-    to_visit: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]  # not recursive: a tree may be deeper than Python's stack
-    while to_visit:
-        folder, above = to_visit.pop()
-        real = os.path.realpath(folder)
-        if real in above:
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                contents = sorted((entry.name, _is_folder(entry)) for entry in entries)
-        except OSError:
-            yield folder, [], None
-            continue
-        folders = [name for name, is_folder in contents if is_folder]
-        yield folder, folders, [name for name, is_folder in contents if not is_folder]
-        to_visit += [(folder / name, (*above, real)) for name in reversed(folders)]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: treated as a file, so that decoding it gives the reason
-        return False
-
-
 def as_rgb(image: Any) -> Image.Image:
     """An RGB image from a path, a PIL image or an array uint8 [H, W, 3].
 
@@ -173,9 +180,9 @@ def as_rgb(image: Any) -> Image.Image:
       ValueError: an array of another shape or dtype.
     """
     if isinstance(image, (str, Path, os.PathLike)):
-        return decode(image)
+        return decode(expanded(image))
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return to_rgb(image)
     pixels = checked_pixels(np.asarray(image)[None])
     return Image.fromarray(pixels[0])
 

@@ -4,6 +4,7 @@ Position p is example p % n of epoch p // n, for a source of n examples. The loa
 takes its slice of every global batch, and a resumed run starts at its step. The layout of a batch is in batch.py.
 """
 
+import contextvars
 import functools
 import itertools
 import queue
@@ -142,7 +143,7 @@ def within(seconds: float, read: Callable[[], Image.Image]) -> Image.Image:
         except Exception as error:
             results.put(error)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
     try:
         result = results.get(timeout=seconds)
     except queue.Empty:

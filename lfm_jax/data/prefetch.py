@@ -1,10 +1,15 @@
-"""Values computed ahead of their use by threads, given out in order. Training, scoring and preparing all read this way."""
+"""Values computed ahead of their use by threads, given out in order. Training, scoring and preparing all read this way.
+
+How far ahead is limited by number, and for large images by the bytes of the process's budget.
+"""
 
 import collections
-import itertools
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from lfm_jax.data.budget import Reader
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -21,11 +26,26 @@ def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int
     # In pieces: for each element, grain looks at all that it has read ahead, and with hundreds that takes as long as
     # decoding a small image. Small pieces, so that all threads work on the first values and these come soon.
     piece = min(max(ahead // (8 * max(threads, 1)), 1), MAX_PIECE)
-    pieces = grain.MapDataset.range(-(-count // piece)).map(
-        lambda number: [read(i) for i in range(number * piece, min((number + 1) * piece, count))]
-    )
+    count_pieces = -(-count // piece)
+    reader = Reader()
+
+    def numbers(piece_number: int) -> range:
+        return range(piece_number * piece, min((piece_number + 1) * piece, count))
+
+    def read_piece(piece_number: int) -> list[T]:
+        return [reader.read(number, functools.partial(read, number)) for number in numbers(piece_number)]
+
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=-(-ahead // piece))
-    return itertools.chain.from_iterable(pieces.to_iter_dataset(options))
+    pieces = iter(grain.MapDataset.range(count_pieces).map(read_piece).to_iter_dataset(options))
+    try:
+        for piece_number in range(count_pieces):
+            reader.wait_for(numbers(piece_number)[-1])
+            values = next(pieces)
+            for number in numbers(piece_number):
+                reader.taken(number)
+            yield from values
+    finally:
+        reader.close()
 
 
 def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int) -> Iterator[T]:
@@ -33,15 +53,25 @@ def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahe
 
     The caller's own thread iterates over `items`. An exception of `read` is raised in its place in the order.
     """
-    under_way: collections.deque[Future[T]] = collections.deque()
+    under_way: collections.deque[tuple[int, Future[T]]] = collections.deque()
+    reader = Reader()
+
+    def next_value() -> T:
+        number, future = under_way.popleft()
+        reader.wait_for(number)
+        value = future.result()
+        reader.taken(number)
+        return value
+
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
-                under_way.append(pool.submit(read, item))
+            for number, item in enumerate(items):
+                under_way.append((number, pool.submit(reader.read, number, functools.partial(read, item))))
                 if len(under_way) > ahead:
-                    yield under_way.popleft().result()
+                    yield next_value()
             while under_way:
-                yield under_way.popleft().result()
+                yield next_value()
         finally:
-            for unread in under_way:  # the caller has stopped early
+            reader.close()
+            for _, unread in under_way:  # the caller has stopped early
                 unread.cancel()

@@ -53,7 +53,9 @@ class Protocol:
         pixels = np.asarray(image)
         if self.tiles:
             return tiled(pixels, self.tiles, self.stride)
-        return (centre_crop(pixels, self.crop, pad=self.pad) if self.crop else pixels)[None]
+        if self.crop:
+            pixels = np.ascontiguousarray(centre_crop(pixels, self.crop, pad=self.pad))  # a view would keep the whole image
+        return pixels[None]
 
     def logit(self, logits: Sequence[float] | np.ndarray) -> float:
         """The logit of an image from those of its pieces [N]."""

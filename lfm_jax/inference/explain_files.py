@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from lfm_jax.data.images import ImageError, list_images
+from lfm_jax.data.images import ImageError
+from lfm_jax.data.listing import list_images
 from lfm_jax.errors import DataError, TooSmallError, UserError
 from lfm_jax.inference.drawing import THUMBNAIL, at_most, thumbnail_sheet
 from lfm_jax.inference.explanation import Explanation, explain_image

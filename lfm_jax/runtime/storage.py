@@ -18,6 +18,7 @@ import fsspec.config
 from etils import epath
 
 from lfm_jax.errors import UserError, first_line
+from lfm_jax.runtime.paths import expanded
 
 os.environ.setdefault("EPATH_USE_TF", "false")  # or epath would load TensorFlow, where installed, to reach a bucket
 
@@ -33,7 +34,7 @@ def as_path(path: str | os.PathLike[str]) -> AnyPath:
     """
     text = os.fspath(path)
     if "://" not in text:
-        return Path(text).expanduser()
+        return expanded(text)
     bucket = text.removeprefix("gs://").partition("/")[0]
     if not text.startswith("gs://") or not bucket:
         raise UserError(f"{text}: expected a folder or gs://BUCKET/FOLDER; mount other buckets and give the folder")

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, make_folder, refuse
 
@@ -21,12 +20,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.audit.report import report_text, write_report
     from lfm_jax.evaluation import plots
 
-    if args.out:
-        make_folder(args.out)
+    out = make_folder(args.out) if args.out else None
     report = check_folder(args.root, threads=args.threads)
-    if args.out:
-        write_report(report, Path(args.out))
-        plots.formats(report["format"], Path(args.out) / "format.png")
+    if out:
+        with out:
+            write_report(report, out.folder)
+            plots.formats(report["format"], out.folder / "format.png")
     print(report_text(report))
     if report["clean"]:
         return 0

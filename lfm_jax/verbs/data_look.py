@@ -3,6 +3,7 @@
 import argparse
 
 from lfm_jax.errors import UserError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.verbs.arguments import add_config_arguments, load_config, positive
 
 SUMMARY = "draw images as training sees them, on one sheet"
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     source = open_split(config.data, "train", seed=config.seed)
     sheet = augmentation_sheet(source, config.data, seed=config.seed, images=args.images, draws=args.draws)
     try:
-        sheet.save(args.out)
+        sheet.save(expanded(args.out))
     except (OSError, ValueError) as error:  # no such folder, or a suffix that is not an image format's
         raise UserError(f"--out={args.out}: {error}") from None
     print(args.out)

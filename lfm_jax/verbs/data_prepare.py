@@ -15,6 +15,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--suite", default="", metavar="NAME", help="prepare only this suite, e.g. gangen_detection; ROOT may be the suite itself"
     )
+    verb.add_argument("--whole", action="store_true", help="of data already there, read back every record, not a sample")
     add_threads_argument(verb)
 
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.prepare.prepare import prepare_folder
 
     rows, left_out = [], []
-    for prepared in prepare_folder(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads):
+    for prepared in prepare_folder(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads, whole=args.whole):
         state = "prepared" if prepared.written else "already there, verified"
         for split, contents in prepared.contents.items():
             labels = [facts.label for facts in contents.facts]

@@ -47,10 +47,6 @@ def rotated_exif():
     return exif
 
 
-def sixteen_bit():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 65536, (17, 21)).astype(np.uint16))
-
-
 GOOD = {
     "RGB PNG": lambda folder, noise: saved(folder, noise(17, 21), ".png"),
     "JPEG of odd size": lambda folder, noise: saved(folder, noise(17, 21), ".jpg", quality=80),
@@ -59,7 +55,6 @@ GOOD = {
     "grey JPEG": lambda folder, noise: saved(folder, noise(17, 21).convert("L"), ".jpg"),
     "grey PNG": lambda folder, noise: saved(folder, noise(17, 21).convert("L"), ".png"),
     "1-bit PNG": lambda folder, noise: saved(folder, noise(17, 21).convert("1"), ".png"),
-    "16-bit PNG": lambda folder, noise: saved(folder, sixteen_bit(), ".png"),
     "palette PNG": lambda folder, noise: saved(folder, noise(17, 21).quantize(16), ".png"),
     "palette PNG, one colour transparent": lambda folder, noise: saved(folder, noise(17, 21).quantize(16), ".png", transparency=3),
     "palette PNG, colours half transparent": lambda folder, noise: saved(
@@ -249,20 +244,21 @@ def test_a_run_length_bmp_has_a_limit_of_its_own(tmp_path, monkeypatch):
         decode(path)
 
 
-@pytest.mark.parametrize(
-    "chunk",
-    [b"zTXtnote\0\0" + zlib.compress(bytes(1 << 26)), b"iCCPnote\0\0" + zlib.compress(bytes(1 << 26))],
-    ids=["text", "colour profile"],
-)
-def test_a_chunk_that_swells_is_not_unpacked(chunk, tmp_path, noise):
+@pytest.mark.parametrize("name", [b"zTXtnote\0\0", b"iCCPnote\0\0", b"iTXtnote\0\1\0\0\0"], ids=lambda name: name[:4].decode())
+def test_a_chunk_that_swells_is_not_unpacked(name, tmp_path, noise):
     content = saved(tmp_path, noise(5, 7), ".png").read_bytes()
-    swelling = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path = written(tmp_path, "swelling.png", with_chunk(content, name + zlib.compress(bytes(1 << 26))))
     tracemalloc.start()
-    with pytest.raises(ImageError, match="too large"):
-        decode(written(tmp_path, "swelling.png", content[:33] + swelling + content[33:]))
+    image = decode(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 24
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(noise(5, 7)))
+
+
+def with_chunk(png, chunk):
+    """A PNG with one more chunk behind its header."""
+    return png[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
 
 
 def test_long_text_in_a_png_does_not_matter(tmp_path, noise):

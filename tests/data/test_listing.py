@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode, list_images, walk
+from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
+from lfm_jax.data.listing import Passed, list_images, walk
+from lfm_jax.data.sources.folder import open_files
 
 
 def touch(root, *names):
@@ -77,7 +79,60 @@ def test_a_folder_named_like_an_image_is_searched_not_listed(tmp_path):
     assert listed(tmp_path) == ["folder.png/a.png"]
 
 
-@pytest.mark.parametrize(("link", "target"), [("a/b/up", ".."), ("a/b/here", "."), ("a/top", "..")])
+@pytest.mark.parametrize("folder", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".git", "$RECYCLE.BIN"])
+def test_hidden_and_tool_folders_are_left_out_and_counted(folder, tmp_path):
+    touch(tmp_path, "a/1.png", f"a/{folder}/2.png", f"{folder}/3.png", "a/._1.png", ".DS_Store")
+    passed = Passed()
+    assert [str(path.relative_to(tmp_path)) for path in list_images(tmp_path, passed)] == ["a/1.png"]
+    assert passed == {"hidden or tool folders": 2, "hidden images": 1}
+
+
+def test_a_hidden_folder_that_is_asked_for_is_read(tmp_path):
+    touch(tmp_path, ".cache/1.png")
+    assert [path.name for path in list_images(tmp_path / ".cache")] == ["1.png"]
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.jpg_large", "a.apng", "no_suffix", "a.avif", "a.txt.bak"])
+@pytest.mark.parametrize("container", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_images_of_other_names_are_told_by_their_contents(name, container, tmp_path, noise):
+    noise(5, 7).save(tmp_path / name, container)
+    assert listed(tmp_path) == [name]
+    assert decode(tmp_path / name).size == (7, 5)
+
+
+OTHERS = {
+    "IMG_1.HEIC": (b"\0\0\0\x18ftypheic", "HEIC"),
+    "b.avif": (b"\0\0\0\x1cftypavif", "AVIF"),
+    "c.mp4": (b"\0\0\0\x20ftypisom", "MP4"),
+    "d.mov": (b"\0\0\0\x14ftypqt  ", "MOV"),
+    "e.pdf": (b"%PDF-1.7", "PDF"),
+    "f.NEF": (b"MM\0*\0\0", "TIFF or camera raw"),
+    "g.doc": (b"\xd0\xcf\x11\xe0", ".doc"),
+    "h.txt": (b"a cat", ".txt"),
+    "README": (b"", "no suffix"),
+}
+
+
+def test_what_is_no_image_is_counted_by_its_kind(tmp_path, capsys):
+    for name, (content, _) in OTHERS.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    passed = Passed()
+    assert list(list_images(tmp_path, passed)) == []
+    assert passed == {kind: 1 for _, kind in OTHERS.values()} | {"no suffix": 2}
+    open_files([tmp_path])
+    assert f"{tmp_path}: not read: 2 no suffix, 1 " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "kind"), OTHERS.values(), ids=OTHERS)
+def test_the_kind_is_named_when_such_a_file_is_decoded(content, kind, tmp_path):
+    (tmp_path / "photo.png").write_bytes(content)
+    if kind[0].isupper() and "TIFF" not in kind:
+        with pytest.raises(ImageError, match=rf"not an image file of a format read here \(.*\): {kind}"):
+            decode(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize(("link", "target"), [("a/b/up", ".."), ("a/b/here", "."), ("a/top", ".."), ("a/out", "../..")])
 def test_a_link_back_to_a_folder_above_is_not_followed(link, target, tmp_path):
     touch(tmp_path, "a/b/1.png", "a/2.png")
     (tmp_path / link).symlink_to(target)

@@ -6,7 +6,6 @@ kept of it is two hashes and its format.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lfm_jax.data import suites
@@ -14,11 +13,13 @@ from lfm_jax.data.audit.duplicates import HARMFUL, ExaminedImage, examine, find_
 from lfm_jax.data.audit.expected import TEST_SPLITS, Finding, by_suite, deviations, known_faults, make_finding
 from lfm_jax.data.audit.formats import Format, audit_formats
 from lfm_jax.data.audit.tree import Place, Tree, read_tree
+from lfm_jax.data.images import has_deep_values
+from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import LABEL_FOLDERS
 from lfm_jax.runtime.progress import progress
 
 REAL, FAKE = LABEL_FOLDERS
-IN_FLIGHT = 1024  # files handed to the threads at once
+AHEAD = 256  # files, of which only hashes and formats are kept
 NAMED_COPIES = 4  # of a picture, in a finding; all are in `duplicates`
 
 
@@ -31,12 +32,20 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
     problems = [
         *deviations(tree),
         *(make_finding("unreadable folder", path, "cannot be listed") for path in tree.unreadable),
+        *(make_finding("misspelt label", path, f"not read, did you mean {label}/?") for path, label in tree.misspelt),
+        *(make_finding("both labels", path, "lies in a folder of the other label") for path in tree.both_labels),
         *(make_finding("unreadable file", image.path, image.error) for image in images if image.error),
+        *(
+            make_finding("more than 8 bits", image.path, f"mode {image.format.mode}, scaled to 8 bits when read")
+            for image in images
+            if image.format and has_deep_values(image.format.mode)
+        ),
         *(_duplicate_finding(kind, group) for kind, group in copies if kind in HARMFUL),
     ]
     notes = [
         *(_duplicate_finding(kind, group) for kind, group in copies if kind not in HARMFUL),
-        *(make_finding("no image by its suffix", path, "not read") for path in tree.not_images),
+        *(make_finding("other file", path, f"not read: {kind}") for path, kind in tree.not_images),
+        *(make_finding("hidden", str(root), f"not read: {count} {kind}") for kind, count in tree.hidden.items()),
         *(make_finding("outside of the label folders", path, "not read") for path in tree.outside),
         *known_faults(tree),
     ]
@@ -55,12 +64,8 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str,
 def _examine_all(tree: Tree, threads: int) -> Iterator[ExaminedImage]:
     files = [(path, place, label) for place, labels in tree.images.items() for label, paths in labels.items() for path in paths]
 
-    def examined() -> Iterator[ExaminedImage]:
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(files), IN_FLIGHT):
-                yield from pool.map(lambda file: examine(tree.root, *file), files[start : start + IN_FLIGHT])
-
-    return progress(examined(), total=len(files), what="check")
+    examined = read_ahead(lambda number: examine(tree.root, *files[number]), len(files), threads=threads, ahead=AHEAD)
+    return progress(examined, total=len(files), what="check")
 
 
 def _group_rows(tree: Tree) -> list[dict[str, Any]]:

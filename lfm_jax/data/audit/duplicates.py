@@ -8,7 +8,7 @@ from typing import Any
 
 from lfm_jax.data.audit.formats import Format, format_of
 from lfm_jax.data.audit.tree import Place
-from lfm_jax.data.images import ImageError, opened, read
+from lfm_jax.data.images import ImageError, opened, read, to_rgb
 
 HARMFUL = ("real and fake", "leak")  # kinds of duplicates
 
@@ -39,7 +39,7 @@ def examine(root: Path, path: str, place: Place, label: str) -> ExaminedImage:
         data = read(root / path)
         with opened(data) as image:
             form = format_of(image, len(data))
-            rgb = image.convert("RGB")
+            rgb = to_rgb(image)
     except ImageError as error:
         return ExaminedImage(path, place, label, error=str(error))
     pixels = hashlib.blake2b(repr(rgb.size).encode() + rgb.tobytes(), digest_size=16).digest()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lfm_jax.data import suites
-from lfm_jax.data.images import IMAGE_SUFFIXES, walk
-from lfm_jax.data.sources.base import LABEL_FOLDERS
+from lfm_jax.data.listing import Passed, kind_unless_image, walk
+from lfm_jax.data.sources.base import LABEL_FOLDERS, meant_label
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
 
 
 class Place(NamedTuple):
@@ -34,40 +35,52 @@ class Tree:
 
     Attributes:
       images: of each place, the files in each of its label folders that exist.
-      not_images: other files in label folders, by their suffix.
+      not_images: other files in label folders, and what kind of file each is.
       outside: images in no label folder; nothing reads them.
       unreadable: folders that cannot be listed.
+      misspelt: folders that are not read, and the label folder each was probably meant to be.
+      both_labels: folders of one label within one of the other.
+      hidden: the number of hidden or tool folders, and of hidden images; nothing reads them.
     """
 
     root: Path
     images: dict[Place, dict[str, list[str]]] = field(default_factory=dict)
-    not_images: list[str] = field(default_factory=list)
+    not_images: list[tuple[str, str]] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    misspelt: list[tuple[str, str]] = field(default_factory=list)
+    both_labels: list[str] = field(default_factory=list)
+    hidden: Passed = field(default_factory=Passed)
 
 
 def read_tree(root: str | os.PathLike[str]) -> Tree:
     """Lists a folder. Raises DataError if it does not exist, or has no 0_real or 1_fake below it."""
-    tree = Tree(Path(root).expanduser())
+    tree = Tree(expanded(root))
     if not tree.root.is_dir():
         raise DataError(f"no data folder at {tree.root}")
     labelled: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    for directory, _, files in walk(tree.root):
+    for directory, subfolders, files in walk(tree.root, tree.hidden):
         parts = directory.relative_to(tree.root).parts
         prefix = "".join(f"{part}/" for part in parts)
         if files is None:
             tree.unreadable.append(prefix or "./")
         at = next((index for index, part in enumerate(parts) if part in LABEL_FOLDERS), None)
         images = tree.outside if at is None else labelled.setdefault(parts[:at], {}).setdefault(parts[at], [])
+        if at is None:
+            near = [(name, meant_label(name)) for name in subfolders]
+            tree.misspelt += [(f"{prefix}{name}/", label) for name, label in near if label and label not in subfolders]
+        elif LABEL_FOLDERS.keys() - {parts[at]} & set(parts[at:]):
+            tree.both_labels.append(prefix)
         for name in files or ():
-            if name.lower().endswith(IMAGE_SUFFIXES):
+            kind = kind_unless_image(str(directory / name))
+            if kind is None:
                 images.append(prefix + name)
             elif at is not None:
-                tree.not_images.append(prefix + name)
+                tree.not_images.append((prefix + name, kind))
     if not labelled:
-        raise DataError(
-            f"nothing to check in {tree.root}: looked for [SPLIT/][SUITE/]GENERATOR[/CLASS]/ with {' and '.join(LABEL_FOLDERS)}"
-        )
+        hint = f"; {tree.misspelt[0][0]} is there, did you mean {tree.misspelt[0][1]}/?" if tree.misspelt else ""
+        layout = f"[SPLIT/][SUITE/]GENERATOR[/CLASS]/ with {' and '.join(LABEL_FOLDERS)}"
+        raise DataError(f"nothing to check in {tree.root}: looked for {layout}{hint}")
     for parts, place in _places(tree.root.absolute().name, labelled).items():
         for label, paths in labelled[parts].items():
             tree.images.setdefault(place, {}).setdefault(label, []).extend(paths)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lfm_jax.data.prepare.verify import Contents
-from lfm_jax.data.sources.records import Facts, TfdsRecords, read_index, splits_of, write_index
+from lfm_jax.data.sources.records import DamagedDataError, Facts, TfdsRecords, read_index, splits_of, write_index
 from lfm_jax.errors import UserError, first_line
 from lfm_jax.runtime.progress import progress
 
@@ -60,13 +60,20 @@ def publish(data_set: Path, final: Path, workshop: Path) -> None:
 
 def difference(data_set: Path, contents: Mapping[str, Contents]) -> str:
     """In what the prepared data set and the folders as they are now differ, in words; "" if they do not."""
-    if set(splits_of(data_set)) != set(contents):
-        return f"its splits were {', '.join(splits_of(data_set))}, now they are {', '.join(contents)}"
+    try:
+        splits = splits_of(data_set)
+        indices = {split: read_index(data_set, split) or () for split in splits}
+    except DamagedDataError as error:
+        return str(error)
+    if set(splits) != set(contents):
+        return f"its splits were {', '.join(splits)}, now they are {', '.join(contents)}"
     for split, verified in contents.items():
-        before, now = set(read_index(data_set, split) or ()), set(verified.facts)
+        before, now = set(indices[split]), set(verified.facts)
         if before != now:
             changed = sorted({facts.path for facts in before ^ now})
             return f"{len(changed)} files of {split} are new, changed or gone, the first of them {changed[0]}"
+        if list(indices[split]) != verified.facts:
+            return f"the index of {split} is in another order"
     return ""
 
 
@@ -85,6 +92,6 @@ def first_damage(data_set: Path, contents: Mapping[str, Contents], *, sample: in
                 record, facts = records[place], verified.facts[place]
                 if hashlib.sha256(record["image"]).hexdigest() != facts.sha256 or Facts.decode(record) != facts:
                     return f"record {place} of {split} is not {facts.path}"
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:  # damaged records raise almost anything
             return f"{split} cannot be read: {first_line(error)}"
     return ""

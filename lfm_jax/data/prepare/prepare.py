@@ -17,6 +17,7 @@ from lfm_jax.data.prepare.build import difference, first_damage, publish, write_
 from lfm_jax.data.prepare.layout import VERSION, Part, find_parts
 from lfm_jax.data.prepare.verify import ChangedFileError, Contents, Journal, verify_part
 from lfm_jax.errors import DataError, UserError, first_line
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
 
 SAMPLE = 16  # records read from each split of a data set that is already finished
@@ -35,7 +36,7 @@ class Prepared:
         return self.folder.parent.name
 
 
-def prepare_folder(root: Path, out: Path, *, suite: str = "", threads: int = 8) -> list[Prepared]:
+def prepare_folder(root: Path, out: Path, *, suite: str = "", threads: int = 8, whole: bool = False) -> list[Prepared]:
     """Packs the images of a folder into ArrayRecord data sets.
 
     Files that do not decode are left out and listed in left_out.tsv. After an interruption of any kind, the same call
@@ -46,27 +47,29 @@ def prepare_folder(root: Path, out: Path, *, suite: str = "", threads: int = 8) 
       out: the folder for the data sets.
       suite: prepare only this one.
       threads: that decode images.
+      whole: read back every record of finished data sets, not a sample.
 
     Raises:
       UserError: there is nothing to prepare or no such suite, `out` is full or cannot be written, or a file changed
         while it was being prepared.
     """
-    root, out = root.expanduser().absolute(), out.expanduser()
+    root, out = expanded(root).absolute(), expanded(out)
     data_sets: dict[str, list[Part]] = {}
     for part in find_parts(root, suite=suite):
         data_sets.setdefault(part.dataset, []).append(part)
     with _workshop(out) as workshop, Journal(workshop / "journal.jsonl") as journal:
-        prepared = [_prepare_data_set(parts, out, workshop, journal, threads) for parts in data_sets.values()]
+        sample = 0 if whole else SAMPLE
+        prepared = [_prepare_data_set(parts, out, workshop, journal, threads, sample) for parts in data_sets.values()]
         _write_left_out(prepared, out / "left_out.tsv")
     return prepared
 
 
-def _prepare_data_set(parts: Sequence[Part], out: Path, workshop: Path, journal: Journal, threads: int) -> Prepared:
+def _prepare_data_set(parts: Sequence[Part], out: Path, workshop: Path, journal: Journal, threads: int, sample: int) -> Prepared:
     name = parts[0].dataset
     contents = {part.split: verify_part(part, journal, threads=threads) for part in parts}
     final = out / name / VERSION
     if final.is_dir():
-        reason = difference(final, contents) or first_damage(final, contents, sample=SAMPLE)
+        reason = difference(final, contents) or first_damage(final, contents, sample=sample)
         if not reason:
             return Prepared(final, contents, written=False)
         say(f"{name} is prepared again: {reason}")

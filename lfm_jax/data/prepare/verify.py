@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from lfm_jax.data.images import ImageError, opened, read
+from lfm_jax.data.images import ImageError, opened, read, to_rgb
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.prepare.layout import Part
 from lfm_jax.data.sources.base import Example
-from lfm_jax.data.sources.records import Facts
+from lfm_jax.data.sources.records import Facts, parse_line
 from lfm_jax.errors import DataError
-from lfm_jax.runtime.progress import progress
+from lfm_jax.runtime.progress import progress, say
 
 
 class ChangedFileError(DataError):
@@ -61,12 +61,23 @@ class Journal:
     """
 
     def __init__(self, path: Path):
-        data = path.read_bytes() if path.exists() else b""
-        whole_lines = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line short
-        inspections = (Inspection(**json.loads(line)) for line in whole_lines.splitlines())
-        self._inspections = {inspection.file: inspection for inspection in inspections}
+        self._inspections: dict[str, Inspection] = {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        readable = [line for line in lines if line.endswith(b"\n") and self._remember(line)]
+        if len(readable) < len(lines):  # damaged, or cut short by a kill
+            say(f"{path}: {len(lines) - len(readable)} of {len(lines)} lines are damaged; their images are read again")
+            path.with_suffix(".tmp").write_bytes(b"".join(readable))
+            path.with_suffix(".tmp").replace(path)
         self._log: IO[str] = open(path, "a", buffering=1)  # noqa: SIM115  # closed by __exit__
-        self._log.truncate(len(whole_lines))
+
+    def _remember(self, line: bytes) -> bool:
+        """Takes in a line of the file, and tells whether it is a whole one."""
+        try:
+            inspection = parse_line(Inspection, line)
+        except ValueError:
+            return False
+        self._inspections[inspection.file] = inspection
+        return True
 
     def __enter__(self) -> "Journal":
         return self
@@ -101,7 +112,7 @@ def inspect_file(file: Path) -> Inspection:
         data = read(file)
         with opened(data) as image:
             container = image.format or ""
-            width, height = image.convert("RGB").size
+            width, height = to_rgb(image).size
     except (ImageError, OSError) as error:
         return Inspection(str(file), error=str(error))
     return Inspection(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)

@@ -4,6 +4,7 @@ A source knows nothing of batches, protocols or networks. Anything with the four
 no class to inherit from.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,13 @@ class Source(Protocol):
     def content_hash(self, index: int) -> str:
         """Text that differs wherever the content of `examples[index]` does. Broken files have one too."""
         ...
+
+
+def meant_label(name: str) -> str | None:
+    """The label folder that a folder of this name, such as 0_Real or fake, was probably meant to be; None for any other."""
+    plain = name.casefold().replace("-", "_").replace(" ", "_").removesuffix("s")
+    close = difflib.get_close_matches(plain, LABEL_FOLDERS, n=1, cutoff=0.8)
+    return close[0] if close and name not in LABEL_FOLDERS else None
 
 
 def folders_above_label(path: str) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from lfm_jax.data.images import ImageError, decode, image_files, list_images, read, walk
-from lfm_jax.data.sources.base import LABEL_FOLDERS, Example
+from lfm_jax.data.images import ImageError, decode, read
+from lfm_jax.data.listing import Passed, image_files, list_images, walk
+from lfm_jax.data.sources.base import LABEL_FOLDERS, Example, meant_label
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
+from lfm_jax.runtime.progress import say
 
 NAMED_ENTRIES = 8  # of a folder, in a message
 
@@ -47,26 +50,33 @@ def open_folder(root: str | os.PathLike[str], *, classes: Collection[str] = (), 
       without: folders of the first level to leave out.
 
     Raises:
-      DataError: there is no such folder, no 0_real or 1_fake below it, or no image in those.
+      DataError: there is no such folder, no 0_real or 1_fake below it, no image in those, or one of them inside the other.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise DataError(f"no data folder at {root}")
-    folders = label_folders(root, without=without)
+    passed, misspelt = Passed(), list[str]()
+    folders = label_folders(root, without=without, misspelt=misspelt)
     if classes:
         folders = _of_classes(folders, set(classes), root)
-    examples = list(_examples(root, folders))
+    examples = list(_examples(root, folders, passed))
     if not examples:
         layout = "[SUITE/]GENERATOR[/CLASS]/0_real/ and 1_fake/"
+        also = [f"found {entries_of(root)}", *misspelt[:1], *([f"not read: {passed}"] if passed else [])]
         raise DataError(
             f"no images to read in {root}: looked for {layout} with {'no image in them' if folders else 'images'}; "
-            f"found {entries_of(root)}"
+            + "; ".join(also)
         )
+    passed.tell(root)
+    for hint in misspelt:
+        say(f"{root}: {hint}")
     return FileSource(root, examples)
 
 
-def label_folders(root: Path, *, without: Collection[str] = ()) -> list[LabelFolder]:
+def label_folders(root: Path, *, without: Collection[str] = (), misspelt: list[str] | None = None) -> list[LabelFolder]:
     """Every 0_real and 1_fake below `root`, except below the first-level folders `without`.
+
+    Folders that are probably meant to be one of them are added to `misspelt`, in words.
 
     Raises:
       DataError: a folder on the way cannot be listed.
@@ -81,6 +91,13 @@ def label_folders(root: Path, *, without: Collection[str] = ()) -> list[LabelFol
         if files is None:
             raise DataError(f"the data folder {directory} cannot be read")
         folders += [(above, name) for name in LABEL_FOLDERS if name in subfolders]
+        if misspelt is not None:
+            near = [(name, meant_label(name)) for name in subfolders]
+            misspelt += [
+                f"{'/'.join((*above, name))}/ is not read, did you mean {label}/?"
+                for name, label in near
+                if label and label not in subfolders
+            ]
     return folders
 
 
@@ -89,7 +106,9 @@ def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
 
     A file that does not exist stays in the list, so that scoring names it.
     """
-    files = [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
+    passed = Passed()
+    files = [file for path in map(expanded, paths) for file in (list_images(path, passed) if path.is_dir() else [path])]
+    passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
     return FileSource(Path(), [Example(str(file)) for file in files])
 
 
@@ -107,11 +126,24 @@ def _of_classes(folders: Sequence[LabelFolder], classes: set[str], root: Path) -
     return [(above, label) for above, label in folders if classes & set(above)]
 
 
-def _examples(root: Path, folders: Sequence[LabelFolder]) -> Iterator[Example]:
+def _examples(root: Path, folders: Sequence[LabelFolder], passed: Passed) -> Iterator[Example]:
     root_name = root.absolute().name
     has_suites = bool(folders) and min(len(above) for above, _ in folders) >= 2
     prefix = len(os.path.join(root, "").removeprefix("./"))  # noqa: PTH118
     for above, label in folders:
         suite, generator = above[:2] if has_suites else (root_name, above[0] if above else root_name)
-        for path in image_files(root.joinpath(*above, label)):
+        other = next(name for name in LABEL_FOLDERS if name != label)
+        checked = ""
+        for path in image_files(root.joinpath(*above, label), passed):
+            folder = os.path.dirname(path)  # noqa: PTH120
+            if folder != checked:
+                _refuse_both_labels(root, folder, other, below=len(above) + 1)
+                checked = folder
             yield Example(path[prefix:], LABEL_FOLDERS[label], suite, generator)
+
+
+def _refuse_both_labels(root: Path, folder: str, other: str, *, below: int) -> None:
+    """Raises DataError if a folder within a label folder belongs to the other label, by its own path or by that of a link."""
+    parts = Path(folder).relative_to(root).parts[below:]
+    if parts and other in (*parts, os.path.basename(os.path.realpath(folder))):  # noqa: PTH119
+        raise DataError(f"{folder} lies in a folder of the label opposite to {other}/: move or remove one of them")

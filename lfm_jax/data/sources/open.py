@@ -14,7 +14,6 @@ See `Source` for what such an object needs, and docs/extending.md for a whole ex
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from ml_collections import ConfigDict
@@ -26,6 +25,7 @@ from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import FileSource, entries_of, open_folder
 from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.registry import Registry
 
 BUILT_IN = "builtin"  # instead of a folder to be scored: the built-in test images
@@ -46,7 +46,7 @@ SOURCES: Registry[OpenSplit] = Registry("data source", "config.data.source")
 @SOURCES.register("folder")
 def from_folder(config: ConfigDict, split: str, *, seed: int) -> FileSource:
     """ROOT/SPLIT/GROUP/{0_real,1_fake}."""
-    root = Path(_root(config)).expanduser()
+    root = expanded(_root(config))
     if not (root / split).is_dir():
         state = f"found {entries_of(root)}" if root.is_dir() else "no such folder"
         raise MissingSplitError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {state}")

@@ -7,17 +7,25 @@ beside the records, so that opening a split reads no image.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
-from lfm_jax.data.images import decode_bytes
+from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.sources.base import Example, MissingSplitError, folders_above_label
 from lfm_jax.data.sources.joined import JoinedSource
-from lfm_jax.errors import DataError
+from lfm_jax.errors import DataError, first_line
+from lfm_jax.runtime.paths import expanded
+
+T = TypeVar("T")
+
+
+class DamagedDataError(DataError):
+    """What was prepared is not as it was written; the message says which file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,18 @@ class Facts:
 FIELDS: Mapping[str, Any] = {field.name: field.type for field in fields(Facts)}  # to str or int
 
 
+def parse_line(kind: type[T], line: bytes) -> T:
+    """Reads a dataclass of strings and numbers from a line of JSON. Raises ValueError if it is anything else."""
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    try:
+        values = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != types:
+        raise ValueError(f"expected the fields {', '.join(types)}")
+    return kind(**values)
+
+
 class Records(Protocol):
     """Random access to records with the fields of `Facts` and `image`, the bytes of the file. TFDS's data sources have it."""
 
@@ -76,7 +96,9 @@ class TfdsRecords:
     def __init__(self, folder: Path, split: str):
         import tensorflow_datasets as tfds
 
-        self._encoded = _builder(folder).as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        builder = _builder(folder)
+        with _named(folder):
+            self._encoded = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -95,13 +117,13 @@ class RecordSource:
 
     Args:
       records: the records.
-      facts: of every record, from an index; without them each record is read once.
+      facts: of every record, from an index; without them each record is read once. A record that is read is compared.
       name: what reports call the source.
       places: which records are examples, and in what order; all of them if None.
     """
 
     def __init__(self, records: Records, facts: Iterable[Facts] | None = None, *, name: str, places: Sequence[int] | None = None):
-        facts = list(facts) if facts is not None else [Facts.decode(records[index]) for index in range(len(records))]
+        facts = list(facts) if facts is not None else _facts_of(records, name)
         self.name, self._records = name, records
         self._places = range(len(facts)) if places is None else places
         self.examples: Sequence[Example] = [facts[place].example() for place in self._places]
@@ -111,7 +133,25 @@ class RecordSource:
         return decode_bytes(self.encoded(index))
 
     def encoded(self, index: int) -> bytes:
-        data: bytes = self._records[self._places[index]]["image"]
+        """The file of `examples[index]`.
+
+        Raises:
+          ImageError: the record cannot be read.
+          DataError: it is another one than the index says.
+        """
+        place = self._places[index]
+        try:
+            record = self._records[place]
+            facts, data = Facts.decode(record), bytes(record["image"])
+        except Exception as error:  # damaged records raise almost anything; one of them must not end a run
+            raise ImageError(f"record {place} of {self.name} cannot be read: {first_line(error)}") from None
+        if (facts.example(), facts.sha256) != (self.examples[index], self._hashes[index]):
+            raise DataError(
+                f"record {place} of {self.name} is {facts.path} with label {facts.label}, its index says "
+                f"{self.examples[index].path} with label {self.examples[index].label}: prepare the data again"
+            )
+        if len(data) != facts.size:
+            raise ImageError(f"record {place} of {self.name} has {len(data)} bytes of an image of {facts.size}")
         return data
 
     def content_hash(self, index: int) -> str:
@@ -124,7 +164,7 @@ def find_prepared(root: str | os.PathLike[str]) -> dict[str, Path]:
     `root` may be the folder given to `lfm data prepare`, the folder of one data set in it, or the version below that.
     """
     for pattern in ("dataset_info.json", "*/dataset_info.json", "*/*/dataset_info.json"):
-        folders = sorted(path.parent for path in Path(root).expanduser().absolute().glob(pattern))
+        folders = sorted(path.parent for path in expanded(root).absolute().glob(pattern))
         versions = {folder.parent.name: folder for folder in folders if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)}
         if versions:
             return versions
@@ -144,8 +184,10 @@ def find_one_prepared(root: str | os.PathLike[str], name: str = "") -> Path:
 
 
 def splits_of(folder: Path) -> tuple[str, ...]:
-    """The splits of the prepared data set in `folder`."""
-    return tuple(_builder(folder).info.splits)
+    """The splits of the prepared data set in `folder`. Raises DataError if its description cannot be read."""
+    builder = _builder(folder)
+    with _named(folder):
+        return tuple(builder.info.splits)
 
 
 def open_prepared_split(root: str | os.PathLike[str], name: str, split: str, *, classes: Sequence[str] = ()) -> RecordSource:
@@ -159,7 +201,7 @@ def open_prepared_split(root: str | os.PathLike[str], name: str, split: str, *, 
         raise MissingSplitError(f"{folder.parent} has no split {split}: there are {', '.join(splits_of(folder))}")
     records, facts = TfdsRecords(folder, split), read_index(folder, split)
     if facts is None:
-        facts = [Facts.decode(records[place]) for place in range(len(records))]
+        facts = _facts_of(records, f"{folder.parent.name}/{split}")
     if len(facts) != len(records):
         raise DataError(
             f"{index_file(folder, split)} lists {len(facts)} images, the records hold {len(records)}: prepare the data again"
@@ -196,15 +238,46 @@ def write_index(folder: Path, split: str, facts: Iterable[Facts]) -> None:
 
 
 def read_index(folder: Path, split: str) -> list[Facts] | None:
-    """Reads what `write_index` wrote; None if there is no index, as after `tfds build`."""
+    """Reads what `write_index` wrote; None if there is no index, as after `tfds build`. Raises DamagedDataError."""
+    file = index_file(folder, split)
     try:
-        lines = index_file(folder, split).read_text().splitlines()
+        lines = file.read_bytes().splitlines()
     except FileNotFoundError:
         return None
-    return [Facts(**json.loads(line)) for line in lines]
+    facts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            facts.append(parse_line(Facts, line))
+            if facts[-1].label not in (0, 1):
+                raise ValueError(f"label {facts[-1].label}, expected 0 or 1")
+        except ValueError as error:
+            raise DamagedDataError(f"{file} is damaged in line {number} ({first_line(error)}): prepare the data again") from None
+    return facts
+
+
+def _facts_of(records: Records, name: str) -> list[Facts]:
+    facts = []
+    for place in range(len(records)):
+        try:
+            facts.append(Facts.decode(records[place]))
+        except Exception as error:
+            raise DamagedDataError(f"record {place} of {name} cannot be read, and there is no index: {first_line(error)}") from None
+    return facts
 
 
 def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
-    return tfds.builder_from_directory(folder)
+    with _named(folder):
+        return tfds.builder_from_directory(folder)
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Names the data set in whatever TFDS raises when its files are damaged. OSErrors are no sign of damage."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"the prepared data in {folder} cannot be read: {error.strerror or first_line(error)}") from None
+    except Exception as error:
+        raise DamagedDataError(f"the prepared data in {folder} is damaged ({first_line(error)}): prepare it again") from None
