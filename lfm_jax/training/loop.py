@@ -61,6 +61,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> d
             run.files.pull(writers.METRICS)
         with MetricWriter(folder, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
             state = fit(run, state, checkpoints, writer, notice)
+            if not checkpoints.best_metrics():  # a finished run whose best checkpoint was damaged
+                keep_if_best(run, state, run.steps, checkpoints, writer)
         return final_test(run, state, checkpoints)
 
 

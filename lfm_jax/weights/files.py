@@ -80,13 +80,13 @@ def card_name(name: str) -> str:
 
 def _card_beside(path: Path) -> Card | None:
     card = path.with_name(card_name(path.name))
-    return _parse_card(card.read_text(), str(card)) if card.is_file() else None
+    return _parse_card(card.read_text(errors="replace"), str(card)) if card.is_file() else None
 
 
 def _parse_card(text: str, what: str) -> Card:
     try:
         return Card.from_json(text)
-    except (AttributeError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
+    except WeightsError as error:
         raise WeightsError(f"{what} is damaged: {error}") from None
 
 
