@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -12,8 +13,8 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from lfm_jax import __version__, models
 from lfm_jax import config as config_lib
-from lfm_jax import models
 from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source
@@ -21,6 +22,7 @@ from lfm_jax.data.sources.open import open_split, open_test_split
 from lfm_jax.errors import ConfigError
 from lfm_jax.models import Lfm
 from lfm_jax.runtime import sharding
+from lfm_jax.runtime.distributed import require_agreement
 from lfm_jax.runtime.progress import say
 from lfm_jax.runtime.rng import Stream, step_key
 from lfm_jax.runtime.storage import AnyPath, Mirror
@@ -30,6 +32,9 @@ from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.checkpoint import Checkpoints
 from lfm_jax.weights.state import TrainState
+
+# What the processes of a run may differ in: where each finds its data, and how it reads.
+OF_ONE_HOST = ("data.root", "data.test_root", "data.threads", "data.prefetch", "data.cache_mib", "init_from")
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,16 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
       UserError: a field cannot be used; the message names it.
     """
     devices = sharding.data_mesh()
+    fields = {f"config.{name}": value for name, value in config_lib.flatten(config.to_dict()).items() if name not in OF_ONE_HOST}
+    versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy", "pillow")}
+    require_agreement({"lfm_jax": __version__, "--workdir": str(workdir), **fields, **versions}, "what they are to train")
     config_lib.validate(config, devices=devices.size)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
     test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
+    splits = {"training": train_set, "validation": val_set, "test": test_set}
+    listings = {f"{name} images": listing_hash(source) for name, source in splits.items() if source is not None}
+    counts = {f"number of {name} images": len(source.examples) for name, source in splits.items() if source is not None}
+    require_agreement(counts | listings, "the data they find")
     steps_per_epoch = len(train_set.examples) / config.batch_size
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
     tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=config.batch_size)
@@ -120,7 +132,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
         val_set=val_set,
         test_set=test_set,
         steps=steps,
-        listing=listing_hash(train_set),
+        listing=listings["training images"],
     )
 
 

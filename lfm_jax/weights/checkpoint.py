@@ -319,7 +319,8 @@ def _reading(folder: AnyPath) -> Iterator[None]:
     except Exception as error:
         if reason := _cannot_be_read(folder, error):
             raise WeightsError(f"checkpoint {folder} cannot be read, which does not mean that it is damaged: {reason}") from error
-        raise DamagedError(f"checkpoint {folder} is damaged: {first_line(error)}") from error
+        reason = first_line(error).split(" [tensorstore_spec=")[0]  # which is a page long
+        raise DamagedError(f"checkpoint {folder} is damaged: {reason}") from error
 
 
 def _cannot_be_read(folder: AnyPath, error: Exception) -> str:
