@@ -108,6 +108,9 @@ class Card:
           WeightsError: it has a field that no model has, or a value of another type; names it.
         """
         config = config_lib.model().lock()
+        for name, value in self.model.items():
+            if isinstance(config.get(name), ConfigDict) and not isinstance(value, Mapping):
+                raise WeightsError(f"model.{name} = {_short(value)}: expected fields {', '.join(config[name])}")
         try:
             config.update(ConfigDict(self.model))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

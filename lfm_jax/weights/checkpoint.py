@@ -2,7 +2,7 @@
 
     WORKDIR/checkpoints/last/STEP    weights, optimizer, card, config; where the weights are a moving average, also what is trained
     WORKDIR/checkpoints/best/STEP    weights, card and validation metrics
-    WORKDIR/checkpoints/set_aside    damaged or left-over ones that were in the way of the run
+    WORKDIR/checkpoints/set_aside-*  damaged or left-over ones that were in the way of the run
 
 Each explains itself and can be restored on any devices. Saves are asynchronous. A checkpoint appears by rename, in a bucket by
 a marker that is written last, so a killed run leaves only complete ones. Each holds the sha256 of all its parts, which every
@@ -183,7 +183,7 @@ class Checkpoints:
             self._set_aside(self._best, [step], fault or "the best checkpoint is damaged")
 
     def _set_aside(self, manager: ocp.CheckpointManager, steps: list[int], reason: str) -> None:
-        """Moves checkpoints to WORKDIR/checkpoints/set_aside/{last,best}-STEP, and says why."""
+        """Moves checkpoints to WORKDIR/checkpoints/set_aside-{last,best}-STEP, and says why."""
         if not steps:
             return
         with _writing(manager):
@@ -281,12 +281,16 @@ def _absolute(path: AnyPath) -> AnyPath:
 
 
 def _move_aside(checkpoint: AnyPath, reason: str) -> None:
-    folder = checkpoint.parent.parent / SET_ASIDE
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{checkpoint.parent.name}-{checkpoint.name}"
+    folder = checkpoint.parent.parent
+    name = f"{SET_ASIDE}-{checkpoint.parent.name}-{checkpoint.name}"
     taken = sum(entry.name.split(".")[0] == name for entry in folder.iterdir())
     target = folder / (f"{name}.{taken}" if taken else name)
-    checkpoint.rename(target)
+    if isinstance(checkpoint, Path) or "://" not in str(checkpoint):
+        checkpoint.rename(target)
+    else:  # a bucket has no folders to rename
+        for file in _files(checkpoint):
+            (target / file.relative_to(checkpoint).as_posix()).write_bytes(file.read_bytes())
+        checkpoint.rmtree()
     say(f"warning: {reason}; it is moved to {target}")
 
 
@@ -328,16 +332,16 @@ def _cannot_be_read(folder: AnyPath, error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return first_line(error)
     try:
-        folders = [folder]
-        while folders:
-            for entry in folders.pop().iterdir():
-                if entry.is_dir():
-                    folders.append(entry)
-                else:
-                    entry.read_bytes()
+        for file in _files(folder):
+            file.read_bytes()
     except Exception as failure:  # the libraries for buckets have their own errors
         return first_line(failure)
     return ""
+
+
+def _files(folder: AnyPath) -> list[AnyPath]:
+    """All files in a folder and its folders."""
+    return [file for entry in folder.iterdir() for file in (_files(entry) if entry.is_dir() else [entry])]
 
 
 @contextmanager

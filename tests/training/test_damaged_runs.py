@@ -62,7 +62,7 @@ def test_a_step_below_a_damaged_newer_checkpoint_is_saved_and_resumed_from(workd
     with pytest.raises(PreemptedError, match="a checkpoint of step 5 is saved"):
         train_and_evaluate(without_test(data_root), workdir)
     assert (last(workdir, 5) / "weights").is_dir()
-    assert (workdir / "checkpoints" / "set_aside" / "last-6" / "weights").is_dir()
+    assert (workdir / "checkpoints" / "set_aside-last-6" / "weights").is_dir()
 
 
 def test_a_save_that_orbax_declines_is_an_error(data_root, tmp_path, monkeypatch):
@@ -99,7 +99,7 @@ def test_a_bit_flipped_on_the_disk_is_noticed(whole_run, workdir, data_root, par
     path = max(damaged, key=lambda file: file.stat().st_size)
     flip(path, path.stat().st_size // 2)
     train_and_evaluate(without_test(data_root), workdir)
-    assert (workdir / "checkpoints" / "set_aside" / "last-6").is_dir()
+    assert (workdir / "checkpoints" / "set_aside-last-6").is_dir()
     assert same_weights(workdir, whole_run[0])
     assert values(writers.read(workdir)) == values(writers.read(whole_run[0]))
 
@@ -168,7 +168,7 @@ def test_damaged_lines_of_metrics_are_left_out(workdir, data_root, damage):
 def test_a_run_begun_again_does_not_keep_the_best_weights_of_the_old_one(workdir, data_root):
     shutil.rmtree(workdir / "checkpoints" / "last")
     train_and_evaluate(without_test(data_root, steps=3), workdir)
-    assert list((workdir / "checkpoints" / "set_aside").glob("best-*"))
+    assert list((workdir / "checkpoints").glob("set_aside-best-*"))
     assert weights_io.load(workdir).card.training["steps"] == 3
 
 

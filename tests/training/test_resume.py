@@ -51,7 +51,7 @@ def test_a_damaged_newest_checkpoint_is_moved_and_named(data_root, tmp_path, cap
     (damaged,) = (tmp_path / "checkpoints" / "last" / "4" / "optimizer").glob("_METADATA")
     damaged.write_text("{")
     train_and_evaluate(small_config(data_root), tmp_path)
-    assert re.search(r"checkpoints/last/4 is damaged: .*; it is moved to .*set_aside/last-4", capsys.readouterr().err)
+    assert re.search(r"checkpoints/last/4 is damaged: .*; it is moved to .*set_aside-last-4", capsys.readouterr().err)
     steps = [line["step"] for line in writers.read(tmp_path) if line["split"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6]
 
