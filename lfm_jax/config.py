@@ -18,42 +18,61 @@ from lfm_jax.errors import ConfigError, UserError
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.fields import Field, Group, flatten
 
+WIDEST = 65536  # channels of one layer
+LARGEST_SIDE = 65536  # px
+
 MODEL = Group(
     backbone=Field(
         "snet", "snet is LFM's; npr (3 x 3 stem; NPR has two stages) and resnet50 (7 x 7 stem) are those of a ResNet-50."
     ),
-    widths=Field((64, 128, 256, 512), "Channels of the backbone's blocks, or of a ResNet's stages, one number for each."),
-    maps=Field(64, "Evidence maps after the 1 x 1 projection; 0 leaves it out, and the backbone's channels are pooled."),
+    widths=Field(
+        (64, 128, 256, 512),
+        "Channels of the backbone's blocks, or of a ResNet's stages, one number for each.",
+        least=1,
+        below=WIDEST,
+    ),
+    maps=Field(
+        64,
+        "Evidence maps after the 1 x 1 projection; 0 leaves it out, and the backbone's channels are pooled.",
+        least=0,
+        below=WIDEST,
+    ),
     residual=Group(
         kind=Field("abs", "abs feeds the network the absolute residual, signed keeps the sign (NPR), none feeds plain pixels."),
         scale=Field(1.0, "Factor on the residual; NPR's is 2/3."),
         factor=Field(2, "Side of the residual's blocks in px."),
-        anchor=Field((0, 0), "Row and column of the pixel that is subtracted from the others of its block."),
+        anchor=Field((0, 0), "Row and column of the pixel that is subtracted from the others of its block.", least=0, length=2),
     ),
     pooling=Group(
         kind=Field("topk", "topk: the k largest values of each map; random: k drawn positions; max, mean, attention: one value."),
-        k=Field(16, "Values per map, for topk and random."),
+        k=Field(16, "Values per map, for topk and random.", least=1, below=1_000_000),
         k_share=Field(
             0.0,
             "For topk and random: pool this share of an image's positions and average it down to k groups of ranks, so that "
             "k fits images of any size. 0 pools k positions.",
+            least=0,
         ),
     ),
     head=Group(
         kind=Field("linear", "linear, or mlp for one hidden layer."),
-        hidden=Field(64, "Units of that layer."),
+        hidden=Field(64, "Units of that layer.", least=1, below=WIDEST),
     ),
     rank_dropout=Group(
-        p_min=Field(0.1, "Lowest rate, at the other end of the ranks from drop_most. release: also the highest, a constant 0.1."),
-        p_max=Field(0.3, "Highest rate, at the end of the ranks that drop_most names; 0 turns rank dropout off."),
+        p_min=Field(
+            0.1,
+            "Lowest rate, at the other end of the ranks from drop_most. release: also the highest, a constant 0.1.",
+            least=0,
+            below=1,
+        ),
+        p_max=Field(0.3, "Highest rate, at the end of the ranks that drop_most names; 0 turns rank dropout off.", least=0, below=1),
         drop_most=Field("largest", "Which end of the ranks is dropped most.", choices=("largest", "smallest")),
     ),
     random_k=Group(
-        aux_weight=Field(0.02, "Weight of the auxiliary loss on k randomly drawn positions; 0 turns it off. release: 0."),
+        aux_weight=Field(0.02, "Weight of the auxiliary loss on k randomly drawn positions; 0 turns it off. release: 0.", least=0),
         order=Field("descending", "How the drawn values are sorted. release: ascending.", choices=("descending", "ascending")),
     ),
-    mean=Field((0.485, 0.456, 0.406), "Subtracted from RGB values in [0, 1]; ImageNet's mean."),
-    std=Field((0.229, 0.224, 0.225), "What the difference is divided by; ImageNet's standard deviation."),
+    mean=Field((0.485, 0.456, 0.406), "Subtracted from RGB values in [0, 1]; ImageNet's mean.", length=3),
+    std=Field((0.229, 0.224, 0.225), "What the difference is divided by; ImageNet's standard deviation.", above=0, length=3),
     compute_dtype=Field("float32", "float32 or bfloat16. Parameters, BatchNorm statistics and logits stay float32."),
     remat=Field(False, "Recompute activations in the backward pass: slower, but less memory.", may_change=True),
 )
@@ -71,12 +90,14 @@ DATA = Group(
         'Test suites kept elsewhere, ROOT/SUITE/GENERATOR/... or prepared; "" takes the test split, if there is one.',
         may_change=True,
     ),
-    resize=Field(256, "Resize to a square of this side, bilinear, ignoring the aspect; 0 keeps the size."),
-    crop=Field(224, "Side of a random crop; 0 takes no crop, and all images must have one size."),
+    resize=Field(
+        256, "Resize to a square of this side, bilinear, ignoring the aspect; 0 keeps the size.", least=0, below=LARGEST_SIDE
+    ),
+    crop=Field(224, "Side of a random crop; 0 takes no crop, and all images must have one size.", least=0, below=LARGEST_SIDE),
     flip=Field(True, "Flip half of the images horizontally."),
     augment=augmentations.FIELDS,
-    threads=Field(8, "Threads that read and decode ahead.", may_change=True),
-    prefetch=Field(8, "Batches to keep ready or in the making; 32 images of 224 px take 4.6 MiB.", may_change=True),
+    threads=Field(8, "Threads that read and decode ahead.", least=1, may_change=True),
+    prefetch=Field(8, "Batches to keep ready or in the making; 32 images of 224 px take 4.6 MiB.", least=1, may_change=True),
     cache_mib=Field(
         0,
         "Memory per process for resized images kept between epochs: 256 KiB each at 256 px; 0 keeps none.",
@@ -89,35 +110,37 @@ DATA = Group(
         least=0,
         may_change=True,
     ),
-    max_broken_share=Field(0.01, "Stop the run when more than this share of the training files is broken.", may_change=True),
+    max_broken_share=Field(
+        0.01, "Stop the run when more than this share of the training files is broken.", least=0, may_change=True
+    ),
     synthetic=Group(
-        side=Field(synthetic.SIDE, "Side of the drawn images in px."),
-        train=Field(synthetic.SIZES["train"], "Images in the training split."),
-        val=Field(synthetic.SIZES["val"], "Images in the validation split."),
-        test=Field(synthetic.SIZES["test"], "Images in the test split."),
+        side=Field(synthetic.SIDE, "Side of the drawn images in px.", least=1, below=LARGEST_SIDE),
+        train=Field(synthetic.SIZES["train"], "Images in the training split.", least=1),
+        val=Field(synthetic.SIZES["val"], "Images in the validation split.", least=1),
+        test=Field(synthetic.SIZES["test"], "Images in the test split.", least=0),
     ),
 )
 
 OPTIM = Group(
     name=Field("adam", "adam or adamw.", choices=("adam", "adamw")),
-    lr=Field(1e-4, "Learning rate at its highest."),
+    lr=Field(1e-4, "Learning rate at its highest.", above=0),
     lr_scaling=Field(
         "none", "linear multiplies lr by batch_size / base_batch_size, sqrt by its square root.", choices=("none", "linear", "sqrt")
     ),
-    base_batch_size=Field(32, "The batch size that lr was found with."),
-    b1=Field(0.9, "Adam's decay of the mean of gradients."),
-    b2=Field(0.999, "Adam's decay of the mean of their squares."),
-    eps=Field(1e-8, "Adam's addend to the denominator."),
-    weight_decay=Field(0.0, "For adamw only."),
+    base_batch_size=Field(32, "The batch size that lr was found with.", least=1),
+    b1=Field(0.9, "Adam's decay of the mean of gradients.", least=0, below=1),
+    b2=Field(0.999, "Adam's decay of the mean of their squares.", least=0, below=1),
+    eps=Field(1e-8, "Adam's addend to the denominator.", above=0),
+    weight_decay=Field(0.0, "For adamw only.", least=0),
     schedule=Field(
         "staircase", "How the learning rate falls: staircase, constant or cosine.", choices=("staircase", "constant", "cosine")
     ),
     warmup_steps=Field(0, "Steps of a linear warm-up: step s takes lr (s + 1) / (warmup_steps + 1), counting from 0.", least=0),
     staircase=Group(
-        factor=Field(0.9, "Factor on the learning rate at each drop."),
-        every_epochs=Field(10.0, "Epochs between drops."),
-        offset_epochs=Field(0.0, "Delay of all drops. release: 1, because its loop drops after epochs 11, 21, ..."),
-        floor=Field(1e-6, "The learning rate never falls below this."),
+        factor=Field(0.9, "Factor on the learning rate at each drop.", above=0),
+        every_epochs=Field(10.0, "Epochs between drops.", above=0),
+        offset_epochs=Field(0.0, "Delay of all drops. release: 1, because its loop drops after epochs 11, 21, ...", least=0),
+        floor=Field(1e-6, "The learning rate never falls below this.", least=0),
     ),
 )
 
@@ -138,11 +161,11 @@ EVAL = Group(
 )
 
 BASE = Group(
-    seed=Field(0, "Seed of every random draw."),
+    seed=Field(0, "Seed of every random draw.", least=0, below=2**63),
     steps=Field(None, "Length of the run; takes precedence over epochs.", kind=int, above=0, may_change=True),
     epochs=Field(None, "Length of the run in passes over the training split.", kind=float, above=0, may_change=True),
-    batch_size=Field(32, "Images per step, over all devices and processes."),
-    accumulate=Field(1, "Pass a batch in this many parts, to save memory; BatchNorm sees one part at a time."),
+    batch_size=Field(32, "Images per step, over all devices and processes.", least=1, below=2**24),
+    accumulate=Field(1, "Pass a batch in this many parts, to save memory; BatchNorm sees one part at a time.", least=1),
     shard_state=Field(
         False,
         "Split parameters and optimizer state over the devices too; pays off for networks far larger than LFM.",
@@ -164,14 +187,20 @@ BASE = Group(
         least=0,
         below=1,
     ),
-    freeze_bn_after_steps=Field(-1, "After this many steps BatchNorm uses its running averages and rank dropout is off; -1 never."),
+    freeze_bn_after_steps=Field(
+        -1, "After this many steps BatchNorm uses its running averages and rank dropout is off; -1 never.", least=-1
+    ),
     checkpoint=CHECKPOINT,
     eval=EVAL,
     log_every_steps=Field(
         50, "Steps between metrics lines; only then does the host wait for the device.", least=1, may_change=True
     ),
     profile_steps=Field(
-        (0, 0), "Trace these steps (from, up to) into WORKDIR/profile, for TensorBoard or Perfetto.", may_change=True
+        (0, 0),
+        "Trace these steps (from, up to) into WORKDIR/profile, for TensorBoard or Perfetto.",
+        least=0,
+        length=2,
+        may_change=True,
     ),
 )
 
@@ -229,6 +258,12 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
             network.require_size(config.data.crop, config.data.crop)
     if devices is not None:
         sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
+
+
+def check_model(config: ConfigDict) -> None:
+    """Check every field of a model config, and that the network can be built. Raises ConfigError naming the field."""
+    MODEL.check(config, "config.model.")
+    models.build(config)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class PreemptedError(Exception):
     """The run was told to stop and has saved a checkpoint."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its class if it has no message."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 

@@ -89,7 +89,7 @@ def _blamed(preset: str, file: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = line_in(file, error)
         where = f"--config={preset}{f', line {line}' if line else ''}"
         is_field = "does not exist and cannot be added" in str(error)
@@ -97,7 +97,7 @@ def _blamed(preset: str, file: Path) -> Iterator[None]:
         raise ConfigError(f"{where}: {message}") from error
 
 
-def unknown_field(error: Exception) -> str:
+def unknown_field(error: BaseException) -> str:
     """What a ConfigDict's error says of a field it does not have, without its listing of all that it has."""
     text = str(error)
     near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text)

@@ -143,24 +143,44 @@ def agreed(value: bool) -> bool:
     return gather(value)[0]
 
 
-class StopNotice:
-    """Turns SIGTERM into a question to ask after each step, so that a run told to stop can save first.
+def require_agreement(facts: Mapping[str, Any], what: str) -> None:
+    """Raises ConfigError, naming those that differ, unless all processes have the same facts, JSON values by name.
 
-    Use it as a context manager. With several processes jax catches the signal on any of them and makes all stop after
-    the same step.
+    Processes that compute different things together would hang, or train on garbage.
+    """
+    everywhere = gather(dict(facts))
+    for number, others in enumerate(everywhere[1:], start=1):
+        names = sorted(name for name in everywhere[0].keys() | others if everywhere[0].get(name) != others.get(name))
+        if names:
+            differences = "".join(f"\n  {name}: {everywhere[0].get(name)!r} and {others.get(name)!r}" for name in names)
+            raise ConfigError(f"processes 0 and {number} differ in {what}; start all of them alike:{differences}")
+
+
+class StopNotice:
+    """Turns SIGTERM and Ctrl-C into a question to ask after each step, so that a run told to stop can save first.
+
+    Use it as a context manager. With several processes jax catches SIGTERM on any of them and makes all stop after
+    the same step. A second Ctrl-C ends the process at once.
     """
 
     def __init__(self) -> None:
         self._heard = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopNotice":
+        self._before = {signal.SIGINT: signal.signal(signal.SIGINT, self._interrupted)}
         if jax.process_count() == 1:
-            self._before = signal.signal(signal.SIGTERM, self._hear)
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._hear)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("saving after this step; Ctrl-C once more ends the run at once, without saving")
+        signal.raise_signal(signal.SIGTERM)
 
     def after(self, step: int) -> bool:
         """Whether to save and stop after `step`. Every process must ask after every step."""

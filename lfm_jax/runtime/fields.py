@@ -4,6 +4,7 @@ A `Group` of fields builds the ConfigDict that a run uses. The checks on values,
 change, and the page of documentation are made from the same entries, so a field is described in one place.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -22,7 +23,8 @@ class Field:
       reason: what the field is for, in a sentence or two for the documentation.
       kind: type of the value where `default` is None.
       choices: the only values allowed, if not empty.
-      least, above, below: bounds on the value; `least` is allowed itself, the other two are not.
+      least, above, below: bounds on the value, or on each of several; `least` is allowed itself, the other two are not.
+      length: how many values a field of several has; None is any number.
       may_change: whether a resumed run may have another value, because it changes how long, how fast or where the run
         computes, and not what.
     """
@@ -35,19 +37,38 @@ class Field:
     least: float | None = None
     above: float | None = None
     below: float | None = None
+    length: int | None = None
     may_change: bool = False
 
     def allows(self, value: Any) -> bool:
         """Whether the field may have this value."""
         if value is None:
             return self.default is None
-        if self.choices and value not in self.choices:
+        if self.choices:
+            return value in self.choices
+        if not isinstance(self.default, tuple):
+            return self._allows_one(value)
+        several = isinstance(value, tuple | list) and self.length in (None, len(value))
+        return several and all(map(self._allows_one, value))
+
+    def _allows_one(self, value: Any) -> bool:
+        kinds = _KINDS[self._kind][0]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and self._kind is not bool):
             return False
+        if self._kind not in (int, float):
+            return True
         return (
-            (self.least is None or value >= self.least)
+            -math.inf < value < math.inf  # and not NaN
+            and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
         )
+
+    @property
+    def _kind(self) -> type:
+        if self.kind is not None:
+            return self.kind
+        return type(self.default[0]) if isinstance(self.default, tuple) else type(self.default)
 
     @property
     def expected(self) -> str:
@@ -56,7 +77,20 @@ class Field:
             *others, last = map(str, self.choices)
             return f"{', '.join(others)} or {last}" if others else last
         bounds = {"at least": self.least, "above": self.above, "below": self.below}
-        return " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
+        words = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
+        one, several = _KINDS[self._kind][1:]
+        if isinstance(self.default, tuple):
+            return f"{self.length or 'several'} {several}{f', each {words}' if words else ''}"
+        return words or one
+
+
+# By the type of a value: the types it may have, and its name in the singular and the plural.
+_KINDS: dict[type, tuple[Any, str, str]] = {
+    bool: (bool, "True or False", "True or False"),
+    int: (int, "a whole number", "whole numbers"),
+    float: ((int, float), "a finite number", "finite numbers"),
+    str: (str, "text", "texts"),
+}
 
 
 class Group:
@@ -94,7 +128,13 @@ class Group:
 
     def check(self, config: ConfigDict, prefix: str = "config.") -> None:
         """Raises ConfigError, naming the field, its value and what was expected, for a value that a field does not allow."""
+        if unknown := [name for name in config if name not in self.entries]:
+            raise ConfigError(f"{prefix}{unknown[0]}: there is no such field, expected {', '.join(self.entries)}")
         for name, entry in self.entries.items():
+            if name not in config:
+                raise ConfigError(f"{prefix}{name} is missing: start from lfm_jax.config.base()")
+            if isinstance(entry, Group) and not isinstance(config[name], ConfigDict):
+                raise ConfigError(f"{prefix}{name} = {config[name]!r}: expected fields {', '.join(entry.entries)}")
             if isinstance(entry, Group):
                 entry.check(config[name], f"{prefix}{name}.")
             elif not entry.allows(config[name]):

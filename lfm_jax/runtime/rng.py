@@ -23,7 +23,7 @@ class Stream(IntEnum):
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:
     """The threefry key fold_in(fold_in(root(seed), stream), step)."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), int(stream)), step)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), int(stream)), step)
 
 
 def host_rng(seed: int, stream: Stream, position: int) -> np.random.Generator:

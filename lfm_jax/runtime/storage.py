@@ -4,6 +4,7 @@ orbax itself reads and writes checkpoints there. Every other file goes through a
 on this machine, and the mirror copies it to the bucket. For a local path the two are the same folder.
 """
 
+import fcntl
 import importlib.util
 import logging
 import os
@@ -22,6 +23,8 @@ from lfm_jax.runtime.paths import expanded
 
 os.environ.setdefault("EPATH_USE_TF", "false")  # or epath would load TensorFlow, where installed, to reach a bucket
 
+log = logging.getLogger(__name__)
+LOCK = ".lock"
 AnyPath: TypeAlias = Path | epath.Path  # on this machine, or in a bucket
 
 
@@ -100,6 +103,27 @@ class Mirror:
                     target.write_bytes(file.read_bytes())
                 self._pushed[file] = version
         self._pushed_at = time.monotonic()
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder on this machine, which is made if missing, for this process alone.
+
+    Raises:
+      UserError: another process holds it, which is called `what` in the message, or there is a file of that name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder} is a file, or lies in one: choose the name of a folder") from None
+    with open(folder / LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another {what} is at work in {folder}: wait for it to end, or choose another folder") from None
+        except OSError as error:  # some network file systems know no locks
+            log.warning("%s cannot be locked against another %s: %s", folder, what, error.strerror)
+        yield
 
 
 @contextmanager

@@ -8,13 +8,15 @@ checkpoint.
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from lfm_jax.data.batch import split_into_parts
-from lfm_jax.errors import PreemptedError
+from lfm_jax.errors import PreemptedError, UserError
 from lfm_jax.evaluation.cells import data_hash
 from lfm_jax.evaluation.evaluate import Evaluation, evaluate_network
 from lfm_jax.evaluation.metrics import detection_metrics
@@ -24,7 +26,7 @@ from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import StopNotice, agreed, gather, is_main
 from lfm_jax.runtime.progress import progress, say
-from lfm_jax.runtime.storage import as_path
+from lfm_jax.runtime.storage import as_path, locked
 from lfm_jax.training import writers
 from lfm_jax.training.profiling import StepProfiler
 from lfm_jax.training.run import Run, set_up, starting_state
@@ -53,15 +55,32 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> d
     """
     run = set_up(config, as_path(workdir))
     folder = run.files.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with run.files, Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
+    with run.files, _alone_in(folder), Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
         state = starting_state(run, checkpoints)
         if is_main():
             (folder / "config.json").write_text(config.to_json(indent=1) + "\n")
             run.files.pull(writers.METRICS)
         with MetricWriter(folder, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
             state = fit(run, state, checkpoints, writer, notice)
+            if not checkpoints.best_metrics():  # a finished run whose best checkpoint was damaged
+                keep_if_best(run, state, run.steps, checkpoints, writer)
         return final_test(run, state, checkpoints)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Make the workdir, or the local side of one in a bucket, and keep other trainings out of it."""
+    refusal = ""
+    with ExitStack() as stack:
+        try:
+            if is_main():
+                stack.enter_context(locked(folder, "lfm train"))
+        except UserError as error:
+            refusal = str(error)
+        if refusal := gather(refusal)[0]:  # all processes end, or the others would wait for process 0
+            raise UserError(f"--workdir: {refusal}")
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
 
 
 def train_batches(run: Run, first: int) -> Iterator[dict[str, jax.Array]]:

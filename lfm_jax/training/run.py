@@ -1,7 +1,10 @@
 """What a training run consists of before its first step: data, network, optimizer, length and starting state."""
 
 import functools
+import hashlib
 from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,14 +13,16 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from lfm_jax import __version__, models
 from lfm_jax import config as config_lib
-from lfm_jax import models
 from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.sources.open import open_split, open_test_split
+from lfm_jax.errors import ConfigError
 from lfm_jax.models import Lfm
 from lfm_jax.runtime import sharding
+from lfm_jax.runtime.distributed import require_agreement
 from lfm_jax.runtime.progress import say
 from lfm_jax.runtime.rng import Stream, step_key
 from lfm_jax.runtime.storage import AnyPath, Mirror
@@ -27,6 +32,9 @@ from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.checkpoint import Checkpoints
 from lfm_jax.weights.state import TrainState
+
+# What the processes of a run may differ in: where each finds its data, and how it reads.
+OF_ONE_HOST = ("data.root", "data.test_root", "data.threads", "data.prefetch", "data.cache_mib", "init_from")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Run:
       files: local side of the workdir; every file but the checkpoints is written to `files.folder`.
       tx, schedule: the optimizer, and its learning rate by step.
       steps: length of the whole run, steps made before a resume included.
+      listing: sha256 of the paths and labels of the training images, in their order.
     """
 
     config: ConfigDict
@@ -51,6 +60,23 @@ class Run:
     val_set: Source
     test_set: Source | None
     steps: int
+    listing: str
+
+    def check_saved(self, config: dict[str, Any], card: dict[str, Any]) -> None:
+        """Compare a checkpoint with this run that would resume it.
+
+        Images that were added, removed or renamed since then are only warned of.
+
+        Raises:
+          ConfigError: their configs differ in what a resumed run may not change; lists those fields.
+        """
+        config_lib.check_same_run(config, self.config)
+        before, images = card["training"], len(self.pipeline.source.examples)
+        if before.get("listing_sha256", self.listing) != self.listing:
+            say(
+                f"warning: the training images are not those of the checkpoint, {images} now and {before.get('images')} then: "
+                "the steps from here on see other images than an uninterrupted run would have"
+            )
 
     def due(self, step: int) -> set[str]:
         """Which of "log", "validate" and "save" follow `step`; after the last step all of them do."""
@@ -65,7 +91,9 @@ class Run:
     def card(self, step: int) -> Card:
         """The card of this run's weights after `step` updates."""
         config = self.config
-        training = {"data": self.pipeline.source.name, "seed": config.seed, "steps": step, "init_from": config.init_from}
+        source = self.pipeline.source
+        training = {"data": source.name, "seed": config.seed, "steps": step, "init_from": config.init_from}
+        training |= {"images": len(source.examples), "listing_sha256": self.listing}
         if config.average_decay:
             training["average_decay"] = config.average_decay
         return Card(config.model.to_dict(), config.eval.predict_protocol, training=training)
@@ -78,9 +106,16 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
       UserError: a field cannot be used; the message names it.
     """
     devices = sharding.data_mesh()
+    fields = {f"config.{name}": value for name, value in config_lib.flatten(config.to_dict()).items() if name not in OF_ONE_HOST}
+    versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy", "pillow")}
+    require_agreement({"lfm_jax": __version__, "--workdir": str(workdir), **fields, **versions}, "what they are to train")
     config_lib.validate(config, devices=devices.size)
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
     test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
+    splits = {"training": train_set, "validation": val_set, "test": test_set}
+    listings = {f"{name} images": listing_hash(source) for name, source in splits.items() if source is not None}
+    counts = {f"number of {name} images": len(source.examples) for name, source in splits.items() if source is not None}
+    require_agreement(counts | listings, "the data they find")
     steps_per_epoch = len(train_set.examples) / config.batch_size
     steps = config.steps or max(round(config.epochs * steps_per_epoch), 1)
     tx, schedule = optim.build(config.optim, steps=steps, steps_per_epoch=steps_per_epoch, batch_size=config.batch_size)
@@ -97,7 +132,16 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
         val_set=val_set,
         test_set=test_set,
         steps=steps,
+        listing=listings["training images"],
     )
+
+
+def listing_hash(source: Source) -> str:
+    """sha256 of the paths and labels of a source's images, in their order."""
+    digest = hashlib.sha256()
+    for example in source.examples:
+        digest.update(f"{example.label} {example.path}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
@@ -110,7 +154,12 @@ def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     """
     config = run.config
     abstract = abstract_state(config, run.model, run.tx, run.devices)
-    state = checkpoints.restore_last(abstract, functools.partial(config_lib.check_same_run, config=config))
+    state = checkpoints.restore_last(abstract, run.check_saved)
+    if state and int(state.step) > run.steps:
+        raise ConfigError(
+            f"the run in {run.workdir} is at step {int(state.step)} already, beyond config.steps = {run.steps}: raise it, or use "
+            "another workdir"
+        )
     if state:
         say(f"resuming at step {int(state.step)}")
         return state

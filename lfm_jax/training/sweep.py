@@ -60,13 +60,17 @@ class SweepRun:
     def is_finished(self) -> bool:
         """Whether exactly this config was trained and tested in the workdir."""
         path = self.workdir / FINISHED
-        return path.is_file() and json.loads(path.read_text())["config"] == config_lib.flatten(self.config.to_dict())
+        try:
+            finished = json.loads(path.read_bytes()) if path.is_file() else {}
+            return finished.get("config") == config_lib.flatten(self.config.to_dict())
+        except (AttributeError, ValueError):  # damaged: the run tests again, and writes it again
+            return False
 
     @property
     def error(self) -> str:
         """Why the last attempt at this run failed, in one line; "" if it did not fail."""
         path = self.workdir / FAILED
-        return path.read_text().splitlines()[0] if path.is_file() else ""
+        return next(iter(path.read_text(errors="replace").splitlines()), "unknown") if path.is_file() else ""
 
 
 def load(path: str) -> Sweep:
@@ -80,7 +84,12 @@ def load(path: str) -> Sweep:
         raise ConfigError(
             f"--config={path}: a sweep needs a function get_sweep() -> lfm_jax.training.sweep.Sweep beside get_config()"
         )
-    sweep: Sweep = get_sweep()
+    try:
+        sweep: Sweep = get_sweep()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"--config={path}: get_sweep(): {type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"--config={path}: get_sweep() returned {type(sweep).__name__}, expected a Sweep")
     if not sweep.variants or not sweep.seeds:
         raise ConfigError(f"--config={path}: get_sweep() returns {len(sweep.variants)} variants and {len(sweep.seeds)} seeds")
     return sweep

@@ -58,12 +58,26 @@ class NoWriter:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of WORKDIR/metrics.jsonl, without a last line that a kill cut short; [] where there is no such file."""
+    """The lines of WORKDIR/metrics.jsonl, [] where there is no such file.
+
+    A last line that a kill cut short is left out, and so are lines that are damaged, which are counted in a warning.
+    """
     path = workdir / METRICS
     if not path.exists():
         return []
-    whole_lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in whole_lines]
+    whole_lines = path.read_text(errors="replace").split("\n")[:-1]
+    lines = list(map(_parse, whole_lines))
+    if damaged := [number for number, line in enumerate(lines, start=1) if line is None]:
+        say(f"warning: {path}: {len(damaged)} damaged line(s) left out, the first is line {damaged[0]}")
+    return [line for line in lines if line is not None]
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and type(line.get("step")) is int and isinstance(line.get("split"), str) else None
 
 
 def _open_board(folder: Path, step: int) -> Any:

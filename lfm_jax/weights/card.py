@@ -6,6 +6,7 @@ weights, their licence, and the hash of their content.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
 from lfm_jax.data.protocols import parse
+from lfm_jax.errors import UserError, WeightsError, first_line
 from lfm_jax.weights.score import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
@@ -63,19 +65,65 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """Reads what `to_json` wrote. Raises ValueError for an unknown field."""
-        values = json.loads(text)
-        values.pop("preprocessing", None)  # follows from the protocol
-        unknown = set(values) - {known.name for known in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown fields in the weights' card: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        """Reads what `to_json` wrote, or someone else. Raises WeightsError where it is not a card."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"it is not JSON: {first_line(error)}") from None
+        if isinstance(values, Mapping):
+            values = {name: value for name, value in values.items() if name != "preprocessing"}  # follows from the protocol
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: Any) -> "Card":
+        """The one way from what lies on a disk to a card: fields of the right types, that score images with what they say.
+
+        Raises:
+          WeightsError: names the field, its value and what was expected.
+        """
+        if not isinstance(values, Mapping):
+            raise WeightsError(f"expected fields by name, found {type(values).__name__}")
+        types = {known.name: type(getattr(cls(), known.name)) for known in fields(cls)}
+        if unknown := sorted(set(values) - set(types)):
+            raise WeightsError(f"unknown fields: {', '.join(unknown)}")
+        for name, value in values.items():
+            if not isinstance(value, types[name]) and not (types[name] is float and type(value) is int):
+                raise WeightsError(f"{name} = {_short(value)}: expected {WORDS[types[name]]}")
+        card = cls(**values)
+        if not 0 < card.threshold < 1:
+            raise WeightsError(f"threshold = {card.threshold}: expected a score between 0 and 1")
+        if not 0 < card.temperature < math.inf:
+            raise WeightsError(f"temperature = {card.temperature}: expected a finite number above 0")
+        try:
+            parse(card.protocol)
+            config_lib.check_model(card.model_config())
+        except UserError as error:
+            raise WeightsError(str(error).replace("config.model.", "model.")) from None
+        return card
 
     def model_config(self) -> ConfigDict:
-        """The model config, with defaults for fields that did not exist when the card was written."""
-        config = config_lib.model()
-        config.update(ConfigDict(self.model))
-        return config
+        """The model config, with defaults for fields that did not exist when the card was written.
+
+        Raises:
+          WeightsError: it has a field that no model has, or a value of another type; names it.
+        """
+        config = config_lib.model().lock()
+        for name, value in self.model.items():
+            if isinstance(config.get(name), ConfigDict) and not isinstance(value, Mapping):
+                raise WeightsError(f"model.{name} = {_short(value)}: expected fields {', '.join(config[name])}")
+        try:
+            config.update(ConfigDict(self.model))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise WeightsError(f"model: {first_line(error)[:200].strip(chr(34))}") from None
+        return config.unlock()
+
+
+WORDS = {str: "text", float: "a number", dict: "fields by name"}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:80]}..."
 
 
 def content_hash(variables: Mapping[str, Any]) -> str:

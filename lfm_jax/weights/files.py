@@ -17,8 +17,8 @@ from lfm_jax.weights.card import Card
 from lfm_jax.weights.layouts import StateDict
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
-WRAPPERS = ("model", "state_dict")  # keys under which files in circulation keep the state dict
-PREFIX = "module."  # which DataParallel leaves before every key
+WRAPPERS = ("model", "state_dict", "model_state_dict", "net")  # keys under which files in circulation keep the state dict
+PREFIXES = ("module.", "_orig_mod.", "model.")  # left before every key by DataParallel, torch.compile and Lightning
 
 
 def read_torch(path: Path) -> tuple[StateDict, Card | None]:
@@ -28,6 +28,7 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
       WeightsError: PyTorch is missing, or the file is not a plain state dict. A pickle with code in it is refused and not run.
     """
     torch = _import_torch(f"reading {path}")
+    _refuse_what_is_no_weights(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -40,7 +41,7 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         kind = f"keys {', '.join(map(str, list(loaded)[:5]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
         raise WeightsError(f"{path} is not a state dict: expected tensors by name, found {kind}")
-    return {str(key).removeprefix(PREFIX): value.numpy() for key, value in loaded.items()}, _card_beside(path)
+    return _without_prefixes({str(key): _array(path, str(key), value) for key, value in loaded.items()}), _card_beside(path)
 
 
 def write_torch(path: Path, state: StateDict, card: Card) -> None:
@@ -58,12 +59,15 @@ def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
     Raises:
       WeightsError: the file or its card is damaged.
     """
+    _refuse_what_is_no_weights(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            state = {key.removeprefix(PREFIX): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
+            state = _without_prefixes({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, AttributeError, TypeError, ValueError) as error:  # numpy has no float8
+        raise WeightsError(f"{path} is not a readable safetensors file: {first_line(error)}") from None
+    for key, array in state.items():
+        _refuse_kind(path, key, array)
     return state, _parse_card(metadata["card"], f"{path}: its card") if "card" in metadata else _card_beside(path)
 
 
@@ -73,6 +77,46 @@ def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
         save_file(state, partial, metadata={"card": card.to_json()})
 
 
+def _array(path: Path, key: str, tensor: Any) -> np.ndarray:
+    """A tensor as numpy, bfloat16 as float32, which holds all of its values."""
+    try:
+        plain = tensor.detach()
+        array = (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # sparse, meta or quantised
+        kind = f"{tensor.layout}, {tensor.device}, {tensor.dtype}"
+        raise WeightsError(f"{path}: {key} is not a plain tensor ({kind}): {first_line(error)}") from None
+    _refuse_kind(path, key, array)
+    return array
+
+
+def _refuse_kind(path: Path, key: str, array: np.ndarray) -> None:
+    """Raises WeightsError for numbers that would be scored as other ones: complex, quantised or of an unknown kind."""
+    is_counter = key.endswith((".num_batches_tracked", "/count"))
+    if array.dtype.kind != "f" and not (is_counter and array.dtype.kind in "iu"):
+        raise WeightsError(f"{path}: {key} holds {array.dtype} values: expected floating point")
+
+
+def _without_prefixes(state: StateDict) -> StateDict:
+    """The tensors without what training tools left before every key."""
+    while state and (prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None)):
+        state = {key.removeprefix(prefix): array for key, array in state.items()}
+    return state
+
+
+def _refuse_what_is_no_weights(path: Path) -> None:
+    """Raises WeightsError for what is often found under the name of weights, and says what to do."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file")
+    with open(path, "rb") as file:
+        start = file.read(200).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{path} is a Git LFS pointer, not the weights: run git lfs pull where it lies, or download the file itself"
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise WeightsError(f"{path} is a web page, not the weights: download the file itself, from the page's download link")
+
+
 def card_name(name: str) -> str:
     """The name of the card that lies beside the file `name`."""
     return f"{name}.card.json"
@@ -80,13 +124,13 @@ def card_name(name: str) -> str:
 
 def _card_beside(path: Path) -> Card | None:
     card = path.with_name(card_name(path.name))
-    return _parse_card(card.read_text(), str(card)) if card.is_file() else None
+    return _parse_card(card.read_text(errors="replace"), str(card)) if card.is_file() else None
 
 
 def _parse_card(text: str, what: str) -> Card:
     try:
         return Card.from_json(text)
-    except (AttributeError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
+    except WeightsError as error:
         raise WeightsError(f"{what} is damaged: {error}") from None
 
 

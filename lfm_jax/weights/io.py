@@ -18,6 +18,7 @@ from lfm_jax.errors import ConfigError, WeightsError
 from lfm_jax.runtime.storage import AnyPath, Mirror, as_path
 from lfm_jax.weights import files
 from lfm_jax.weights.card import Card, content_hash
+from lfm_jax.weights.integrity import implausible
 from lfm_jax.weights.layouts import LAYOUTS, Variables, layout_of
 from lfm_jax.weights.state_dict import classes_of, from_state_dict, published_config, to_state_dict
 
@@ -55,7 +56,20 @@ def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
     if classifier and "head" not in weights.variables["params"]:
         return weights
     check_fit(weights.variables, weights.card.model_config(), f"{path}: the weights do not fit the model in their card")
-    return Weights(weights.variables, dataclasses.replace(weights.card, weights_sha256=content_hash(weights.variables)))
+    if faults := implausible(weights.variables):
+        raise WeightsError(f"{path}: not usable weights:\n  " + "\n  ".join(faults))
+    return Weights(weights.variables, _proven_card(path, weights))
+
+
+def _proven_card(path: AnyPath, weights: Weights) -> Card:
+    """The card with the hash of the weights. Raises WeightsError where it has the hash of others."""
+    actual, stored = content_hash(weights.variables), weights.card.weights_sha256
+    if stored not in ("", actual):
+        raise WeightsError(
+            f"{path}: the card belongs to other weights, or the weights are damaged: weights_sha256 is {stored[:12]}... in the "
+            f"card, and {actual[:12]}... of the weights"
+        )
+    return dataclasses.replace(weights.card, weights_sha256=actual)
 
 
 def save(path: str | os.PathLike[str], weights: Weights) -> None:
@@ -69,14 +83,15 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
     check_target(path, weights.card)
     path, config = as_path(path), weights.card.model_config()
     check_fit(weights.variables, config, f"{path}: the weights do not fit the model in their card")
+    card = dataclasses.replace(weights.card, weights_sha256=content_hash(weights.variables))
     if not path.suffix:
         from lfm_jax.weights import checkpoint  # as above
 
-        checkpoint.save_weights(path, weights.variables, weights.card)
+        checkpoint.save_weights(path, weights.variables, card)
         return
     write = files.write_safetensors if path.suffix == ".safetensors" else files.write_torch
     with Mirror(path.parent) as mirror:
-        write(mirror.folder / path.name, to_state_dict(weights.variables, models.build(config)), weights.card)
+        write(mirror.folder / path.name, to_state_dict(weights.variables, models.build(config)), card)
 
 
 def check_target(path: str | os.PathLike[str], card: Card) -> None:

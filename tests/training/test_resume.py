@@ -1,6 +1,7 @@
 """Runs that end early, are killed, stopped or out of disk, and continue to the same end."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -45,12 +46,12 @@ def test_a_workdir_of_another_config_is_refused_naming_the_fields(whole_run, dat
         train_and_evaluate(small_config(data_root, **{"model.maps": 5}), whole_run[0])
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_and_named(data_root, tmp_path, caplog):
+def test_a_damaged_newest_checkpoint_is_moved_and_named(data_root, tmp_path, capsys):
     train_and_evaluate(small_config(data_root, steps=4), tmp_path)
     (damaged,) = (tmp_path / "checkpoints" / "last" / "4" / "optimizer").glob("_METADATA")
     damaged.write_text("{")
     train_and_evaluate(small_config(data_root), tmp_path)
-    assert any("checkpoints/last/4" in record.getMessage() and "passed over" in record.getMessage() for record in caplog.records)
+    assert re.search(r"checkpoints/last/4 is damaged: .*; it is moved to .*set_aside-last-4", capsys.readouterr().err)
     steps = [line["step"] for line in writers.read(tmp_path) if line["split"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6]
 
