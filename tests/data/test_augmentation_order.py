@@ -72,6 +72,13 @@ def test_noise_is_added_between_blurring_and_re_encoding():
     assert pixels(grey, data_config(["noise", "jpeg"])).std() < strength / 2
 
 
+@pytest.mark.parametrize("level", [0, 255])
+def test_noise_stops_at_black_and_white(level):
+    flat = Image.new("RGB", (32, 32), (level,) * 3)
+    noisy = pixels(flat, data_config(["noise"])).astype(int)
+    assert 0 < np.abs(noisy - level).max() < 6 * STRENGTHS["noise"][1][0]
+
+
 @pytest.mark.parametrize("after_resize", [True, False])
 @pytest.mark.parametrize("name", [name for name in STRENGTHS if name != "noise"])
 def test_each_is_done_where_the_config_says_before_or_after_resizing(smooth, name, after_resize):

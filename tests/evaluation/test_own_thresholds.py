@@ -4,12 +4,14 @@ import copy
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import lfm_jax
 from lfm_jax.data import transforms, views
 from lfm_jax.data.sources.base import Example
+from lfm_jax.evaluation.calibrate import best_cut
 from lfm_jax.evaluation.cells import data_hash
 from lfm_jax.weights import io as weights_io
 
@@ -131,3 +133,9 @@ def test_the_robustness_grid_adds_every_view_of_it_once(lfm, given_logits, noise
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     suites = [row["view"] for row in rows if row["level"] == "suite"]
     assert suites == ["as_is", "all_q90", *(name for name in grid if name != "all_q90")]
+
+
+def test_of_two_gaps_that_are_equally_good_the_wider_is_cut():
+    """Cutting at 0.5 accuses a real image, cutting at 6 misses a fake."""
+    labels, logits = np.array([0, 1, 0, 1]), np.array([0.0, 1.0, 2.0, 10.0])
+    assert [best_cut(labels, logits, objective) for objective in ("accuracy", "balanced")] == [6.0, 6.0]

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lfm_jax import models
+from lfm_jax.errors import TooSmallError
 from lfm_jax.inference.detector import Detector
 from lfm_jax.models import random_variables
 
@@ -51,3 +53,30 @@ def test_the_outlined_windows_are_the_strongest_that_do_not_overlap(tiny_detecto
     weakest = explanation.locations.index(outlined[-1])
     for location in explanation.locations[:weakest]:
         assert location in outlined or any(overlap(location.box, kept.box) for kept in outlined)
+
+
+def test_a_window_holds_the_pixels_that_its_blocks_are_compared_with(tiny_detector, noise):
+    """Blocks of 4 px whose anchor is their last column: some begin outside the 23 px that the backbone sees."""
+    config = tiny_detector.card.model_config()
+    config.residual.factor, config.residual.anchor = 4, (0, 3)
+    model = models.build(config)
+    detector = Detector(model, random_variables(model), tiny_detector.card)
+    variables = {name: detector.variables[name] for name in ("params", "batch_stats")}
+    pixels = np.asarray(noise(96, 96))
+    maps = np.asarray(model.apply(variables, pixels[None]).maps)
+    for location in detector.explain(Image.fromarray(pixels), protocol="native").strongest(4):
+        x0, y0, x1, y1 = location.box
+        outside = 255 - pixels
+        outside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
+        changed = np.asarray(model.apply(variables, outside[None]).maps)
+        np.testing.assert_array_equal(changed[0, location.row, location.col], maps[0, location.row, location.col])
+
+
+def test_an_image_with_a_position_too_few_is_refused(tiny_detector):
+    config = tiny_detector.card.model_config()
+    positions = models.build(config).positions(64, 64)
+    config.pooling.k = positions
+    models.build(config).require_size(64, 64)
+    config.pooling.k = positions + 1
+    with pytest.raises(TooSmallError, match=f"it gives {positions} map positions and the network pools {positions + 1}"):
+        models.build(config).require_size(64, 64)

@@ -1,17 +1,21 @@
 """What a loss curve would not show of a step: which weights are averaged and how, and that no broken one passes unseen."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.errors import ConfigError
-from lfm_jax.models import random_variables
+from lfm_jax.models import Output, random_variables
+from lfm_jax.runtime.rng import Stream, step_key
 from lfm_jax.training import loop, optim
 from lfm_jax.training.loop import train_and_evaluate
-from lfm_jax.training.step import compiled_step, first_state
+from lfm_jax.training.step import StepOptions, compiled_step, first_state, train_step
 
 
 def tiny_config(**changes):
@@ -68,3 +72,22 @@ def test_a_warm_up_as_long_as_the_run_is_refused():
     optim.build(longest.optim, steps=6, steps_per_epoch=2, batch_size=4)
     with pytest.raises(ConfigError, match=r"config\.optim\.warmup_steps = 5 does not fit a run of 5 steps"):
         optim.build(longest.optim, steps=5, steps_per_epoch=2, batch_size=4)
+
+
+class KeyRecorder:
+    """A network of one weight that remembers the keys it was given."""
+
+    def apply(self, variables, images, *, train, keys, mutable):
+        self.keys = {name: jax.random.key_data(key).tolist() for name, key in keys.items()}
+        logits = images.mean((1, 2, 3)) * variables["params"]["w"]
+        return Output(logits, None, None, None), {"batch_stats": {}}
+
+
+def test_each_regulariser_draws_from_its_own_stream_of_the_configs_seed_at_the_states_step():
+    model, options = KeyRecorder(), StepOptions.from_config(tiny_config(seed=7))
+    state = first_state(tiny_config(), optax.sgd(0.1), {"params": {"w": jnp.float32(1)}, "batch_stats": {}})
+    batch = {"image": np.ones((2, 4, 4, 3), np.uint8), "label": np.float32([0, 1])}
+    for step in (0, 3):
+        train_step(replace(state, step=jnp.int32(step)), batch, model=model, tx=optax.sgd(0.1), options=options)
+        streams = {"rank_dropout": Stream.RANK_DROPOUT, "random_k": Stream.RANDOM_K}
+        assert model.keys == {name: jax.random.key_data(step_key(7, stream, step)).tolist() for name, stream in streams.items()}
