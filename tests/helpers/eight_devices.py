@@ -19,7 +19,7 @@ def check_that_draws_are_those_of_one_device():
     @jax.jit
     def draw(maps):
         key = jax.random.key(1)
-        return random_k_pool(maps, k=4, key=key), rank_dropout(maps[:, 0], p_min=0.1, p_max=0.3, key=key)
+        return random_k_pool(maps, k=4, key=key), rank_dropout(maps[:, 0], key=key)
 
     maps = np.random.default_rng(0).normal(size=(16, 6, 6, 4)).astype(np.float32)
     on_eight = jax.device_put(maps, sharding.split_batch(sharding.data_mesh()))
