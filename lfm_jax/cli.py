@@ -1,7 +1,8 @@
 """The `lfm` command: parse the arguments, run the verb, turn errors into one line and an exit status.
 
 Exit status: 0 success; 3 some images could not be scored, and are named; 2 something in the command line or the input
-is to be corrected; 1 the work failed; 143 told to stop (SIGTERM), after a checkpoint was saved; 130 interrupted.
+is to be corrected; 1 the work failed; 143 told to stop (SIGTERM, or Ctrl-C while training), after a checkpoint was saved;
+130 interrupted.
 """
 
 import argparse
