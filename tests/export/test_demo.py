@@ -116,10 +116,14 @@ def test_it_serves_until_it_is_interrupted_and_exits_with_status_0(built, weight
                 time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    ran = lfm("demo", f"--weights={weights_file}", f"--port={port}")
-    visitor.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
+    try:
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        ran = lfm("demo", f"--weights={weights_file}", f"--port={port}")
+        visitor.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ran.status == 0 and seen == [200] and f"http://127.0.0.1:{port}/" in ran.out
 
 
