@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from lfm_jax.errors import ConfigError, UserError, first_line
+from lfm_jax.errors import ConfigError, UserError, first_line, line_in
 
 Factory = TypeVar("Factory")
 
@@ -80,19 +80,7 @@ def import_parts(path: str) -> None:
     except UserError:
         raise
     except Exception as error:
-        line = _line_in(file, error)
+        line = line_in(file, error)
         raise UserError(
             f"--import={path}{f', line {line}' if line else ''}: {type(error).__name__}: {first_line(error)}"
         ) from error
-
-
-def _line_in(file: Path, error: BaseException) -> int | None:
-    """The last line of `file` in the traceback."""
-    if isinstance(error, SyntaxError):
-        return error.lineno
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line

@@ -10,7 +10,6 @@ load compares: bits that changed on the disk are noticed.
 """
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +22,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lfm_jax.errors import CheckpointError, UserError, WeightsError, first_line
+from lfm_jax.errors import CheckpointError, WeightsError, first_line
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import gather, is_main
-from lfm_jax.runtime.progress import say
 from lfm_jax.runtime.storage import AnyPath
 from lfm_jax.weights.card import Card, content_hash
+from lfm_jax.weights.damage import DamagedError, move_aside, reading, set_aside_without_metrics
 from lfm_jax.weights.integrity import check_hashes, implausible, json_hash, tree_hash
 from lfm_jax.weights.state import TrainState
 
@@ -37,12 +36,7 @@ ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room and run the same command again"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Make the folder writable and run the same command again"),
 }
-SET_ASIDE = "set_aside"
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that a save in progress writes to
-
-
-class DamagedError(WeightsError):
-    """A checkpoint's files can all be read, and do not hold what was written."""
 
 
 class Checkpoints:
@@ -50,7 +44,7 @@ class Checkpoints:
 
     def __init__(self, workdir: AnyPath, *, keep: int):
         folder = _absolute(workdir) / "checkpoints"
-        _set_aside_without_metrics(folder / "best")
+        set_aside_without_metrics(folder / "best")
         self._last = _manager(folder / "last", keep)
         self._best = _manager(folder / "best", 1)
 
@@ -96,7 +90,7 @@ class Checkpoints:
         step = self._best.latest_step()
         if step is None:
             return {}
-        with _reading(_folder(self._best, step)):
+        with reading(_folder(self._best, step)):
             metrics = _restore_json(self._best, step, "metrics")
             check_hashes(_stored_hashes(_folder(self._best, step)), {"metrics": json_hash(metrics)})
             return metrics
@@ -148,7 +142,7 @@ class Checkpoints:
 
     def _restore(self, step: int, like: TrainState, check_saved: Callable[..., None]) -> TrainState:
         folder = _folder(self._last, step)
-        with _reading(folder):
+        with reading(folder):
             config, card = (_restore_json(self._last, step, name) for name in ("config", "card"))
             hashes = _stored_hashes(folder)
             check_hashes(hashes, {"config": json_hash(config), "card": json_hash(card)})
@@ -188,7 +182,7 @@ class Checkpoints:
             return
         with _writing(manager):
             for step in steps if is_main() else ():
-                _move_aside(_folder(manager, step), reason)
+                move_aside(_folder(manager, step), reason)
             gather(None)  # wait for the renames
             manager.reload()
 
@@ -236,7 +230,7 @@ def _read(folder: AnyPath) -> tuple[dict[str, Any], Card]:
     """Reads one checkpoint's weights into host memory; the devices that wrote it are not needed."""
     if not _is_whole(folder):
         raise WeightsError(f"checkpoint {folder} is incomplete: its save was cut short")
-    with _reading(folder):
+    with reading(folder):
         arrays = ocp.StandardCheckpointHandler()
         stored = arrays.metadata(folder / "weights")
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), dict(getattr(stored, "tree", stored)))
@@ -280,68 +274,8 @@ def _absolute(path: AnyPath) -> AnyPath:
     return path.absolute() if isinstance(path, Path) else path  # epath would put the working directory before a bucket
 
 
-def _move_aside(checkpoint: AnyPath, reason: str) -> None:
-    folder = checkpoint.parent.parent
-    name = f"{SET_ASIDE}-{checkpoint.parent.name}-{checkpoint.name}"
-    taken = sum(entry.name.split(".")[0] == name for entry in folder.iterdir())
-    target = folder / (f"{name}.{taken}" if taken else name)
-    if isinstance(checkpoint, Path) or "://" not in str(checkpoint):
-        checkpoint.rename(target)
-    else:  # a bucket has no folders to rename
-        for file in _files(checkpoint):
-            (target / file.relative_to(checkpoint).as_posix()).write_bytes(file.read_bytes())
-        checkpoint.rmtree()
-    say(f"warning: {reason}; it is moved to {target}")
-
-
-def _set_aside_without_metrics(folder: AnyPath) -> None:
-    """Moves checkpoints whose metrics are no JSON out of the way: orbax parses all of them before anything else."""
-    for checkpoint in list(folder.iterdir()) if is_main() and folder.is_dir() else ():
-        metrics = checkpoint / "metrics" / "metrics"
-        if not checkpoint.name.isdigit() or not metrics.exists():
-            continue
-        try:
-            json.loads(metrics.read_bytes())
-        except (ValueError, RecursionError):
-            _move_aside(checkpoint, f"checkpoint {checkpoint} has damaged metrics")
-        except OSError as error:
-            raise WeightsError(f"{metrics} cannot be read, which does not mean that it is damaged: {first_line(error)}") from None
-    gather(None)  # wait for the renames
-
-
 def _folder(manager: ocp.CheckpointManager, step: int | None) -> AnyPath:
     return manager.directory / str(step)
-
-
-@contextmanager
-def _reading(folder: AnyPath) -> Iterator[None]:
-    """Turns the many kinds of error that orbax raises into DamagedError where every file can be read, else into WeightsError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if reason := _cannot_be_read(folder, error):
-            raise WeightsError(f"checkpoint {folder} cannot be read, which does not mean that it is damaged: {reason}") from error
-        reason = first_line(error).split(" [tensorstore_spec=")[0]  # which is a page long
-        raise DamagedError(f"checkpoint {folder} is damaged: {reason}") from error
-
-
-def _cannot_be_read(folder: AnyPath, error: Exception) -> str:
-    """Why the files of a checkpoint cannot be read, "" where all of them can be."""
-    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return first_line(error)
-    try:
-        for file in _files(folder):
-            file.read_bytes()
-    except Exception as failure:  # the libraries for buckets have their own errors
-        return first_line(failure)
-    return ""
-
-
-def _files(folder: AnyPath) -> list[AnyPath]:
-    """All files in a folder and its folders."""
-    return [file for entry in folder.iterdir() for file in (_files(entry) if entry.is_dir() else [entry])]
 
 
 @contextmanager
