@@ -25,7 +25,7 @@ OPTIONS = {
     "export": ["DST", "--weights", "--format", "--side"],
     "demo": ["--weights", "--port", "--host", "--out"],
     "data check": ["ROOT", "--out", "--threads"],
-    "data prepare": ["ROOT", "OUT", "--suite", "--threads"],
+    "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--threads"],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
     "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],
 }
