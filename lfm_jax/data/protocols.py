@@ -96,10 +96,10 @@ class Protocol:
 
 
 def parse(name: str) -> Protocol:
-    """The protocol of that name: native, resizeN, cropN, cropN_pad, resizeN_cropM, tilesN[_strideM][_topP].
+    """The protocol of that name: `native`, `resizeN`, `cropN`, `cropN_pad`, `resizeN_cropM`, `tilesN[_strideM][_topP]`.
 
     Raises:
-      UserError: there is none; lists examples. Or it makes images of more than MAX_SIDE px a side.
+      UserError: there is no such protocol, or it makes images of more than MAX_SIDE px on a side.
     """
     match = _NAME.fullmatch(name) if len(name) < 100 else None
     if not match or not name:
