@@ -18,6 +18,7 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from lfm_jax.errors import ConfigError, UserError, first_line, line_in
+from lfm_jax.runtime.paths import expanded
 
 _PACKAGE = Path(__file__).resolve().parent
 FOLDER = next(folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir())
@@ -36,7 +37,7 @@ def load_preset(preset: str) -> ModuleType:
     Raises:
       ConfigError: the preset does not exist, or fails to run; names the nearest one, or the line at fault.
     """
-    file, name = Path(preset).expanduser(), preset.removesuffix(".py").removeprefix("configs/")
+    file, name = expanded(preset), preset.removesuffix(".py").removeprefix("configs/")
     if file.is_file():
         sys.path.insert(0, str(file.resolve().parent))
         if not file.resolve().is_relative_to(FOLDER):

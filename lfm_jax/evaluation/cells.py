@@ -19,6 +19,7 @@ from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import first_line
 from lfm_jax.inference.scoring import Scored
 from lfm_jax.runtime.distributed import gather, is_main
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
 SCORED = {field.name for field in fields(Scored)}
@@ -50,11 +51,9 @@ class CellStore:
         if not is_main():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(cell)
-        partial = path.with_suffix(".part")
         items = [asdict(item) for item in scored]
-        partial.write_text(json.dumps({"cell": self._key(cell), "scored": items, "sha256": _hash_of(items)}))
-        partial.replace(path)
+        content = json.dumps({"cell": self._key(cell), "scored": items, "sha256": _hash_of(items)})
+        write_whole(self._path(cell), content.encode())
 
     def _key(self, cell: Mapping[str, str]) -> dict[str, Any]:
         return {**cell, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import protocols
@@ -13,6 +12,7 @@ from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions, Record
 from lfm_jax.inference.scoring import Scored, score, score_stream
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import progress
 
 
@@ -42,7 +42,7 @@ def predict_stream(
 
 def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol: str | None = None, **speed: int) -> Predictions:
     """Scores all images below `folder`; see `Detector.predict_folder`."""
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise DataError(f"no folder at {folder}; single images are scored by detector(image), several by detector.batches(images)")
     protocol = protocols.parse(protocol or network.card.protocol).name

@@ -18,6 +18,7 @@ from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, Evaluation
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.records import separated
 from lfm_jax.report import page
+from lfm_jax.runtime.paths import write_whole
 
 
 def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Source, out: Path, *, data_sha256: str = "") -> None:
@@ -54,10 +55,3 @@ def predictions_table(predictions: Sequence[dict[str, Any]]) -> str:
     """Predictions -> predictions.tsv."""
     rows = [PREDICTION_COLUMNS, *([p[name] for name in PREDICTION_COLUMNS] for p in predictions)]
     return "".join(separated(row, "\t") for row in rows)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that an interruption leaves the old one or the new one, never a part."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as people write them, and files that are there whole or not at all."""
 
 import os
 from pathlib import Path
@@ -15,3 +15,10 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError:  # no such user: the name is left as it is
         return Path(text)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that an interruption leaves the old one or the new one, never a part."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(content)
+    partial.replace(path)

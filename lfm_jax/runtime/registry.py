@@ -12,10 +12,10 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from lfm_jax.errors import ConfigError, UserError, first_line, line_in
+from lfm_jax.runtime.paths import expanded
 
 Factory = TypeVar("Factory")
 
@@ -66,7 +66,7 @@ def import_parts(path: str) -> None:
     Raises:
       UserError: the file does not exist or fails; the message names the file, the line and the error.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UserError(f"--import={path}: no such file")
     spec = importlib.util.spec_from_file_location(f"lfm_parts_{file.stem}", file)

@@ -18,7 +18,7 @@ from lfm_jax.errors import DataError, UserError
 from lfm_jax.evaluation import plots
 from lfm_jax.evaluation.compare import compare_evaluations
 from lfm_jax.evaluation.metrics import HEADLINE, METRICS
-from lfm_jax.evaluation.saved import read_evaluation
+from lfm_jax.evaluation.saved import read_evaluation, read_results
 from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.training.sweep import FINISHED, SweepRun
 
@@ -74,7 +74,7 @@ def collect(runs: Sequence[SweepRun], base: str) -> Results:
 
 
 def _run_row(run: SweepRun) -> dict[str, Any]:
-    results = json.loads((run.workdir / TESTED / "results.json").read_text())
+    results = read_results(run.workdir / TESTED)
     mean = _mean_row(results["rows"])
     if mean["ap"] is None:
         raise UserError(f"{run.name}: its test split has images of one label only, for which there is no AP")

@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
 
 METRICS = "metrics.jsonl"
@@ -88,6 +89,4 @@ def _open_board(folder: Path, step: int) -> Any:
 
 def _cut_after(path: Path, step: int) -> None:
     lines = [json.dumps(line) + "\n" for line in read(path.parent) if line["step"] <= step]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines))
-    partial.replace(path)
+    write_whole(path, "".join(lines).encode())

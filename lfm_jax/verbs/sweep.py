@@ -1,7 +1,6 @@
 """`lfm sweep`: train and test the variants of a config, with several seeds, and put them into one table."""
 
 import argparse
-from pathlib import Path
 
 from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import SOME_FAILED, add_config_arguments, load_config, whole
@@ -22,13 +21,14 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     config = load_config(args.parser, args.config, rest)
+    from lfm_jax.runtime.paths import expanded
     from lfm_jax.training import sweep as sweep_lib
     from lfm_jax.training import sweep_results
     from lfm_jax.verbs.train import quiet_the_checkpoint_writer
 
     if "://" in args.out:
         raise UserError(f"--out={args.out}: expected a folder on this machine")
-    out = Path(args.out).expanduser()
+    out = expanded(args.out)
     sweep = sweep_lib.load(args.config)
     runs = sweep_lib.plan(sweep, config, out)
     chosen = sweep_lib.choose(runs, only=args.only, index=args.index)
