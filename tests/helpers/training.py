@@ -13,6 +13,7 @@ import pytest
 from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.models import random_variables
+from lfm_jax.runtime.distributed import StopNotice
 from lfm_jax.training import writers
 from lfm_jax.training.step import StepOptions, first_state, train_step
 
@@ -74,6 +75,18 @@ class SmallStep:
 
     def __call__(self, batch=None, *, state=None, frozen=False):
         return self._step(state or self.state, batch or self.batch, frozen=frozen)
+
+
+def signal_in_step(monkeypatch, step_to_signal_in, number):
+    """Send this process a signal in the step of that number, before it is asked whether to stop."""
+    after = StopNotice.after
+
+    def after_a_signal(self, step):
+        if step == step_to_signal_in:
+            os.kill(os.getpid(), number)
+        return after(self, step)
+
+    monkeypatch.setattr(StopNotice, "after", after_a_signal)
 
 
 class KilledError(Exception):

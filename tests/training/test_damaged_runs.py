@@ -1,6 +1,5 @@
 """A workdir whose files were damaged: nothing is deleted, nothing wrong is loaded, and what is set aside is named."""
 
-import os
 import random
 import shutil
 import signal
@@ -11,13 +10,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from lfm_jax.errors import CheckpointError, ConfigError, PreemptedError, WeightsError
-from lfm_jax.runtime.distributed import StopNotice
 from lfm_jax.training import writers
 from lfm_jax.training.loop import train_and_evaluate
 from lfm_jax.weights import io as weights_io
 from tests.helpers.launching import same_weights, values
 from tests.helpers.networks import equal_to_the_bit
-from tests.helpers.training import small_config
+from tests.helpers.training import signal_in_step, small_config
 
 
 @pytest.fixture
@@ -51,14 +49,7 @@ def without_test(data_root, **changes):
 
 def test_a_step_below_a_damaged_newer_checkpoint_is_saved_and_resumed_from(workdir, data_root, monkeypatch):
     (last(workdir, 6) / "optimizer" / "_METADATA").write_text("{")
-    after = StopNotice.after
-
-    def after_a_signal(self, step):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return after(self, step)
-
-    monkeypatch.setattr(StopNotice, "after", after_a_signal)
+    signal_in_step(monkeypatch, 5, signal.SIGTERM)
     with pytest.raises(PreemptedError, match="a checkpoint of step 5 is saved"):
         train_and_evaluate(without_test(data_root), workdir)
     assert (last(workdir, 5) / "weights").is_dir()

@@ -11,7 +11,7 @@ from lfm_jax.runtime.distributed import StopNotice, require_agreement
 from lfm_jax.runtime.storage import locked
 from lfm_jax.training import run as run_module
 from lfm_jax.training.loop import train_and_evaluate
-from tests.helpers.training import small_config
+from tests.helpers.training import signal_in_step, small_config
 
 
 @pytest.fixture
@@ -67,13 +67,7 @@ def test_processes_may_find_their_data_in_different_places(data_root, another_pr
 
 def test_the_first_ctrl_c_saves_and_the_second_ends(data_root, tmp_path, monkeypatch, capsys):
     after = StopNotice.after
-
-    def after_ctrl_c(self, step):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return after(self, step)
-
-    monkeypatch.setattr(StopNotice, "after", after_ctrl_c)
+    signal_in_step(monkeypatch, 3, signal.SIGINT)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(PreemptedError, match="a checkpoint of step 3 is saved"):
         train_and_evaluate(small_config(data_root), tmp_path)

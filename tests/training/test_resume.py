@@ -1,17 +1,15 @@
 """Runs that end early, are killed, stopped or out of disk, and continue to the same end."""
 
-import os
 import re
 import signal
 
 import pytest
 
 from lfm_jax.errors import ConfigError, PreemptedError
-from lfm_jax.runtime.distributed import StopNotice
 from lfm_jax.training import writers
 from lfm_jax.training.loop import train_and_evaluate
 from tests.helpers.launching import same_weights, values
-from tests.helpers.training import dies_in_step, python, small_config
+from tests.helpers.training import dies_in_step, python, signal_in_step, small_config
 
 
 @pytest.mark.parametrize("step", [4, 5])
@@ -57,14 +55,7 @@ def test_a_damaged_newest_checkpoint_is_moved_and_named(data_root, tmp_path, cap
 
 
 def test_a_run_told_to_stop_saves_that_step_and_resumes_to_the_same_end(whole_run, data_root, tmp_path, monkeypatch):
-    after = StopNotice.after
-
-    def after_a_signal(self, step):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return after(self, step)
-
-    monkeypatch.setattr(StopNotice, "after", after_a_signal)
+    signal_in_step(monkeypatch, 3, signal.SIGTERM)
     with pytest.raises(PreemptedError, match="a checkpoint of step 3 is saved"):
         train_and_evaluate(small_config(data_root), tmp_path)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
