@@ -45,3 +45,11 @@ def test_intervals_hold_the_truth_about_95_times_in_100():
             held[name] += low <= truth[name] <= high
     for name, count in held.items():  # allowing for chance over 300 sets, and for the bias of small ones
         assert 0.91 <= count / sets <= 0.98, name
+
+
+@pytest.mark.parametrize("undefined", [np.nan, np.inf])
+def test_one_undefined_resample_in_a_thousand_leaves_no_interval(undefined):
+    values = np.linspace(0.4, 0.6, 1000)
+    assert interval(values, 0.5) is not None
+    values[500] = undefined
+    assert interval(values, 0.5) is None
