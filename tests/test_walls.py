@@ -134,7 +134,7 @@ def test_functions_import_this_package_only_to_defer_a_slow_library():
         ("fsspec", {"runtime.storage"}),
         ("gcsfs", set()),
         ("tensorflow", set()),
-        ("torch", {"weights.files", "bench.pytorch", "export.lfm_torch"}),
+        ("torch", {"bench.pytorch", "export.lfm_torch"}),
     ],
 )
 def test_a_library_with_one_user_has_no_other(library, where):

@@ -77,7 +77,8 @@ def export(weights: Weights, target: str | os.PathLike[str], *, format: str, sid
             chosen.write(draft, network, side)
             parity = check_parity(chosen.scorer(draft), network, side)
         except ImportError as error:
-            raise UserError(f"--format={format}: {first_line(error)}; pip install 'lfm_jax[export]'") from None
+            extra = "torch" if format == "torch" else "export"
+            raise UserError(f"--format={format}: {first_line(error)}; pip install 'lfm_jax[{extra}]'") from None
         files = sorted(draft.parent.iterdir(), key=lambda file: (file != draft, file.name))
         sizes = {file.name: file.stat().st_size for file in files}
         for file in reversed(files):  # the artefact last: where it is, its companions are

@@ -1,9 +1,11 @@
 """PyTorch .pth and .safetensors files: flat numpy tensors (see `weights.state_dict`), with the card inside or beside them.
 
-PyTorch is imported only when a .pth is read or written, and never runs code from a file.
+Neither needs PyTorch, and nothing in a file is run.
 """
 
 import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lfm_jax.errors import WeightsError, first_line
+from lfm_jax.weights import pth, pth_writer
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.layouts import StateDict
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")  # keys under which files in circulation keep the state dict
+READING_ERRORS = (  # of a damaged file
+    *(ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, RuntimeError),
+    *(TypeError, ValueError, struct.error, zipfile.BadZipFile),
+)
 PREFIXES = ("module.", "_orig_mod.", "model.")  # left before every key by DataParallel, torch.compile and Lightning
 
 
@@ -25,31 +32,29 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
     """Reads the tensors of a .pth, and the card from PATH.card.json if it exists, else None.
 
     Raises:
-      WeightsError: PyTorch is missing, or the file is not a plain state dict. A pickle with code in it is refused and not run.
+      WeightsError: the file is not a plain state dict. A pickle with code in it is refused and not run.
     """
-    torch = _import_torch(f"reading {path}")
     _refuse_what_is_no_weights(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = pth.read(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path} is not a plain PyTorch state dict, and was not run: {first_line(error)}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except READING_ERRORS as error:
         raise WeightsError(f"{path} is not a readable PyTorch file: {first_line(error)}") from None
     for wrapper in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        kind = f"keys {', '.join(map(str, list(loaded)[:5]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, np.ndarray | pth.NotPlain) for value in loaded.values()):
+        keys = ", ".join(str(key)[:80] for key in list(loaded)[:5]) if isinstance(loaded, Mapping) else ""
+        kind = f"keys {keys}" if isinstance(loaded, Mapping) else type(loaded).__name__
         raise WeightsError(f"{path} is not a state dict: expected tensors by name, found {kind}")
     return _without_prefixes({str(key): _array(path, str(key), value) for key, value in loaded.items()}), _card_beside(path)
 
 
 def write_torch(path: Path, state: StateDict, card: Card) -> None:
     """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it."""
-    torch = _import_torch(f"writing {path}")
-    tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     with _Replacing(path) as partial:
-        torch.save(tensors, partial)
+        pth_writer.write(partial, state)
     path.with_name(card_name(path.name)).write_text(card.to_json() + "\n")
 
 
@@ -77,14 +82,11 @@ def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
         save_file(state, partial, metadata={"card": card.to_json()})
 
 
-def _array(path: Path, key: str, tensor: Any) -> np.ndarray:
-    """A tensor as numpy, bfloat16 as float32, which holds all of its values."""
-    try:
-        plain = tensor.detach()
-        array = (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
-    except (NotImplementedError, RuntimeError, TypeError) as error:  # sparse, meta or quantised
-        kind = f"{tensor.layout}, {tensor.device}, {tensor.dtype}"
-        raise WeightsError(f"{path}: {key} is not a plain tensor ({kind}): {first_line(error)}") from None
+def _array(path: Path, key: str, tensor: np.ndarray | pth.NotPlain) -> np.ndarray:
+    """A tensor with a dtype of numpy's own: bfloat16 as float32, which holds all of its values."""
+    if isinstance(tensor, pth.NotPlain):
+        raise WeightsError(f"{path}: {key} is not a plain tensor: it is {tensor.kind}")
+    array = tensor.astype(np.float32) if tensor.dtype == pth.DTYPES["bfloat16"] else tensor
     _refuse_kind(path, key, array)
     return array
 
@@ -132,14 +134,6 @@ def _parse_card(text: str, what: str) -> Card:
         return Card.from_json(text)
     except WeightsError as error:
         raise WeightsError(f"{what} is damaged: {error}") from None
-
-
-def _import_torch(what: str) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise WeightsError(f"{what} needs PyTorch: pip install 'lfm_jax[torch]'. Or use .safetensors, which does not") from None
-    return torch
 
 
 class _Replacing:

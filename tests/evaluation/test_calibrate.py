@@ -233,7 +233,6 @@ def test_a_detector_is_calibrated_on_its_scores_and_the_card_says_on_what(given_
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "checkpoint"])
 def test_fitted_values_come_back_from_every_format(name, given_logits, images, tmp_path):
-    pytest.importorskip("torch")
     card, _ = calibrate_network(given_logits, open_folder(images(tmp_path / "val")), protocol="native", oracle="it is a test suite")
     variables = jax.tree.map(np.asarray, given_logits.variables)
     weights_io.save(tmp_path / name, Weights(variables, card))

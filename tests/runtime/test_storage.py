@@ -114,8 +114,6 @@ def test_every_format_survives_the_way_to_a_bucket_and_back(tiny_detector, bucke
     expected = lfm("predict", f"--weights={weights_file}", tmp_path).out
     source = weights_file
     for name in ("tiny.safetensors", "checkpoint", "tiny.pth", "again.safetensors"):
-        if name.endswith(".pth"):
-            pytest.importorskip("torch")
         target = f"gs://bucket/weights/{name}"
         assert lfm("convert", source, target).status == 0
         assert lfm("predict", f"--weights={target}", tmp_path).out == expected

@@ -17,6 +17,7 @@ from lfm_jax.weights.card import Card, content_hash
 from lfm_jax.weights.io import Weights
 from lfm_jax.weights.state_dict import to_state_dict
 from tests.helpers.networks import equal_to_the_bit
+from tests.helpers.without import run_without
 
 
 def make_weights(**changes):
@@ -34,7 +35,7 @@ def weights():
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="reads and writes .pth files")
+    return pytest.importorskip("torch", reason="writes and reads .pth files of its own")
 
 
 def named_by_pytorch(weights):
@@ -42,7 +43,7 @@ def named_by_pytorch(weights):
 
 
 @pytest.mark.parametrize("route", [["a.pth"], ["a.safetensors"], ["a"], ["a.pth", "b", "c.safetensors", "d.pth"]])
-def test_every_route_keeps_every_bit_and_the_card(tmp_path, weights, route, torch):
+def test_every_route_keeps_every_bit_and_the_card(tmp_path, weights, route):
     weights_io.save(tmp_path / route[0], weights)
     for source, target in itertools.pairwise(route):
         weights_io.convert(tmp_path / source, tmp_path / target)
@@ -111,7 +112,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_runs_nothing(tmp_path, writer, 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04broken"])
-def test_a_file_of_something_else_is_refused_by_name(tmp_path, name, content, torch):
+def test_a_file_of_something_else_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=name.replace(".", r"\.")):
         weights_io.load(tmp_path / name)
@@ -123,12 +124,21 @@ def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path, torch):
         weights_io.load(tmp_path / "w.pth")
 
 
-def test_without_pytorch_a_pth_says_what_to_install(tmp_path, weights, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    (tmp_path / "w.pth").write_bytes(b"x")
-    for use in (lambda: weights_io.load(tmp_path / "w.pth"), lambda: weights_io.save(tmp_path / "v.pth", weights)):
-        with pytest.raises(WeightsError, match=r"pip install 'lfm_jax\[torch\]'"):
-            use()
+def test_pth_files_are_read_and_written_without_pytorch(tmp_path, weights):
+    weights_io.save(tmp_path / "w.safetensors", weights)
+    code = """
+from lfm_jax.weights import io
+io.convert(sys.argv[1], sys.argv[2])
+print(io.load(sys.argv[2]).card.weights_sha256)
+"""
+    printed = run_without(["torch"], code, tmp_path / "w.safetensors", tmp_path / "w.pth")
+    assert printed.strip() == content_hash(weights.variables)
+
+
+def test_the_same_weights_give_the_same_pth(tmp_path, weights):
+    for name in ("a.pth", "b.pth"):
+        weights_io.save(tmp_path / name, weights)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["nothing", "w.onnx"])
@@ -155,7 +165,7 @@ def test_a_checkpoint_is_not_written_over_something_else(tmp_path, weights):
         weights_io.save(tmp_path / "notes", weights)
 
 
-def test_a_card_that_does_not_fit_its_tensors_names_the_tensor(tmp_path, weights, torch):
+def test_a_card_that_does_not_fit_its_tensors_names_the_tensor(tmp_path, weights):
     wrong = make_weights(maps=7).card
     with pytest.raises(WeightsError, match=r"mis-shaped params/project: \(10, 5\), the model has \(10, 7\)"):
         weights_io.save(tmp_path / "w.safetensors", Weights(weights.variables, wrong))
@@ -167,14 +177,14 @@ def test_a_card_that_does_not_fit_its_tensors_names_the_tensor(tmp_path, weights
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": 3, "x": 1}'])
-def test_a_damaged_card_is_named(tmp_path, weights, text, torch):
+def test_a_damaged_card_is_named(tmp_path, weights, text):
     weights_io.save(tmp_path / "w.pth", weights)
     (tmp_path / "w.pth.card.json").write_text(text)
     with pytest.raises(WeightsError, match=r"w\.pth\.card\.json is damaged"):
         weights_io.load(tmp_path / "w.pth")
 
 
-def test_a_card_with_an_unknown_field_is_refused(tmp_path, weights, torch):
+def test_a_card_with_an_unknown_field_is_refused(tmp_path, weights):
     weights_io.save(tmp_path / "w.pth", weights)
     card = tmp_path / "w.pth.card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"treshold": 0.4}))
@@ -190,7 +200,7 @@ def test_a_card_with_an_unknown_field_is_refused(tmp_path, weights, torch):
         ({"pooling.kind": "mean", "pooling.k": 1}, r"model\.pooling\.kind = 'mean'"),
     ],
 )
-def test_a_network_that_pytorch_would_read_otherwise_is_not_written_as_pth(tmp_path, changes, field, torch):
+def test_a_network_that_pytorch_would_read_otherwise_is_not_written_as_pth(tmp_path, changes, field):
     other = make_weights(**changes)
     with pytest.raises(WeightsError, match=field):
         weights_io.save(tmp_path / "w.pth", other)
@@ -222,7 +232,7 @@ def test_a_network_without_names_in_pytorch_keeps_its_own_names_in_safetensors(t
 
 @pytest.mark.parametrize("widths", [(4,), (4, 6), (4, 6, 8, 10, 6)])
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w"])
-def test_any_number_of_blocks_comes_back(tmp_path, name, widths, torch):
+def test_any_number_of_blocks_comes_back(tmp_path, name, widths):
     other = make_weights(widths=widths)
     weights_io.save(tmp_path / name, other)
     assert equal_to_the_bit(weights_io.load(tmp_path / name).variables, other.variables)

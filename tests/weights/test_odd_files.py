@@ -79,7 +79,6 @@ def test_quantised_safetensors_are_refused(tmp_path, state):
     ],
 )
 def test_what_is_often_found_in_place_of_weights_is_called_by_its_name(tmp_path, name, content, message):
-    pytest.importorskip("torch", reason="reads .pth files")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=message):
         weights_io.load(tmp_path / name)
@@ -87,7 +86,6 @@ def test_what_is_often_found_in_place_of_weights_is_called_by_its_name(tmp_path,
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_a_card_of_other_weights_is_refused(tmp_path, weights, state, name):
-    pytest.importorskip("torch", reason="writes .pth files")
     weights_io.save(tmp_path / name, weights)
     weights_io.load(tmp_path / name)
     if name == "w.pth":
