@@ -2,7 +2,7 @@
 
     lfm train --config=folder --config.data.root=ROOT --workdir=DIR
     lfm train --config=folder --config.data.root=ROOT --workdir=DIR2 \\
-        --config.init_from=lfm_bs_model.pth --config.optim.lr=1e-4
+        --config.init_from=lfm --config.optim.lr=1e-4
 
 Random 128 px crops at the images' own resolution: resizing would wipe out the traces that are looked for.
 Figures on 260 training images, with the hardware and the minutes: docs/notes/first_runs.md, "A real run".

@@ -2,7 +2,7 @@
 
     lfm train --config=robust --config.data.root=ROOT --workdir=DIR                                   # from scratch
     lfm train --config=robust --config.data.root=ROOT --workdir=DIR \\
-        --config.init_from=lfm_bs_model.pth --config.optim.lr=5e-4                                    # from the released weights
+        --config.init_from=lfm --config.optim.lr=5e-4                                    # from the released weights
     lfm train --config=robust --config.data.source=synthetic --workdir=DIR                            # on built-in images
 
 ROOT holds {train,val,test}/GROUP/{0_real,1_fake}/. Both classes go through the same random scaling, JPEG and WebP, except

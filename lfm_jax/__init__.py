@@ -1,6 +1,6 @@
 """lfm_jax: the LFM detector of AI-generated images in JAX.
 
-    detector = lfm_jax.load("weights.safetensors")
+    detector = lfm_jax.load()  # or the path or name of other weights
     detector("photo.png").score
 
 Importing the package touches no device: its parts are loaded when they are first used.

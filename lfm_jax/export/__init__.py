@@ -4,5 +4,6 @@
 """
 
 from lfm_jax.export.formats import FORMATS, Exported, export
+from lfm_jax.export.hub import export_hub
 
-__all__ = ["FORMATS", "Exported", "export"]
+__all__ = ["FORMATS", "Exported", "export", "export_hub"]

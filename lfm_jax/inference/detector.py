@@ -1,6 +1,6 @@
 """The detector in Python: weights in, predictions out, for arrays, PIL images and files.
 
-detector = lfm_jax.load("lfm_bs_model.pth")
+detector = lfm_jax.load("lfm")
 detector("photo.png").score
 """
 
@@ -82,6 +82,14 @@ class Detector(Network):
         return explain_image(self, image, protocol=protocol)
 
 
-def load(path: str | os.PathLike[str]) -> Detector:
-    """Reads a .pth, a .safetensors, a training workdir or a checkpoint directory. Raises WeightsError."""
+def load(path: str | os.PathLike[str] | None = None) -> Detector:
+    """Reads weights and makes a detector of them.
+
+    Args:
+      path: a .pth, a .safetensors, a training workdir or a checkpoint directory; a name that `lfm weights` lists, which is
+        fetched at first use; hf://OWNER/NAME; None for the default weights.
+
+    Raises:
+      WeightsError: there are no such weights, or they cannot be fetched or used.
+    """
     return Detector.load(path)

@@ -27,8 +27,8 @@ class Network:
         self.variables = jax.device_put(variables, sharding.replicated(self._mesh))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Reads a .pth, a .safetensors, a training workdir or a checkpoint directory. Raises WeightsError."""
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """Reads weights as `weights.io.load` does: by path, by name, or the default ones. Raises WeightsError."""
         weights = weights_io.load(path)
         return cls(models.build(weights.card.model_config()), weights.variables, weights.card)
 

@@ -21,6 +21,7 @@ from lfm_jax.verbs import (
     predict,
     sweep,
     train,
+    weights,
 )
 
 VERBS: dict[str, ModuleType] = {
@@ -31,6 +32,7 @@ VERBS: dict[str, ModuleType] = {
     "convert": convert,
     "export": export,
     "demo": demo,
+    "weights": weights,
     "calibrate": calibrate,
     "compare": compare,
     "sweep": sweep,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
 from lfm_jax.runtime.terminal import printable
+from lfm_jax.weights import named
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from lfm_jax.runtime.storage import Mirror
 
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
-WEIGHTS_HELP = ".pth, .safetensors, training workdir or checkpoint directory"
+WEIGHTS_HELP = "name (see lfm weights), .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
+
+
+def add_weights_argument(verb: argparse.ArgumentParser, *, more: str = "", action: str = "store") -> None:
+    about = f"default {named.default_name()}; {WEIGHTS_HELP}{more}"
+    verb.add_argument("--weights", metavar="W", action=action, help=about)
 
 
 def add_speed_arguments(verb: argparse.ArgumentParser) -> None:

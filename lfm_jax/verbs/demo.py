@@ -2,13 +2,13 @@
 
 import argparse
 
-from lfm_jax.verbs.arguments import WEIGHTS_HELP, make_folder, refuse
+from lfm_jax.verbs.arguments import add_weights_argument, make_folder, refuse
 
 SUMMARY = "serve a page that scores images in the browser"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    add_weights_argument(verb)
     verb.add_argument("--port", type=_port, default=8000, metavar="N", help="port to serve at, default 8000; 0 takes a free one")
     verb.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="address to serve at, default 127.0.0.1, which only this machine can reach"

@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from lfm_jax.verbs.arguments import (
     PROTOCOL_HELP,
     SOME_FAILED,
-    WEIGHTS_HELP,
     add_cluster_arguments,
     add_speed_arguments,
+    add_weights_argument,
     join_cluster,
     make_folder,
     refuse,
@@ -21,8 +21,7 @@ SUMMARY = "measure accuracy and AP on labelled folders"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    weights_help = f"{WEIGHTS_HELP}; repeat it for several seeds, to get their mean and deviation"
-    verb.add_argument("--weights", required=True, metavar="W", action="append", help=weights_help)
+    add_weights_argument(verb, more="; repeat for several seeds", action="append")
     verb.add_argument(
         "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, prepared data, or builtin"
     )
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if not args.out:
         require_stdout()
     join_cluster(args)
-    source, detectors = open_tests(args.data), [load(path) for path in args.weights]
+    source, detectors = open_tests(args.data), [load(path) for path in args.weights or [None]]
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
         source = KeptSource(source, limit=args.keep_mib << 20)
     out = make_folder(args.out) if args.out else None

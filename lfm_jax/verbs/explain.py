@@ -2,14 +2,14 @@
 
 import argparse
 
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, make_folder, refuse, report_failures
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_weights_argument, make_folder, refuse, report_failures
 
 SUMMARY = "show where in an image its score comes from"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
-    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    add_weights_argument(verb)
     verb.add_argument(
         "--out", required=True, metavar="DIR", help="folder for NAME.json and NAME.png of each image, and a contact sheet"
     )

@@ -2,14 +2,14 @@
 
 import argparse
 
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures, results_to
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, refuse, report_failures, results_to
 
 SUMMARY = "score images: real or AI-generated"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
-    verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
+    add_weights_argument(verb)
     verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
     formats = ("table", "jsonl", "csv")
     verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
@@ -24,12 +24,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.inference.predict import predict_files
     from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.progress import say
+    from lfm_jax.weights import named
 
     detector = load(args.weights)
+    if args.weights is None or named.find(args.weights):
+        say(f"lfm predict: weights {named.describe(args.weights)}")
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
     records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
-    with results_to(args.out, inputs=[*args.paths, args.weights]) as out:
+    with results_to(args.out, inputs=[*args.paths, *filter(None, [args.weights])]) as out:
         _, failed = write_records(records, args.format, out)
     return report_failures(failed)

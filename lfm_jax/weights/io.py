@@ -1,4 +1,4 @@
-"""Weights from anywhere to anywhere: .pth, .safetensors, checkpoint directory or workdir.
+"""Weights from anywhere to anywhere: by name, .pth, .safetensors, checkpoint directory or workdir.
 
 `load` and `save` choose the format by the path; `convert` is one after the other.
 """
@@ -16,7 +16,7 @@ from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.errors import ConfigError, WeightsError
 from lfm_jax.runtime.storage import AnyPath, Mirror, as_path
-from lfm_jax.weights import files
+from lfm_jax.weights import files, named
 from lfm_jax.weights.card import Card, content_hash
 from lfm_jax.weights.integrity import implausible
 from lfm_jax.weights.layouts import LAYOUTS, Variables, layout_of
@@ -32,17 +32,19 @@ class Weights(NamedTuple):
     card: Card
 
 
-def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
-    """Reads weights, from disk or a bucket, and checks them against their card.
+def load(path: str | os.PathLike[str] | None = None, *, classifier: bool = False) -> Weights:
+    """Reads weights, from disk, a bucket or the network, and checks them against their card.
 
     Args:
-      path: a .pth, a .safetensors, a workdir or a checkpoint directory.
+      path: a .pth, a .safetensors, a workdir or a checkpoint directory; a name of `weights.named`, where nothing on disk is
+        called that; hf://OWNER/NAME; None for the default weights.
       classifier: also take a ResNet-50 that tells many classes apart, such as torchvision's of ImageNet, without its head.
 
     Raises:
       WeightsError: there is nothing at `path`, or the weights do not fit; the message names each field.
     """
-    path = as_path(path)
+    entry = named.find(path)
+    given, path = path, as_path(named.locate(path))
     if path.is_dir():
         from lfm_jax.weights import checkpoint  # here, because orbax takes half a second to import
 
@@ -52,13 +54,20 @@ def load(path: str | os.PathLike[str], *, classifier: bool = False) -> Weights:
     elif path.exists():
         weights = _load_file(path, classifier=classifier)
     else:
-        raise WeightsError(f"no weights at {path}")
+        raise WeightsError(f"no weights at {path}{_meant(given)}")
     if classifier and "head" not in weights.variables["params"]:
         return weights
     check_fit(weights.variables, weights.card.model_config(), f"{path}: the weights do not fit the model in their card")
     if faults := implausible(weights.variables):
         raise WeightsError(f"{path}: not usable weights:\n  " + "\n  ".join(faults))
-    return Weights(weights.variables, _proven_card(path, weights))
+    card = _proven_card(path, weights)
+    return Weights(weights.variables, dataclasses.replace(card, licence=card.licence or (entry.licence if entry else "")))
+
+
+def _meant(given: str | os.PathLike[str] | None) -> str:
+    """Which names there are, for what looks like a name."""
+    is_name = isinstance(given, str) and given.isprintable() and not {"/", "."} & set(given)
+    return f", and no weights of that name: {', '.join(named.entries())}" if is_name else ""
 
 
 def _proven_card(path: AnyPath, weights: Weights) -> Card:
