@@ -238,6 +238,17 @@ def test_any_number_of_blocks_comes_back(tmp_path, name, widths):
     assert equal_to_the_bit(weights_io.load(tmp_path / name).variables, other.variables)
 
 
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a"])
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_home_folders_and_quotes_are_understood_where_weights_are_read_and_written(tmp_path, weights, monkeypatch, name, quote):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = f"{quote}~/{name}{quote}"
+    weights_io.check_target(written, weights.card)
+    weights_io.save(written, weights)
+    assert (tmp_path / name).exists()
+    assert equal_to_the_bit(weights_io.load(written).variables, weights.variables)
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, weights, monkeypatch):
     path = tmp_path / "w.safetensors"
     weights_io.save(path, weights)
