@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from lfm_jax import config as config_lib
 from lfm_jax.data.protocols import parse
 from lfm_jax.errors import UserError, WeightsError, first_line
+from lfm_jax.weights.operating_range import OperatingRange, of_card
 from lfm_jax.weights.score import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
@@ -27,6 +28,8 @@ class Card:
     """A score is the sigmoid of logit / `temperature`, in [0, 1], and an image is called fake above `threshold`.
 
     `calibration` says what both were fitted on (see `evaluation.calibrate`); it is {} where they were not fitted.
+    `operating_range` says in which files the weights were shown to find fakes (see `weights.operating_range`); {} where
+    that was not measured.
     `weights_sha256` is the `content_hash` of the variables.
     """
 
@@ -35,6 +38,7 @@ class Card:
     threshold: float = 0.5
     temperature: float = 1.0
     calibration: dict[str, Any] = field(default_factory=dict)
+    operating_range: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     weights_sha256: str = ""
@@ -46,6 +50,15 @@ class Card:
     def is_fake(self, logit: float) -> bool:
         """Whether the score is above the threshold."""
         return bool(is_fake(logit / self.temperature, self.threshold))
+
+    @property
+    def cut(self) -> float:
+        """The logit above which an image is called fake."""
+        return self.temperature * math.log(self.threshold / (1 - self.threshold))
+
+    def measured(self) -> OperatingRange | None:
+        """The operating range: the card's, or the one that this package has for these weights; None if there is neither."""
+        return of_card(self.operating_range, self.weights_sha256)
 
     @property
     def oracle(self) -> bool:
@@ -61,7 +74,11 @@ class Card:
 
     def to_json(self) -> str:
         """JSON that also has `preprocessing`, the steps behind the protocol's name, for readers that do not know the name."""
-        return json.dumps({**asdict(self), "preprocessing": asdict(parse(self.protocol))}, indent=1)
+        return json.dumps({**self.to_values(), "preprocessing": asdict(parse(self.protocol))}, indent=1)
+
+    def to_values(self) -> dict[str, Any]:
+        """Its fields. An empty operating range is left out, as earlier versions refuse a field that they do not know."""
+        return {name: value for name, value in asdict(self).items() if name != "operating_range" or value}
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
@@ -94,6 +111,7 @@ class Card:
             raise WeightsError(f"threshold = {card.threshold}: expected a score between 0 and 1")
         if not 0 < card.temperature < math.inf:
             raise WeightsError(f"temperature = {card.temperature}: expected a finite number above 0")
+        card.measured()
         try:
             parse(card.protocol)
             config_lib.check_model(card.model_config())
