@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.data.facts import carried
 from lfm_jax.data.images import as_rgb
 from lfm_jax.data.protocols import Box, Protocol
 from lfm_jax.errors import UserError
@@ -18,6 +19,8 @@ from lfm_jax.inference import evidence as evidence_lib
 from lfm_jax.inference.batching import require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
+from lfm_jax.inference.scoring import flatness
+from lfm_jax.inference.verdict import Picture
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
     pieces = parsed(image)
     require_affordable(*pieces.shape[1:3], protocol=parsed.name)
     logits = network.logits(pieces)
-    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
+    picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
+    prediction = Prediction.of(parsed.logit(logits), network.card, picture)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()
