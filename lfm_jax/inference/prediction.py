@@ -48,7 +48,7 @@ class Prediction:
         """
         require_finite(logit)
         decision = Decision(card.score(logit), card.threshold, card.is_fake(logit), card.cut, unsure)
-        answer = verdict(decision, picture, card.measured())
+        answer = verdict(decision, picture, card.measured(picture.protocol.name))
         return cls(
             logit=logit,
             score=decision.score,

@@ -116,7 +116,7 @@ def _found(decision: Decision, picture: Picture, counts: Counts | None) -> Verdi
         why = f"accused {counts.accused}/{counts.photographs} photos"
         return Verdict(UNKNOWN, (f"{score}, but these weights accuse many photographs: {counts}.",), why)
     reasons = [f"{score}: these weights found what they learned as traces of a generator."]
-    reasons += [f"When they were measured: {counts}."] if counts else []
+    reasons += [_measurement(counts)] if counts else []
     return Verdict(FOUND, tuple(reasons))
 
 
@@ -126,14 +126,14 @@ def _none(decision: Decision, picture: Picture, measured: OperatingRange | None,
     if counts and counts.blind:
         doubts.append((f"blind to {counts.kind}", f"These weights are blind here: {counts}."))
     if picture.share < TOO_LITTLE:
-        looked = f"Only {_percent(picture.share)} of the picture was looked at; --protocol=tiles256 looks at all of it."
+        looked = f"Only {_percent(picture.share)} of the picture was looked at; lfm predict --protocol=tiles256 looks at all of it."
         doubts.append((f"{_percent(picture.share)} looked at", looked))
     doubts += _size_doubts(picture, measured)
     if doubts:
         words, sentences = zip(*doubts, strict=True)
         return Verdict(UNKNOWN, (f"{score}, but that says nothing.", *sentences), words[0])
     reasons = [f"{score}: these weights found no trace that they know."]
-    reasons.append(f"When they were measured: {counts}." if counts else _unmeasured(picture, measured))
+    reasons.append(_measurement(counts) if counts else _unmeasured(picture, measured))
     return Verdict(NONE, (*reasons, NOT_PROOF), "" if counts else "never measured")
 
 
@@ -148,6 +148,11 @@ def _size_doubts(picture: Picture, measured: OperatingRange | None) -> list[tupl
     if picture.side > measured.largest and not cut_out:
         return [("larger than measured", f"{side}, and these weights were measured on images up to {measured.largest} px.")]
     return []
+
+
+def _measurement(counts: Counts) -> str:
+    """What was counted; without a size where too few images had the size of this one."""
+    return f"When they were measured{'' if counts.side else ', mostly on images of other sizes'}: {counts}."
 
 
 def _unmeasured(picture: Picture, measured: OperatingRange | None) -> str:

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         print(f"{calibration_table(detector.card, card)}\n")
     what = "the operating range of weights" if range_alone else "weights"
     measured = "" if range_alone else f" with this {'' if args.range else 'temperature, threshold and '}operating range"
-    print(f"{range_table(card)}\n\n{args.out}: {what} {card.weights_sha256[:12]}{measured}{' (oracle)' * bool(oracle)}")
+    print(f"{range_table(card, protocol)}\n\n{args.out}: {what} {card.weights_sha256[:12]}{measured}{' (oracle)' * bool(oracle)}")
     for remark in [] if args.range else card.calibration["remarks"]:
         say(f"lfm calibrate: {remark}")
     return report_failures(failed)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from lfm_jax import config as config_lib
 from lfm_jax.data.protocols import parse
 from lfm_jax.errors import UserError, WeightsError, first_line
-from lfm_jax.weights.operating_range import OperatingRange, of_card
+from lfm_jax.weights.operating_range import OperatingRange, read_ranges, shipped
 from lfm_jax.weights.score import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
@@ -28,8 +28,8 @@ class Card:
     """A score is the sigmoid of logit / `temperature`, in [0, 1], and an image is called fake above `threshold`.
 
     `calibration` says what both were fitted on (see `evaluation.calibrate`); it is {} where they were not fitted.
-    `operating_range` says in which files the weights were shown to find fakes (see `weights.operating_range`); {} where
-    that was not measured.
+    `operating_range` says, for each protocol that it was measured under, in which files the weights were shown to find fakes
+    (see `weights.operating_range`); {} where it was not measured.
     `weights_sha256` is the `content_hash` of the variables.
     """
 
@@ -56,9 +56,14 @@ class Card:
         """The logit above which an image is called fake."""
         return self.temperature * math.log(self.threshold / (1 - self.threshold))
 
-    def measured(self) -> OperatingRange | None:
-        """The operating range: the card's, or the one that this package has for these weights; None if there is neither."""
-        return of_card(self.operating_range, self.weights_sha256)
+    def ranges(self) -> dict[str, OperatingRange]:
+        """Operating ranges by protocol: the card's, or what this package has for these weights."""
+        return read_ranges(self.operating_range or shipped().get(self.weights_sha256, {}))
+
+    def measured(self, protocol: str) -> OperatingRange | None:
+        """The operating range under a protocol; where there is none, that of another protocol, and None if there is none at all."""
+        ranges = self.ranges()
+        return ranges.get(protocol) or next(iter(ranges.values()), None)
 
     @property
     def oracle(self) -> bool:
@@ -111,7 +116,7 @@ class Card:
             raise WeightsError(f"threshold = {card.threshold}: expected a score between 0 and 1")
         if not 0 < card.temperature < math.inf:
             raise WeightsError(f"temperature = {card.temperature}: expected a finite number above 0")
-        card.measured()
+        card.ranges()
         try:
             parse(card.protocol)
             config_lib.check_model(card.model_config())

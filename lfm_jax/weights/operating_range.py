@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfm_jax.data.facts import LOSSLESS, FileFacts
+from lfm_jax.data.facts import FileFacts
 from lfm_jax.errors import WeightsError
 
 ENOUGH = 20  # images of a label
@@ -74,8 +74,8 @@ class Counts:
 
     @property
     def files(self) -> str:
-        """Which files these are, in words."""
-        kind = "files without loss" if self.kind == LOSSLESS else f"{self.kind} files"
+        """Which files these are: "lossless files", "JPEG files of quality 85 to 94"."""
+        kind = f"{self.kind} files"
         quality = f" of quality {self.quality}" if self.quality else ""
         return f"{kind}{quality}{f' with a shorter side of {self.side} px' if self.side else ''}"
 
@@ -182,18 +182,16 @@ def interval(hits: int, total: int) -> tuple[float, float]:
     return (middle - reach) / (1 + squared), (middle + reach) / (1 + squared)
 
 
-def of_card(values: Mapping[str, Any], weights_sha256: str) -> OperatingRange | None:
-    """The range in a card's field; where the field is empty, the one that this package has for weights of that hash, if any."""
-    if values:
-        return OperatingRange.from_values(values)
-    return shipped().get(weights_sha256)
+def read_ranges(values: Mapping[str, Any]) -> dict[str, OperatingRange]:
+    """A card's field, ranges by their protocols, as JSON holds them. Raises WeightsError that names what is wrong."""
+    return {protocol: OperatingRange.from_values(one) for protocol, one in values.items()}
 
 
 @functools.cache
-def shipped() -> dict[str, OperatingRange]:
-    """Ranges of published weights that carry no card, by the content hash of the weights."""
-    ranges = json.loads(SHIPPED.read_bytes())
-    return {sha256: OperatingRange.from_values(values) for sha256, values in ranges.items()}
+def shipped() -> dict[str, dict[str, Any]]:
+    """What the field would hold for published weights that carry no card, by the content hash of the weights."""
+    ranges: dict[str, dict[str, Any]] = json.loads(SHIPPED.read_bytes())
+    return ranges
 
 
 def _cell(values: Mapping[str, Any]) -> Counts:
