@@ -241,13 +241,13 @@ def _with_range(card: Card, source: Source, items: Sequence[Scored], *, protocol
     measured = operating_range.measure(
         images, protocol=protocol, cut=card.cut, data=Path(source.name).name, data_sha256=data_sha256
     )
-    kept = {name: one.to_values() for name, one in card.ranges().items() if name != protocol}
+    kept = {name: one.to_values() for name, one in card.ranges.items() if name != protocol}
     return dataclasses.replace(card, operating_range=kept | ({protocol: measured.to_values()} if measured else {}))
 
 
 def range_table(card: Card, protocol: str) -> str:
     """The operating range of a card under a protocol: what was counted for each kind of file, and what follows."""
-    measured = card.ranges().get(protocol)
+    measured = card.ranges.get(protocol)
     if measured is None:
         return "no operating range: none of these images were files"
     lines = [

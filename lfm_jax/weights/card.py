@@ -4,6 +4,7 @@ It holds the model config (architecture, mean, std), the protocol and threshold 
 weights, their licence, and the hash of their content.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -56,14 +57,14 @@ class Card:
         """The logit above which an image is called fake."""
         return self.temperature * math.log(self.threshold / (1 - self.threshold))
 
+    @functools.cached_property
     def ranges(self) -> dict[str, OperatingRange]:
         """Operating ranges by protocol: the card's, or what this package has for these weights."""
         return read_ranges(self.operating_range or shipped().get(self.weights_sha256, {}))
 
     def measured(self, protocol: str) -> OperatingRange | None:
         """The operating range under a protocol; where there is none, that of another protocol, and None if there is none at all."""
-        ranges = self.ranges()
-        return ranges.get(protocol) or next(iter(ranges.values()), None)
+        return self.ranges.get(protocol) or next(iter(self.ranges.values()), None)
 
     @property
     def oracle(self) -> bool:
@@ -116,7 +117,7 @@ class Card:
             raise WeightsError(f"threshold = {card.threshold}: expected a score between 0 and 1")
         if not 0 < card.temperature < math.inf:
             raise WeightsError(f"temperature = {card.temperature}: expected a finite number above 0")
-        card.ranges()
+        _ = card.ranges  # parsed, so that damage is found here
         try:
             parse(card.protocol)
             config_lib.check_model(card.model_config())

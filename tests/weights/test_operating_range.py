@@ -63,7 +63,7 @@ def test_a_file_is_judged_by_the_most_specific_counts_that_are_known():
 def test_a_range_comes_back_from_a_card_and_an_empty_one_leaves_the_card_as_earlier_versions_wrote_it():
     values = json.loads(json.dumps(measured().to_values()))
     assert OperatingRange.from_values(values) == measured()
-    assert Card.from_json(Card(operating_range={"crop256": values}).to_json()).ranges() == {"crop256": measured()}
+    assert Card.from_json(Card(operating_range={"crop256": values}).to_json()).ranges == {"crop256": measured()}
     assert "operating_range" not in Card().to_json()
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_range_is_named(change, named):
 
 
 def test_the_released_weights_have_a_range_in_the_package_and_other_weights_have_none():
-    assert Card(weights_sha256=RELEASED).ranges().keys() == shipped()[RELEASED].keys() == {"crop256", "tiles256"}
+    assert Card(weights_sha256=RELEASED).ranges.keys() == shipped()[RELEASED].keys() == {"crop256", "tiles256"}
     for protocol in ("crop256", "tiles256"):
         found = Card(weights_sha256=RELEASED).measured(protocol)
         assert found.protocol == protocol
