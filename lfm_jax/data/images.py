@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
+from lfm_jax.data.facts import KEY, carried, facts_of
 from lfm_jax.data.kinds import HEAD, kind_of
 from lfm_jax.runtime.paths import expanded
 
@@ -61,9 +62,11 @@ def read(path: str | os.PathLike[str]) -> bytes:
 
 
 def decode_bytes(data: bytes) -> Image.Image:
-    """Decodes the bytes of an image file to an RGB image. Raises ImageError as `opened` does."""
+    """Decodes the bytes of an image file to an RGB image that carries its `FileFacts`. Raises ImageError as `opened` does."""
     with opened(data) as image:
-        return to_rgb(image)
+        facts, decoded = facts_of(image, data), to_rgb(image)
+        decoded.info[KEY] = facts
+        return decoded
 
 
 def has_deep_values(mode: str) -> bool:
@@ -182,7 +185,10 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, (str, Path, os.PathLike)):
         return decode(expanded(image))
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        facts, decoded = carried(image), to_rgb(image)
+        if decoded is not image:
+            decoded.info[KEY] = facts
+        return decoded
     pixels = checked_pixels(np.asarray(image)[None])
     return Image.fromarray(pixels[0])
 

@@ -77,6 +77,16 @@ class Protocol:
         before = [max(self.crop - length, 0) // 2 if self.pad else 0 for length in (width, height)]
         return [(_crop_offset(width, self.crop) - before[0], _crop_offset(height, self.crop) - before[1])]
 
+    def share(self, width: int, height: int) -> float:
+        """How much of a width x height image is looked at, in (0, 1]; all of it where it is resized first."""
+        if self.resize:
+            width = height = self.resize
+        seen = [min(self.crop or length, length) for length in (width, height)]
+        if self.tiles:
+            places = [_offsets(length, self.tiles, self.stride) for length in (width, height)]
+            seen = [min(each[-1] - each[0] + self.tiles, length) for each, length in zip(places, (width, height), strict=True)]
+        return seen[0] * seen[1] / (width * height)
+
     def source_box(self, box: Box, width: int, height: int) -> Box:
         """The box of those pixels of the width x height image from which a box of the resized image is made."""
         x0, y0, x1, y1 = box

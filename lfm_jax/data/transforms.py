@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from lfm_jax.data.facts import KEY, facts_of
 from lfm_jax.data.images import ImageError
 
 ORDER = ("scale", "blur", "noise", "jpeg", "webp")
@@ -146,4 +147,6 @@ def _reencoded(image: Image.Image, file_format: str, quality: int) -> Image.Imag
     file = io.BytesIO()
     image.save(file, file_format, quality=quality)
     with Image.open(file, formats=[file_format]) as reread:
-        return reread.convert("RGB")
+        decoded = reread.convert("RGB")
+        decoded.info[KEY] = facts_of(reread)
+        return decoded

@@ -1,23 +1,28 @@
 """Temperature and threshold of a network, fitted on validation images, with what it takes to trust them.
 
-A threshold chosen on the very images that are then reported is an oracle's: `leak` (in `leaks`) finds such images, and
+The same images show the operating range: in which files these weights find fakes at that threshold, and in which they are
+blind. A threshold chosen on the very images that are then reported is an oracle's: `leak` (in `leaks`) finds such images, and
 weights calibrated on them all the same are marked.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.data import views
+from lfm_jax.data.facts import LOSSLESS
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.evaluation.bootstrap import interval, resamples
 from lfm_jax.evaluation.metrics import METRICS, detection_metrics
 from lfm_jax.inference.network import Network
-from lfm_jax.inference.scoring import score_together
+from lfm_jax.inference.scoring import Scored, score_together
+from lfm_jax.weights import operating_range
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.score import sigmoid
 
@@ -177,16 +182,19 @@ def calibrate_network(
     objective: str = "accuracy",
     oracle: str | None = None,
     data_sha256: str = "",
+    only_range: bool = False,
     batch_size: int = 32,
     threads: int = 8,
 ) -> tuple[Card, list[dict[str, str]]]:
-    """Scores `source` and fits temperature and threshold.
+    """Scores `source`, fits temperature and threshold, and measures the operating range at that threshold.
 
     Args:
       oracle: why these are test images; None if they are not.
+      only_range: leave temperature and threshold as they are.
 
     Returns:
-      The network's card with temperature, threshold and `calibration`, and {path, error} for each image not scored.
+      The network's card with temperature, threshold, `calibration` and `operating_range`, and {path, error} for each image
+      not scored.
     """
     seen_through = views.parse(view)
     items = score_together(network, ViewedSource(source, seen_through), protocol, batch_size=batch_size, threads=threads)
@@ -200,6 +208,9 @@ def calibrate_network(
             f"{n_real} real and {n_fake} fake images were scored, and a threshold needs both; {len(errors)} could not be scored, "
             f"the first of them {errors[0]['path']}: {errors[0]['error']}"
         )
+    if only_range:
+        _require_both(labels)
+        return _with_range(card, source, items, protocol=protocol, data_sha256=data_sha256), errors
     fitted = fit(labels, logits, objective, threshold=card.threshold, temperature=card.temperature)
     n_real, n_fake = _counts(labels)
     calibration = {
@@ -217,7 +228,46 @@ def calibrate_network(
         "remarks": [*([oracle] if oracle else []), *fitted.remarks],
     }
     calibrated = dataclasses.replace(card, temperature=fitted.temperature, threshold=fitted.threshold, calibration=calibration)
-    return calibrated, errors
+    return _with_range(calibrated, source, items, protocol=protocol, data_sha256=data_sha256), errors
+
+
+def _with_range(card: Card, source: Source, items: Sequence[Scored], *, protocol: str, data_sha256: str) -> Card:
+    """The card with the operating range that scored images show at its threshold. Images that never were files are left out."""
+    images = (
+        (item.facts, min(item.width, item.height), source.examples[item.index].label == 1, card.is_fake(item.logit))
+        for item in items
+        if item.logit is not None and item.facts is not None
+    )
+    measured = operating_range.measure(
+        images, protocol=protocol, cut=card.cut, data=Path(source.name).name, data_sha256=data_sha256
+    )
+    kept = {name: one.to_values() for name, one in card.ranges.items() if name != protocol}
+    return dataclasses.replace(card, operating_range=kept | ({protocol: measured.to_values()} if measured else {}))
+
+
+def range_table(card: Card, protocol: str) -> str:
+    """The operating range of a card under a protocol: what was counted for each kind of file, and what follows."""
+    measured = card.ranges.get(protocol)
+    if measured is None:
+        return "no operating range: none of these images were files"
+    lines = [
+        [*_place(cell), f"{cell.found} of {cell.fakes}", f"{cell.accused} of {cell.photographs}", _meaning(cell)]
+        for cell in measured.cells
+        if not cell.side or cell.known
+    ]
+    heads = ["files", "quality", "side, px", "fakes found", "photos accused", ""]
+    table = tabulate(lines, heads, tablefmt="simple", disable_numparse=True)
+    return f"operating range under {measured.protocol}, at the logit {measured.cut:.4g}\n\n{table}"
+
+
+def _place(cell: operating_range.Counts) -> list[str]:
+    return ["PNG, lossless" if cell.kind == LOSSLESS else cell.kind, cell.quality or "any", cell.side or "any"]
+
+
+def _meaning(cell: operating_range.Counts) -> str:
+    if not cell.known:
+        return f"too few (under {operating_range.ENOUGH} of a label)"
+    return "blind" if cell.blind else f"sees{', but accuses often' if cell.accuses else ''}"
 
 
 def calibration_table(before: Card, after: Card) -> str:

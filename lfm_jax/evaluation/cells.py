@@ -23,6 +23,7 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
 SCORED = {field.name for field in fields(Scored)}
+ALWAYS = SCORED - {"flat", "facts"}  # earlier versions wrote no more
 
 
 class CellStore:
@@ -44,7 +45,7 @@ class CellStore:
             except (ValueError, RecursionError) as error:
                 say(f"{paths[0]} is damaged ({first_line(error)}): scored again")
         items = gather(items)[0]
-        return None if items is None else [Scored(**item) for item in items]
+        return None if items is None else [Scored.of(item) for item in items]
 
     def save(self, cell: Mapping[str, str], scored: Sequence[Scored]) -> None:
         """Writes the whole cell or, if interrupted, nothing."""
@@ -66,7 +67,7 @@ class CellStore:
 def _checked(content: Any, images: int) -> list[dict[str, Any]]:
     """The items of a cell's file. Raises ValueError unless they are whole: every image once, with a logit or a reason."""
     items = content.get("scored") if isinstance(content, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) and item.keys() == SCORED for item in items):
+    if not isinstance(items, list) or not all(isinstance(item, dict) and ALWAYS <= item.keys() <= SCORED for item in items):
         raise ValueError("it does not hold scores")
     if [item["index"] for item in items] != list(range(images)):
         raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")

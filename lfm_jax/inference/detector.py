@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lfm_jax.data import protocols
+from lfm_jax.data.facts import carried
 from lfm_jax.data.images import as_rgb
 from lfm_jax.errors import UserError
 from lfm_jax.inference import predict
@@ -17,6 +18,8 @@ from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions
+from lfm_jax.inference.scoring import flatness
+from lfm_jax.inference.verdict import Picture
 
 __all__ = ["Detector", "Explanation", "Failure", "Prediction", "load"]
 
@@ -39,7 +42,8 @@ class Detector(Network):
         pieces = parsed(image)
         require_affordable(*pieces.shape[1:3], protocol=parsed.name)
         logit = parsed.logit(self.logits(pieces))
-        return Prediction.of(logit, self.card, protocol=parsed.name, width=image.width, height=image.height)
+        picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
+        return Prediction.of(logit, self.card, picture)
 
     def batches(
         self, images: Iterable[Any], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8

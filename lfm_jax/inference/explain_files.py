@@ -11,7 +11,7 @@ from PIL import Image
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.listing import list_images
 from lfm_jax.errors import DataError, TooSmallError, UserError
-from lfm_jax.inference.drawing import THUMBNAIL, at_most, thumbnail_sheet
+from lfm_jax.inference.drawing import THUMBNAIL, framed, thumbnail_sheet
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.records import valid_json
@@ -42,7 +42,7 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
         if Path(f"{target}.png").exists() and file.exists() and Path(f"{target}.png").samefile(file):
             raise UserError(f"--out={out}: {target.name}.png would be written over the image itself; choose another folder")
     failed: list[dict[str, Any]] = []
-    thumbnails: list[tuple[str, float, Image.Image]] = []
+    thumbnails: list[tuple[str, str, float, Image.Image]] = []
     for file, target in progress(targets, total=len(targets), what="explain"):
         try:
             explanation = explain_image(network, file, protocol=protocol)
@@ -52,7 +52,9 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
         facts = {"path": str(file), "weights_sha256": network.card.weights_sha256, **explanation.to_dict(entries=entries)}
         overlay = _write_pair(explanation, facts, target)
         if len(thumbnails) < MAX_IN_SHEET:
-            thumbnails.append((str(target.relative_to(out)), explanation.prediction.score, at_most(overlay, THUMBNAIL)))
+            answer, score = explanation.prediction.verdict, explanation.prediction.score
+            thumbnail = framed(overlay, explanation.scored, side=THUMBNAIL)
+            thumbnails.append((str(target.relative_to(out)), answer, score, thumbnail))
     if len(targets) > 1 and thumbnails:
         thumbnail_sheet(thumbnails).save(out / f"{SHEET}.png")
         if len(targets) > MAX_IN_SHEET:
@@ -65,7 +67,7 @@ def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -
     target.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{target}.json").write_text(valid_json(json.dumps(facts, indent=1, ensure_ascii=False)), encoding="utf-8")
     overlay = explanation.overlay()
-    Path(f"{target}.png").write_bytes(explanation.figure(overlay))
+    Path(f"{target}.png").write_bytes(explanation.figure())
     return overlay
 
 

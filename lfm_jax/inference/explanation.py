@@ -3,6 +3,7 @@
 Numbers add up exactly, and places refer to the image as it came, before the protocol resized, cropped or tiled it.
 """
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.data.facts import carried
 from lfm_jax.data.images import as_rgb
 from lfm_jax.data.protocols import Box, Protocol
 from lfm_jax.errors import UserError
@@ -18,6 +20,8 @@ from lfm_jax.inference import evidence as evidence_lib
 from lfm_jax.inference.batching import require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
+from lfm_jax.inference.scoring import flatness
+from lfm_jax.inference.verdict import Picture
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Explanation:
       entries: every pooled value; empty if all positions of a map count alike.
       image: as it came.
       heat: float32 [height, width] of the image, the evidence painted on the middle of each window.
+      scored: the part of the image that was looked at.
+      name: of the file; "" for pixels that came without one.
     """
 
     prediction: Prediction
@@ -69,6 +75,8 @@ class Explanation:
     entries: list[Entry] = field(repr=False)
     image: Image.Image = field(repr=False)
     heat: np.ndarray = field(repr=False)
+    scored: Box
+    name: str = ""
 
     def to_dict(self, *, entries: bool = False) -> dict[str, Any]:
         """What goes into the JSON file; `entries` adds every pooled value by map and rank."""
@@ -80,19 +88,21 @@ class Explanation:
         return evidence_lib.without_overlap(self.locations, count, box=lambda location: location.box)
 
     def overlay(self) -> Image.Image:
-        """The image in grey, red where it speaks for fake and blue for real, with the strongest windows framed."""
+        """The image in grey, red where it speaks for a trace and blue against, with the strongest windows framed."""
         return drawing.paint(np.asarray(self.image), self.heat, self._windows())
 
-    def figure(self, overlay: Image.Image | None = None) -> bytes:
-        """PNG of image, overlay, NPR residual and strongest windows; `overlay` if it has been made already."""
+    def figure(self) -> bytes:
+        """PNG of the answer, the image, the evidence and residual of its scored part, and the strongest windows."""
         prediction = self.prediction
         evidence = sum(location.evidence for location in self.locations)
-        title = (
-            f"{prediction.label}, score {prediction.score:.3f} (threshold {prediction.threshold:.3g}), {prediction.protocol}: "
-            f"logit {prediction.logit:.3f} = bias {self.bias:.3f} and {evidence:+.3f} from {len(self.locations)} positions"
+        numbers = (
+            f"Score {prediction.score:.3f}, threshold {prediction.threshold:.3g}, {prediction.protocol}: "
+            f"logit {prediction.logit:.3f} = bias {self.bias:.3f} and {evidence:+.3f} from {len(self.locations)} places. "
+            f"{prediction.width} x {prediction.height} px{prediction.format and f', {prediction.format}'}, "
+            f"{100 * prediction.share:.3g} % of it looked at."
         )
-        largest = float(np.abs(self.heat).max()) or 1.0
-        return drawing.figure(self.image, overlay or self.overlay(), largest=largest, windows=self._windows(), title=title)
+        words = drawing.Words(prediction.verdict.capitalize(), self.name, [" ".join(prediction.reasons), numbers])
+        return drawing.figure(self.image, self.heat, scored=self.scored, windows=self._windows(), words=words)
 
     def _windows(self) -> list[drawing.Window]:
         return [(location.box, location.evidence) for location in self.strongest(drawing.FRAMED)]
@@ -114,11 +124,13 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
       UserError: the network's pooling or head leaves no sum over positions, or there is no such protocol.
       ValueError: not an image, or one too small for the network (TooSmallError).
     """
+    name = os.path.basename(image) if isinstance(image, (str, os.PathLike)) else ""  # noqa: PTH119
     image, parsed = as_rgb(image), protocols.parse(protocol or network.card.protocol)
     pieces = parsed(image)
     require_affordable(*pieces.shape[1:3], protocol=parsed.name)
     logits = network.logits(pieces)
-    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
+    picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
+    prediction = Prediction.of(parsed.logit(logits), network.card, picture)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()
@@ -131,7 +143,15 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
         places += [_Place(added[row, col] / len(tiles), tile, row, col) for row, col in np.argwhere(added).tolist()]
         entries += _entries(pooled, tile, len(tiles)) if pooled.rank_matters else []
     locations, heat = _on_image(network, parsed, image, pieces, places)
-    return Explanation(prediction, network.bias, locations, entries, image, heat)
+    return Explanation(prediction, network.bias, locations, entries, image, heat, _scored(parsed, image, pieces), name)
+
+
+def _scored(protocol: Protocol, image: Image.Image, pieces: np.ndarray) -> Box:
+    """The part of the image that all pieces together are made from."""
+    corners = protocol.corners(*image.size)
+    (left, top), (last_left, last_top) = corners[0], corners[-1]
+    box = left, top, last_left + pieces.shape[2], last_top + pieces.shape[1]
+    return protocol.source_box(box, *image.size)
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,26 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from lfm_jax.inference import verdict
 from lfm_jax.runtime.palette import FAKE, REAL, css
 
-COLOURS = {"fake": css(FAKE), "real": css(REAL)}
+GREY = "#6b7280"
+COLOURS = {verdict.FOUND: css(FAKE), verdict.NONE: css(REAL), verdict.UNKNOWN: GREY}
 CAVEAT = (
     "A score says how much of what these weights learned as traces of a generator they found in an image. It is a probability "
     "only where they were calibrated on images like yours, and it is never a proof: fakes are missed, and photographs are accused."
 )
-HEADS = {"image": "left", "called": "left", "score": "left", "": "right", "logit": "right", "px": "right"}  # with alignments
+HEADS = {"image": "left", "answer": "left", "score": "left", "": "right", "px": "right", "why": "left"}  # with alignments
 
 
 def prediction_html(record: Mapping[str, Any]) -> str:
     """One image's answer as a paragraph, with the caveat."""
-    fake = record["label"] == "fake"
-    label = f'<b style="color:{COLOURS[record["label"]]}">{record["label"]}</b>'
-    return (
-        f"<p>Called {label}: score {record['score']:.3f} is {'' if fake else 'not '}above the threshold {record['threshold']:.3g}; "
-        f"traces as these weights learned them were {'' if fake else 'not '}found "
-        f"({record['protocol']}, {record['width']} x {record['height']} px, logit {record['logit']:.3f}).</p>{_note(CAVEAT)}"
+    answer = f'<b style="color:{COLOURS[record["verdict"]]}">{record["verdict"].capitalize()}.</b>'
+    numbers = (
+        f"score {record['score']:.3f}, threshold {record['threshold']:.3g}, logit {record['logit']:.3f}, {record['protocol']}, "
+        f"{record['width']} x {record['height']} px"
     )
+    return f"<p>{answer} {_escaped(' '.join(record['reasons']))} ({numbers})</p>{_note(CAVEAT)}"
 
 
 def records_html(summary: str, scored: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> str:
@@ -47,13 +48,13 @@ def records_html(summary: str, scored: Mapping[str, Mapping[str, Any]], failed: 
 
 
 def _row(name: str, record: Mapping[str, Any]) -> str:
-    colour = COLOURS[record["label"]]
+    colour = COLOURS[record["verdict"]]
     bar = (
         f'<div style="width:9em;background:rgba(128,128,128,.25)"><div style="width:{100 * record["score"]:.1f}%;height:.7em;'
         f'background:{colour}"></div></div>'
     )
-    cells = [_escaped(name), f'<b style="color:{colour}">{record["label"]}</b>', bar]
-    cells += [f"{record['score']:.3f}", f"{record['logit']:.2f}", f"{record['width']} x {record['height']}"]
+    cells = [_escaped(name), f'<b style="color:{colour}">{record["verdict"]}</b>', bar]
+    cells += [f"{record['score']:.3f}", f"{record['width']} x {record['height']}", _escaped(record["why"])]
     return f"<tr>{''.join(map(_cell, cells, HEADS.values()))}</tr>"
 
 

@@ -6,30 +6,43 @@ from dataclasses import asdict
 from typing import Any
 
 from lfm_jax.data import protocols
+from lfm_jax.data.listing import Passed
 from lfm_jax.data.sources.folder import open_files
 from lfm_jax.errors import DataError
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions, Record
 from lfm_jax.inference.scoring import Scored, score, score_stream
+from lfm_jax.inference.verdict import Picture
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import progress
 
 
 def predict_files(
-    network: Network, paths: Sequence[str], *, protocol: str, batch_size: int = 32, threads: int = 8
+    network: Network,
+    paths: Sequence[str],
+    *,
+    protocol: str,
+    unsure: tuple[float, float] | None = None,
+    passed: Passed | None = None,
+    batch_size: int = 32,
+    threads: int = 8,
 ) -> Iterator[Record]:
     """Scores files, and all images below folders, and yields one record for each, in order.
+
+    Args:
+      unsure: scores to answer "cannot tell" to, (lowest, highest).
+      passed: counts files that are not read, which are named at once without it.
 
     Raises:
       DataError: no image files in `paths`.
     """
-    source = open_files(paths)
+    source = open_files(paths, passed)
     if not source.examples:
         raise DataError(f"no image files in {', '.join(map(str, paths))}")
     items = score(network, source, protocol, batch_size=batch_size, threads=threads)
     for item in progress(items, total=len(source.examples), what="scored"):
-        yield {"path": source.examples[item.index].path, **asdict(_outcome(network, item, protocol))}
+        yield {"path": source.examples[item.index].path, **asdict(_outcome(network, item, protocol, unsure))}
 
 
 def predict_stream(
@@ -40,7 +53,7 @@ def predict_stream(
     return (_outcome(network, item, protocol) for item in items)
 
 
-def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol: str | None = None, **speed: int) -> Predictions:
+def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol: str | None = None, **speed: Any) -> Predictions:
     """Scores all images below `folder`; see `Detector.predict_folder`."""
     folder = expanded(folder)
     if not folder.is_dir():
@@ -49,7 +62,8 @@ def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol
     return Predictions(predict_files(network, [str(folder)], protocol=protocol, **speed), folder)
 
 
-def _outcome(network: Network, item: Scored, protocol: str) -> Prediction | Failure:
+def _outcome(network: Network, item: Scored, protocol: str, unsure: tuple[float, float] | None = None) -> Prediction | Failure:
     if item.logit is None:
         return Failure(item.error or "")
-    return Prediction.of(item.logit, network.card, protocol=protocol, width=item.width, height=item.height)
+    picture = Picture(item.width, item.height, protocols.parse(protocol), item.flat, item.facts)
+    return Prediction.of(item.logit, network.card, picture, unsure=unsure)

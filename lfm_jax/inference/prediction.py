@@ -6,6 +6,7 @@ from typing import Self
 
 from lfm_jax.data.images import ImageError
 from lfm_jax.inference.notebook import prediction_html
+from lfm_jax.inference.verdict import Decision, Picture, verdict
 from lfm_jax.weights.card import Card
 
 
@@ -15,9 +16,14 @@ class Prediction:
 
     Attributes:
       score: in [0, 1], rising with the logit: how fake the image looks.
-      label: "fake" if the score is above `threshold`, else "real".
+      label: "fake" if the score is above `threshold`, else "real": a side of the threshold for programs, not an answer.
       protocol: how the scored pixels were chosen.
       width, height: px of the image as decoded.
+      verdict: the answer to a person, one of `verdict.ANSWERS`.
+      reasons: for it, as sentences.
+      why: in a few words what keeps the answer from being plain; often "".
+      format: of the file, such as JPEG 92; "" for pixels that came without one.
+      share: how much of the picture was looked at, in (0, 1].
     """
 
     logit: float
@@ -27,13 +33,36 @@ class Prediction:
     protocol: str
     width: int
     height: int
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
+    why: str = ""
+    format: str = ""
+    share: float = 1.0
 
     @classmethod
-    def of(cls, logit: float, card: Card, *, protocol: str, width: int, height: int) -> Self:
-        """Applies the card's temperature and threshold to a logit. Raises ImageError if it is not finite."""
+    def of(cls, logit: float, card: Card, picture: Picture, *, unsure: tuple[float, float] | None = None) -> Self:
+        """Applies the card's temperature, threshold and operating range to a logit; `unsure` as in `verdict.Decision`.
+
+        Raises:
+          ImageError: the logit is not finite.
+        """
         require_finite(logit)
-        label = "fake" if card.is_fake(logit) else "real"
-        return cls(logit, card.score(logit), label, card.threshold, protocol, width, height)
+        decision = Decision(card.score(logit), card.threshold, card.is_fake(logit), card.cut, unsure)
+        answer = verdict(decision, picture, card.measured(picture.protocol.name))
+        return cls(
+            logit=logit,
+            score=decision.score,
+            label="fake" if decision.above else "real",
+            threshold=card.threshold,
+            protocol=picture.protocol.name,
+            width=picture.width,
+            height=picture.height,
+            verdict=answer.answer,
+            reasons=answer.reasons,
+            why=answer.why,
+            format=str(picture.facts or ""),
+            share=picture.share,
+        )
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -1,10 +1,10 @@
-"""Predictions as records: written as a table, JSON lines or CSV, and shown in a notebook.
+"""Predictions as records: written as a table, JSON lines, CSV or Parquet, and shown in a notebook.
 
-A record is {"path", "logit", "score", "label", "threshold", "protocol", "width", "height"}, or {"path", "error"} for an
-image that could not be scored.
+A record is {"path"} and the fields of a `Prediction`, or {"path", "error"} for an image that could not be scored.
 """
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -14,29 +14,41 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from tabulate import tabulate
-
+from lfm_jax.data.listing import Passed
+from lfm_jax.errors import UserError
+from lfm_jax.inference.answers import answers_table, terminal_width, write_answers
 from lfm_jax.inference.notebook import records_html
+from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.runtime.terminal import printable
 
 Record = dict[str, Any]
-FORMATS = ("table", "jsonl", "csv")
-COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error")
+FORMATS = ("table", "jsonl", "csv", "parquet")
+# Fields that were added come last, for readers that count columns.
+COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error") + (
+    "verdict",
+    "reasons",
+    "why",
+    "format",
+    "share",
+)
 ROWS_IN_NOTEBOOK = 50
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet takes for a formula
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # terminals obey some of them, and UTF-8 has none of the others
 
 
-def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[int, list[Record]]:
+def write_records(records: Iterable[Record], format: str, out: TextIO, *, passed: Passed | None = None) -> tuple[int, list[Record]]:
     """Writes records to `out` in one of FORMATS.
 
-    JSON lines and CSV are written as each record arrives, with errors in their place. A table comes at the end and holds
-    only what was scored.
+    JSON lines and CSV are written as each record arrives, with errors in their place; Parquet at the end. A table, too, comes
+    at the end; it holds only what was scored, and says how many images got each answer.
+
+    Args:
+      passed: what was not read, for the summary below a table.
 
     Returns:
       How many images were scored, and the records of those that were not.
     """
-    scored, failed, rows = 0, [], []
+    scored, failed, kept = 0, [], []
     if format == "csv":
         out.write(separated(COLUMNS))
     for record in records:
@@ -46,18 +58,43 @@ def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[
             scored += 1
         if format == "csv":
             path = printable(record["path"]) if out.isatty() else record["path"]
-            values = {**record, "path": safe_in_spreadsheet(path)}
+            values = {**record, "path": safe_in_spreadsheet(path), "reasons": " ".join(record.get("reasons", ()))}
             out.write(separated([values.get(name, "") for name in COLUMNS]))
             out.flush()
         elif format == "jsonl":
             print(json_line(record, unicode=is_unicode(out)), file=out, flush=True)
-        elif "error" not in record:
-            size = f"{record['width']} x {record['height']}"
-            rows.append([printable(record["path"]), record["label"], f"{record['score']:.4f}", f"{record['logit']:.3f}", size])
-    if rows:
-        heads = ["path", "label", "score", "logit", "size"]
-        print(tabulate(rows, heads, tablefmt="simple", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 3), file=out)
+        else:
+            kept.append(record)
+    if format == "parquet":
+        write_parquet(kept, out)
+    elif format == "table":
+        good = [record for record in kept if "error" not in record]
+        write_answers(good, failed, Passed() if passed is None else passed, out, width=terminal_width(out))
     return scored, failed
+
+
+def write_parquet(records: Sequence[Record], out: TextIO) -> None:
+    """Writes records as a Parquet table of COLUMNS to a file that is open as text. Raises UserError without pyarrow."""
+    require_parquet()
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"width": pyarrow.int32(), "height": pyarrow.int32(), "reasons": pyarrow.list_(pyarrow.string())}
+    numbers = dict.fromkeys(("logit", "score", "threshold", "share"), pyarrow.float64())
+    schema = pyarrow.schema([(name, (kinds | numbers).get(name, pyarrow.string())) for name in COLUMNS])
+    rows = [{**record, "path": printable_unicode(record["path"])} for record in records]
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), out.buffer)
+
+
+def require_parquet() -> None:
+    """Raises UserError where Parquet cannot be written."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError("--format=parquet takes pyarrow: pip install 'lfm_jax[parquet]'")
+
+
+def printable_unicode(path: str) -> str:
+    """The path with bytes that are not UTF-8 escaped (\\udce9), as Parquet holds UTF-8 only."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def separated(values: Sequence[Any], delimiter: str = ",") -> str:
@@ -102,9 +139,8 @@ class Predictions(list[Record]):
         self.folder = folder
 
     def __repr__(self) -> str:
-        text = io.StringIO()
-        write_records(self[:ROWS_IN_NOTEBOOK], "table", text)
-        return f"{text.getvalue()}{self._summary()}"
+        table = answers_table(self[:ROWS_IN_NOTEBOOK]) + "\n" if self else ""
+        return f"{table}{self._summary()}"
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -118,8 +154,8 @@ class Predictions(list[Record]):
     def _summary(self) -> str:
         summary = f"{self.folder}: {len(self) + len(self.errors)} images"
         if self:
-            labels = Counter(record["label"] for record in self)
-            summary += f", {labels['fake']} called fake and {labels['real']} real"
+            counts = Counter(record["verdict"] for record in self)
+            summary += f": {', '.join(f'{counts[answer]} {answer}' for answer in ANSWERS if counts[answer])}"
             summary += f" at threshold {self[0]['threshold']:.3g} under {self[0]['protocol']}"
         if self.errors:
             summary += f", {len(self.errors)} could not be scored (see .errors)"

@@ -6,15 +6,16 @@ Every image gives one `Scored`. An image that cannot be scored carries its reaso
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.data.facts import FileFacts, carried
 from lfm_jax.data.images import ImageError, as_rgb
 from lfm_jax.data.prefetch import read_ahead, read_stream
 from lfm_jax.data.protocols import Protocol
@@ -39,6 +40,8 @@ class Scored:
       index: into the source's examples, or the place in the stream.
       width, height: as decoded, 0 if decoding failed.
       logit: None if the image could not be scored; `error` then says why.
+      flat: the share of the scored 2 x 2 blocks that have one colour, see `flatness`.
+      facts: of the file, None for pixels that came without one.
     """
 
     index: int
@@ -46,6 +49,14 @@ class Scored:
     height: int = 0
     logit: float | None = None
     error: str | None = None
+    flat: float = 0.0
+    facts: FileFacts | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """What `asdict` made of one, after a way through JSON. Raises TypeError for anything else."""
+        facts = values.get("facts")
+        return cls(**{**values, "facts": FileFacts(**facts) if facts else None})
 
 
 @dataclass
@@ -109,7 +120,7 @@ def score_together(
     share = range(jax.process_index(), len(source.examples), jax.process_count())
     items = score(network, source, protocol, batch_size=batch_size, threads=threads, indices=share)
     shares = distributed.gather([asdict(item) for item in progress(items, total=len(share), what=what)])
-    return sorted((Scored(**item) for items in shares for item in items), key=lambda item: item.index)
+    return sorted((Scored.of(item) for items in shares for item in items), key=lambda item: item.index)
 
 
 def _in_order(items: Iterable[Scored], indices: Iterable[int]) -> Iterator[Scored]:
@@ -179,10 +190,19 @@ def _load(network: Network, protocol: Protocol, index: int, read: Callable[[], I
         height, width = pieces.shape[1:3]
         network.model.require_size(height, width)
         require_affordable(height, width, protocol=protocol.name)
+        scored.flat, scored.facts = flatness(pieces), carried(image)
         return scored, pieces
     except (ImageError, TooSmallError) as error:
         scored.error = str(error)
         return scored, None
+
+
+def flatness(pieces: np.ndarray) -> float:
+    """pieces uint8 [N, H, W, 3] -> the share of their 2 x 2 blocks whose pixels differ by no more than a level of 255."""
+    height, width = (side // 2 * 2 for side in pieces.shape[1:3])
+    corners = [pieces[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+    spread = functools.reduce(np.maximum, corners) - functools.reduce(np.minimum, corners)
+    return float((spread.max(-1) <= 1).mean()) if spread.size else 0.0
 
 
 def _start(network: Network, group: list[Ready]) -> tuple[list[_Pending], jax.Array]:

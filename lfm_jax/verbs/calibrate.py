@@ -1,11 +1,13 @@
 """`lfm calibrate`: fit a temperature and a threshold on validation images and store them with the weights."""
 
 import argparse
+import json
+from pathlib import Path
 
 from lfm_jax.errors import DataError
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, refuse, report_failures
+from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, open_out, refuse, report_failures
 
-SUMMARY = "fit a temperature and a threshold on validation images"
+SUMMARY = "fit a temperature and a threshold on validation images, and measure where the weights are blind"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
@@ -16,11 +18,18 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="VAL",
         help="[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used",
     )
-    verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
+    verb.add_argument(
+        "--out",
+        required=True,
+        metavar="W2",
+        help=".pth, .safetensors, or no suffix for a checkpoint directory; with --range also .json, for the range alone",
+    )
     verb.add_argument("--protocol", metavar="P", help=f"default the weights' own; {PROTOCOL_HELP}")
     verb.add_argument("--view", default="as_is", metavar="V", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
     objectives = "accuracy (default), balanced, or fpr=F for at most that share of false alarms"
     verb.add_argument("--objective", default="accuracy", metavar="O", help=objectives)
+    range_help = "leave temperature and threshold as they are, and measure only in which files these weights find fakes"
+    verb.add_argument("--range", action="store_true", help=range_help)
     verb.add_argument("--force", action="store_true", help="accept test data, and mark the weights as calibrated by an oracle")
     add_speed_arguments(verb)
 
@@ -32,7 +41,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from lfm_jax.data import protocols, views
     from lfm_jax.data.sources.open import open_validation
-    from lfm_jax.evaluation.calibrate import calibrate_network, calibration_table, false_alarm_limit
+    from lfm_jax.evaluation.calibrate import calibrate_network, calibration_table, false_alarm_limit, range_table
     from lfm_jax.evaluation.cells import data_hash
     from lfm_jax.evaluation.leaks import known_from_tests, leak
     from lfm_jax.inference.detector import load
@@ -44,7 +53,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     view = views.parse(args.view).name
     detector, source = load(args.weights), open_validation(args.data)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
-    weights_io.check_target(args.out, detector.card)
+    range_alone = args.range and Path(args.out).suffix == ".json"
+    if not range_alone:
+        weights_io.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)
     oracle = leak(source) or (args.weights and known_from_tests(expanded(args.weights), data_sha256))
     if oracle and not args.force:
@@ -53,10 +64,18 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             "or use --force to accept these and mark the weights as an oracle's"
         )
     options = {"view": view, "objective": args.objective, "batch_size": args.batch_size, "threads": args.threads}
-    card, failed = calibrate_network(detector, source, protocol=protocol, oracle=oracle, data_sha256=data_sha256, **options)
-    weights_io.save(args.out, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), card))
-    print(calibration_table(detector.card, card))
-    print(f"\n{args.out}: weights {card.weights_sha256[:12]} with this temperature and threshold{' (oracle)' if oracle else ''}")
-    for remark in card.calibration["remarks"]:
+    options |= {"oracle": oracle, "data_sha256": data_sha256, "only_range": args.range}
+    card, failed = calibrate_network(detector, source, protocol=protocol, **options)
+    if range_alone:
+        with open_out(args.out, inputs=[args.weights]) as out:
+            json.dump({card.weights_sha256: card.operating_range}, out, indent=1)
+    else:
+        weights_io.save(args.out, weights_io.Weights(jax.tree.map(np.asarray, detector.variables), card))
+    if not args.range:
+        print(f"{calibration_table(detector.card, card)}\n")
+    what = "the operating range of weights" if range_alone else "weights"
+    measured = "" if range_alone else f" with this {'' if args.range else 'temperature, threshold and '}operating range"
+    print(f"{range_table(card, protocol)}\n\n{args.out}: {what} {card.weights_sha256[:12]}{measured}{' (oracle)' * bool(oracle)}")
+    for remark in [] if args.range else card.calibration["remarks"]:
         say(f"lfm calibrate: {remark}")
     return report_failures(failed)

@@ -1,18 +1,29 @@
 """`lfm predict`: score images, one by one or by the folder."""
 
 import argparse
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
+from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, refuse, report_failures, results_to
 
-SUMMARY = "score images: real or AI-generated"
+SUMMARY = "look for traces of AI generators in images"
+SORTS = ("given", "score")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder to search for images")
     add_weights_argument(verb)
     verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
-    formats = ("table", "jsonl", "csv")
-    verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
+    formats = ("table", "jsonl", "csv", "parquet")
+    verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl, csv or parquet")
+    verb.add_argument("--sort", default="given", choices=SORTS, metavar="S", help="given (default), or score: highest first")
+    verb.add_argument(
+        "--threshold", type=_share, metavar="X", help="score above which a trace counts as found, in place of the weights' own"
+    )
+    unsure = 'answer "cannot tell" to scores from LOW to HIGH, e.g. 0.3,0.7'
+    verb.add_argument("--unsure", type=_shares, metavar="LOW,HIGH", help=unsure)
     verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
     add_speed_arguments(verb)
 
@@ -20,19 +31,50 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
+    from lfm_jax.data.listing import Passed
     from lfm_jax.inference.detector import load
     from lfm_jax.inference.predict import predict_files
-    from lfm_jax.inference.records import write_records
+    from lfm_jax.inference.records import require_parquet, write_records
     from lfm_jax.runtime.progress import say
     from lfm_jax.weights import named
 
+    if args.format == "parquet":
+        require_parquet()
+        if not args.out:
+            raise UserError("--format=parquet: not for a terminal; give --out=FILE.parquet")
     detector = load(args.weights)
     if args.weights is None or named.find(args.weights):
         say(f"lfm predict: weights {named.describe(args.weights)}")
+    if args.threshold is not None:
+        detector.card = dataclasses.replace(detector.card, threshold=args.threshold)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
-    records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
+    passed = Passed() if args.format == "table" else None
+    speed = {"batch_size": args.batch_size, "threads": args.threads}
+    records: Iterable[dict[str, Any]]
+    records = predict_files(detector, args.paths, protocol=protocol, unsure=args.unsure, passed=passed, **speed)
+    if args.sort == "score":
+        records = sorted(records, key=lambda record: -record.get("score", -1.0))
     with results_to(args.out, inputs=[*args.paths, *filter(None, [args.weights])]) as out:
-        _, failed = write_records(records, args.format, out)
+        _, failed = write_records(records, args.format, out, passed=passed)
     return report_failures(failed)
+
+
+def _share(text: str) -> float:
+    try:
+        if 0 < float(text) < 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a score above 0 and below 1")
+
+
+def _shares(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+        if 0 <= low <= high <= 1:
+            return low, high
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: expected two scores of 0 to 1, the lower first, e.g. 0.3,0.7")

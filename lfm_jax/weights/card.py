@@ -4,6 +4,7 @@ It holds the model config (architecture, mean, std), the protocol and threshold 
 weights, their licence, and the hash of their content.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 from lfm_jax import config as config_lib
 from lfm_jax.data.protocols import parse
 from lfm_jax.errors import UserError, WeightsError, first_line
+from lfm_jax.weights.operating_range import OperatingRange, read_ranges, shipped
 from lfm_jax.weights.score import is_fake, sigmoid
 
 DEFAULT_PROTOCOL = "crop256"
@@ -27,6 +29,8 @@ class Card:
     """A score is the sigmoid of logit / `temperature`, in [0, 1], and an image is called fake above `threshold`.
 
     `calibration` says what both were fitted on (see `evaluation.calibrate`); it is {} where they were not fitted.
+    `operating_range` says, for each protocol that it was measured under, in which files the weights were shown to find fakes
+    (see `weights.operating_range`); {} where it was not measured.
     `weights_sha256` is the `content_hash` of the variables.
     """
 
@@ -35,6 +39,7 @@ class Card:
     threshold: float = 0.5
     temperature: float = 1.0
     calibration: dict[str, Any] = field(default_factory=dict)
+    operating_range: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     weights_sha256: str = ""
@@ -46,6 +51,20 @@ class Card:
     def is_fake(self, logit: float) -> bool:
         """Whether the score is above the threshold."""
         return bool(is_fake(logit / self.temperature, self.threshold))
+
+    @property
+    def cut(self) -> float:
+        """The logit above which an image is called fake."""
+        return self.temperature * math.log(self.threshold / (1 - self.threshold))
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, OperatingRange]:
+        """Operating ranges by protocol: the card's, or what this package has for these weights."""
+        return read_ranges(self.operating_range or shipped().get(self.weights_sha256, {}))
+
+    def measured(self, protocol: str) -> OperatingRange | None:
+        """The operating range under a protocol; where there is none, that of another protocol, and None if there is none at all."""
+        return self.ranges.get(protocol) or next(iter(self.ranges.values()), None)
 
     @property
     def oracle(self) -> bool:
@@ -61,7 +80,11 @@ class Card:
 
     def to_json(self) -> str:
         """JSON that also has `preprocessing`, the steps behind the protocol's name, for readers that do not know the name."""
-        return json.dumps({**asdict(self), "preprocessing": asdict(parse(self.protocol))}, indent=1)
+        return json.dumps({**self.to_values(), "preprocessing": asdict(parse(self.protocol))}, indent=1)
+
+    def to_values(self) -> dict[str, Any]:
+        """Its fields. An empty operating range is left out, as earlier versions refuse a field that they do not know."""
+        return {name: value for name, value in asdict(self).items() if name != "operating_range" or value}
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
@@ -94,6 +117,7 @@ class Card:
             raise WeightsError(f"threshold = {card.threshold}: expected a score between 0 and 1")
         if not 0 < card.temperature < math.inf:
             raise WeightsError(f"temperature = {card.temperature}: expected a finite number above 0")
+        _ = card.ranges  # parsed, so that damage is found here
         try:
             parse(card.protocol)
             config_lib.check_model(card.model_config())

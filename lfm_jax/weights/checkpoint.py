@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +252,7 @@ def _proven(arrays: Mapping[str, Any], card: Card, what: str, **others: Any) -> 
     host = _on_host(arrays, list(arrays))
     if faults := implausible(host):
         raise FloatingPointError(f"{what}: {faults[0]}, so it was not saved; checkpoints from before it are untouched")
-    values = {"card": asdict(replace(card, weights_sha256=content_hash(host["weights"]))), **others}
+    values = {"card": replace(card, weights_sha256=content_hash(host["weights"])).to_values(), **others}
     hashes = {name: tree_hash(tree) for name, tree in host.items()} | {name: json_hash(value) for name, value in values.items()}
     return _composite(arrays, hashes=hashes, **values)
 

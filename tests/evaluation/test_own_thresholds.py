@@ -16,6 +16,35 @@ from lfm_jax.evaluation.cells import data_hash
 from lfm_jax.weights import io as weights_io
 
 
+@pytest.fixture(scope="module")
+def two_formats(noise, tmp_path_factory):
+    """Fakes that the tiny detector finds as PNG and as nothing else, and photographs, 24 of each."""
+    root = tmp_path_factory.mktemp("formats")
+    for label, strength in (("0_real", 20), ("1_fake", 255)):
+        (root / "made" / label).mkdir(parents=True)
+        for seed in range(24):
+            noise(64, 64, seed=seed, strength=strength).save(root / "made" / label / f"{seed}.png")
+            noise(64, 64, seed=seed, strength=20).save(root / "made" / label / f"{seed}.jpg", quality=90)
+    return root
+
+
+def test_the_range_shows_a_blind_format_and_predict_then_cannot_tell(lfm, weights_file, two_formats, tmp_path):
+    out = tmp_path / "w.safetensors"
+    ran = lfm("calibrate", "--range", "--weights", weights_file, "--data", two_formats, "--protocol=native", f"--out={out}")
+    assert ran.status == 0, ran.err
+    assert "blind" in ran.out and "0 of 24" in ran.out and "24 of 24" in ran.out
+    before, after = lfm_jax.load(weights_file).card, lfm_jax.load(out).card
+    assert (after.threshold, after.temperature, after.calibration) == (before.threshold, before.temperature, {})
+    real = two_formats / "made" / "0_real"
+    ran = lfm("predict", "--weights", out, "--protocol=native", "--format=jsonl", real / "0.png", real / "0.jpg")
+    png, jpeg = map(json.loads, ran.out.splitlines())
+    assert (png["verdict"], jpeg["verdict"], jpeg["why"]) == ("no trace found", "cannot tell", "blind to JPEG")
+    assert jpeg["label"] == "real"
+    ran = lfm("calibrate", "--range", "--weights", out, "--data", two_formats, "--protocol=crop48", f"--out={tmp_path / 'r.json'}")
+    (ranges,) = json.loads((tmp_path / "r.json").read_text()).values()
+    assert ranges.keys() == {"native", "crop48"}  # one more protocol leaves the others as they are
+
+
 def suite_row(results):
     return next(row for row in results["rows"] if row["level"] == "suite")
 

@@ -5,6 +5,7 @@ Building it needs npm and its packages; without them these tests are skipped.
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 import lfm_jax
+from lfm_jax import models
 from lfm_jax.data import protocols
 from lfm_jax.data.images import decode
 from lfm_jax.export import demo
@@ -26,6 +28,7 @@ from lfm_jax.inference import drawing
 from lfm_jax.inference.evidence import evidence_map
 from lfm_jax.inference.records import COLUMNS
 from lfm_jax.weights import io as weights_io
+from lfm_jax.weights.operating_range import Counts, OperatingRange
 from tests.helpers.chromium import Chromium, program
 
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -117,11 +120,42 @@ def others(images, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(page_folder, weights_file, tmp_path_factory):
+def saved(tmp_path_factory, noise):
+    """Files about which the operating range, or the picture itself, says something."""
+    folder = tmp_path_factory.mktemp("saved")
+    faint = noise(200, 300, strength=20)
+    for quality in (50, 83, 100):
+        faint.save(folder / f"q{quality}.jpg", quality=quality)
+    faint.save(folder / "lossy.webp", quality=90)
+    faint.save(folder / "lossless.webp", lossless=True)
+    noise(56, 60, strength=20).save(folder / "small.png")
+    Image.new("RGB", (300, 300), "white").save(folder / "white.png")
+    Image.fromarray(np.tile(np.asarray(noise(200, 300, strength=20)), (12, 10, 1))).save(folder / "large.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(weights_file):
+    """The tiny detector with an operating range: blind to JPEG of one band, and accusing many in lossy WebP."""
+    sees, blind, accuses = (100, 90, 100, 1), (100, 0, 100, 0), (100, 90, 100, 60)
+    cells = (
+        Counts("lossless", "", "", *sees),
+        Counts("lossless", "", "128 to 255", *sees),
+        Counts("JPEG", "70 to 84", "", *blind),
+        Counts("JPEG", "95 to 100", "128 to 255", *sees),
+        Counts("WebP", "", "", *accuses),
+    )
+    ranges = {"crop256": OperatingRange("crop256", 0.0, 61, 1000, cells).to_values()}
+    loaded = weights_io.load(weights_file)
+    return loaded._replace(card=dataclasses.replace(loaded.card, operating_range=ranges))
+
+
+@pytest.fixture(scope="module")
+def browser(page_folder, weights, tmp_path_factory):
     """Chromium, with the served page loaded and ready."""
     with pytest.MonkeyPatch.context() as patch, Chromium(tmp_path_factory.mktemp("profile")) as chromium:
         patch.setattr(demo, "PAGE", page_folder)
-        with demo.serve(demo.page(weights_io.load(weights_file)), "127.0.0.1", 0) as server:
+        with demo.serve(demo.page(weights), "127.0.0.1", 0) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             chromium.call("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
             chromium.wait("document.querySelector('#status')?.textContent == 'Ready.'")
@@ -130,14 +164,14 @@ def browser(page_folder, weights_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(browser, images, others, tmp_path_factory):
+def table(browser, images, others, saved, tmp_path_factory):
     """All files dropped on the page at once -> the row of its CSV for each."""
-    files = sorted(map(str, [*images.iterdir(), *others.iterdir()]))
+    files = sorted(map(str, [*images.iterdir(), *others.iterdir(), *saved.iterdir()]))
     for kind in ("dragEnter", "dragOver", "drop"):
         browser.call(
             "Input.dispatchDragEvent", type=kind, x=200, y=200, data={"items": [], "files": files, "dragOperationsMask": 1}
         )
-    browser.wait("document.querySelector('#status').textContent == '8 scored, 4 not.'")
+    browser.wait("document.querySelector('#status').textContent == '16 scored, 4 not.'")
     folder = tmp_path_factory.mktemp("downloads")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
     browser.run("document.querySelector('#csv').click()")
@@ -149,8 +183,25 @@ def table(browser, images, others, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def detector(weights_file):
-    return lfm_jax.load(weights_file)
+def detector(weights):
+    return lfm_jax.Detector(models.build(weights.card.model_config()), weights.variables, weights.card)
+
+
+def test_every_file_gets_the_answer_that_python_gives_it_with_the_same_reasons(table, images, saved, detector):
+    files = [*images.iterdir(), *saved.iterdir()]
+    for file in files:
+        expected, row = detector(file), table[file.name]
+        assert row["reasons"] == " ".join(expected.reasons), file.name
+        for column in ("verdict", "why", "format"):
+            assert row[column] == getattr(expected, column), (file.name, column)
+        assert float(row["share"]) == pytest.approx(expected.share)
+    assert {table[file.name]["why"] for file in saved.iterdir()} >= {
+        "blind to JPEG",
+        "smaller than measured",
+        "flat",
+        "0.9 % looked at",
+    }
+    assert table["q100.jpg"]["verdict"] == "no trace found"
 
 
 def test_pngs_get_the_logits_that_python_gives_them(table, images, detector):
@@ -220,9 +271,9 @@ def test_it_can_be_used_with_a_keyboard_and_a_screen_reader(table, browser):
 
 def test_files_from_the_picker_and_the_clipboard_are_scored_too(table, browser, images):
     browser.choose("#files", [images / "grey.png"])
-    browser.wait("document.querySelector('#status').textContent == '9 scored, 4 not.'")
+    browser.wait("document.querySelector('#status').textContent == '17 scored, 4 not.'")
     browser.run(PASTE)
-    browser.wait("document.querySelector('#status').textContent == '9 scored, 5 not.'")
+    browser.wait("document.querySelector('#status').textContent == '17 scored, 5 not.'")
 
 
 def test_a_user_whose_browser_alters_pixels_is_told_so(table, browser):

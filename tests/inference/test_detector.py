@@ -94,7 +94,7 @@ def test_a_notebook_shows_rows_failures_and_the_caveat(tiny_detector, photos):
     table = tiny_detector.predict_folder(photos)
     page, text = table._repr_html_(), repr(table)
     for answer in (page, text):
-        assert "4 images, 1 called fake and 1 real at threshold 0.5 under crop256, 2 could not be scored" in answer
+        assert "4 images: 1 trace found, 1 no trace found at threshold 0.5 under crop256, 2 could not be scored" in answer
         assert os.path.join("more", "b.png") in answer  # noqa: PTH118
     assert "my &lt;photos&gt;" in page and "my <photos>" not in page
     assert "small.png: 16 x 16 px is too small" in page

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.inference import drawing, fonts
 
 PROTOCOLS = ["native", "crop48", "crop96_pad", "resize64", "resize80_crop64", "tiles48", "tiles48_stride24_top40"]
 WIDTH, HEIGHT = 131, 83
@@ -84,6 +85,7 @@ def test_each_image_of_a_folder_gets_two_files_all_share_a_sheet_and_broken_ones
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert names == ["a.json", "a.png", "a.png.json", "a.png.png", "contact_sheet.png", "sub/ü.json", "sub/ü.png"]
     facts = json.loads((out / "sub" / "ü.json").read_text())
+    assert facts["verdict"] == "trace found" and facts["reasons"]
     assert facts["logit"] == pytest.approx(facts["bias"] + sum(location["evidence"] for location in facts["locations"]), abs=1e-3)
     assert facts["path"] == str(folder / "sub" / "ü.png") and (facts["width"], facts["height"]) == (64, 90)
     assert len(facts["entries"]) == 16 and {"map", "rank", "value", "weight"} < facts["entries"][0].keys()
@@ -95,3 +97,35 @@ def test_no_image_is_overwritten(lfm, noise, weights_file, tmp_path):
     ran = lfm("explain", tmp_path / "a.png", "--weights", weights_file, "--out", tmp_path)
     assert ran.status == 2 and "written over the image itself" in ran.err
     assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("protocol", "box"),
+    [
+        ("native", (0, 0, WIDTH, HEIGHT)),
+        ("resize64", (0, 0, WIDTH, HEIGHT)),
+        ("crop48", (42, 18, 90, 66)),
+        ("crop96_pad", (18, 0, 114, HEIGHT)),
+        ("tiles48", (16, 16, 112, 64)),
+    ],
+)
+def test_the_scored_part_is_what_the_protocol_looks_at(tiny_detector, image, protocol, box):
+    assert tiny_detector.explain(image, protocol=protocol).scored == box
+
+
+def test_a_residual_is_drawn_bright_enough_to_be_seen_and_says_how_much(noise):
+    for strength in (1, 8, 255):
+        picture, gain = drawing.residual(noise(64, 64, strength=strength))
+        assert np.asarray(picture).max() >= 64
+        assert (gain > 1) == (strength < 255)
+
+
+def test_a_name_that_no_font_has_is_escaped_and_one_that_a_font_has_is_drawn(monkeypatch):
+    monkeypatch.setattr(fonts, "_wide_fonts", lambda: ())
+    usual, name = fonts.font_for("\u0444\u043e\u0442\u043e.png")
+    assert name == "\u0444\u043e\u0442\u043e.png"
+    assert fonts.font_for("\u56fe.png") == (usual, "\\u56fe.png")
+    monkeypatch.setattr(fonts, "_wide_fonts", lambda: ("wide.ttc",))
+    known = fonts._characters
+    monkeypatch.setattr(fonts, "_characters", lambda file: {*map(ord, "\u56fe.png")} if file == "wide.ttc" else known(file))
+    assert fonts.font_for("\u56fe.png") == ("wide.ttc", "\u56fe.png")

@@ -15,6 +15,7 @@ from lfm_jax.report.files import predictions_table
 
 HOSTILE = "esc\x1b]0;owned\x07 cr\rlf\nend.png"
 SCORED = {"logit": 1.0, "score": 0.7, "label": "fake", "threshold": 0.5, "protocol": "native", "width": 64, "height": 64}
+SCORED |= {"verdict": "trace found", "reasons": ["Because."], "why": "", "format": "PNG", "share": 1.0}
 
 
 def written(format, *paths, to=None):
@@ -61,7 +62,7 @@ def test_control_characters_of_a_name_do_not_reach_a_terminal(lfm, weights_file,
     assert ran.status == 3
     assert not {"\x1b", "\x07", "\r"} & set(ran.out + ran.err)
     assert r"esc\x1b]0;owned\x07 cr\rlf\nend.png" in ran.out
-    assert len(ran.out.splitlines()) == 3
+    assert len(ran.out.split("\n\n")[0].splitlines()) == 3
     ran = lfm("predict", "--weights", weights_file, tmp_path / "none\x1b[2J")
     assert "\x1b" not in ran.out + ran.err
     ran = lfm("predict", "--weights", "none\x1b[2J.pth", path)
@@ -91,7 +92,7 @@ def test_no_encoding_of_stdout_costs_results(encoding, format, lfm, weights_file
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
     monkeypatch.setattr(sys, "stdout", out)
     assert lfm("predict", "--weights", weights_file, "--format", format, *paths).status == 0
-    lines = out.buffer.getvalue().splitlines()
+    lines = out.buffer.getvalue().split(b"\n\n")[0].splitlines()
     assert len(lines) == {"table": 5, "jsonl": 3, "csv": 4}[format]
     if format == "jsonl":
         assert [json.loads(line)["path"] for line in lines] == paths

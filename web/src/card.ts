@@ -1,11 +1,34 @@
 // The weights' card, as `lfm export` writes it beside the model, and how it turns a logit into a score. As in lfm_jax/weights/card.py.
 
+/** Counts on validation images of one kind, and what they say; bands are "85 to 94", "1024 or more", or "" for any. */
+export interface Counts {
+  kind: string;
+  quality: string;
+  side: string;
+  fakes: number;
+  found: number;
+  photographs: number;
+  accused: number;
+  known: boolean;
+  blind: boolean;
+  accuses: boolean;
+}
+
+export interface OperatingRange {
+  protocol: string;
+  cut: number;
+  smallest: number;
+  largest: number;
+  cells: Counts[];
+}
+
 export interface Card {
   protocol: string;
   preprocessing: { crop: number };
   threshold: number;
   temperature: number;
   calibration: { protocol?: string; oracle?: boolean };
+  operating_range?: { [protocol: string]: OperatingRange }; // in which files the weights were shown to find fakes
   training: { data?: string; steps?: number };
   licence: string;
   weights_sha256: string;
@@ -21,6 +44,11 @@ export function score(card: Card, logit: number): number {
 /** Whether the score is above the threshold, compared as logits: confident scores round to the same number. */
 export function isFake(card: Card, logit: number): boolean {
   return logit / card.temperature > Math.log(card.threshold / (1 - card.threshold));
+}
+
+/** The logit above which an image is called fake. */
+export function cutOf(card: Card): number {
+  return card.temperature * Math.log(card.threshold / (1 - card.threshold));
 }
 
 /** Side of an image in pixels -> how many positions the map has along it. */

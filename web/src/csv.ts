@@ -10,9 +10,16 @@ export interface Record {
   width?: number;
   height?: number;
   error?: string;
+  verdict?: string;
+  reasons?: string;
+  why?: string;
+  format?: string;
+  share?: number;
 }
 
-const COLUMNS = ["path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error"] as const;
+const COLUMNS = [
+  "path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error", "verdict", "reasons", "why", "format", "share",
+] as const;
 
 export function csv(records: Record[]): string {
   const rows = records.map((record) => COLUMNS.map((column) => quoted(String(record[column] ?? ""))).join(","));

@@ -2,7 +2,9 @@
 
 import { isFake, provenance, score, type Card } from "./card";
 import { csv, type Record } from "./csv";
+import { nameOf } from "./facts";
 import { resultItem } from "./result";
+import { shareOf, verdict } from "./verdict";
 import type { Answer, Scored, Setup } from "./worker";
 
 declare const WORKER: string; // the bundled worker, see build.mjs
@@ -61,9 +63,12 @@ function show(file: File, answer: Answer, card: Card): void {
   answers.hidden = false;
 }
 
-function toRecord(file: File, { logit, imageWidth: width, imageHeight: height }: Scored, card: Card): Record {
+function toRecord(file: File, scored: Scored, card: Card): Record {
+  const { logit, imageWidth: width, imageHeight: height, facts } = scored;
   const label = isFake(card, logit) ? "fake" : "real";
-  return { path: file.name, logit, score: score(card, logit), label, threshold: card.threshold, protocol: card.protocol, width, height };
+  const { answer, reasons, why } = verdict(scored, card);
+  const numbers = { logit, score: score(card, logit), label, threshold: card.threshold, protocol: card.protocol, width, height } as const;
+  return { path: file.name, ...numbers, verdict: answer, reasons: reasons.join(" "), why, format: facts ? nameOf(facts) : "", share: shareOf(scored) };
 }
 
 const scorer = start();

@@ -2,6 +2,8 @@
 //
 // Colour profiles and EXIF orientation are ignored, alpha is dropped, and animations give their frame 0.
 
+import { factsOf, type FileFacts } from "./facts";
+
 export interface Crop {
   rgb: Uint8Array; // [height, width, 3]
   width: number;
@@ -10,6 +12,8 @@ export interface Crop {
   top: number;
   imageWidth: number;
   imageHeight: number;
+  facts: FileFacts | null; // null for a kind of file that is not known here
+  flat: number; // the share of its 2 x 2 blocks whose pixels differ by no more than a level
 }
 
 /** An image that cannot be scored; the message is the reason, without the file's name. */
@@ -23,8 +27,10 @@ const ORIENTATION = /\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0|\x01\x12\0\x03\0\0\0\
 export async function centreCrop(file: Blob, side: number): Promise<Crop> {
   if (!file.size) throw new ImageError("empty file (0 bytes)");
   let image: ImageBitmap;
+  const bytes = await file.arrayBuffer();
+  const facts = factsOf(new Uint8Array(bytes));
   try {
-    image = await createImageBitmap(new Blob([upright(await file.arrayBuffer())]), AS_STORED);
+    image = await createImageBitmap(new Blob([upright(bytes)]), AS_STORED);
   } catch {
     throw new ImageError("damaged, or not an image that this browser can read (it reads PNG, JPEG, WebP, BMP and GIF)");
   }
@@ -33,7 +39,25 @@ export async function centreCrop(file: Blob, side: number): Promise<Crop> {
   const [left, top] = [offset(imageWidth, side), offset(imageHeight, side)];
   const crop = await createImageBitmap(image, left, top, width, height, AS_STORED);
   image.close();
-  return { rgb: withoutAlpha(read(crop)), width, height, left, top, imageWidth, imageHeight };
+  const rgb = withoutAlpha(read(crop));
+  return { rgb, width, height, left, top, imageWidth, imageHeight, facts, flat: flatness(rgb, width, height) };
+}
+
+/** As in lfm_jax/inference/scoring.py. */
+function flatness(rgb: Uint8Array, width: number, height: number): number {
+  let [flat, blocks] = [0, 0];
+  for (let y = 0; y + 1 < height; y += 2) {
+    for (let x = 0; x + 1 < width; x += 2) {
+      let spread = 0;
+      for (let channel = 0; channel < 3; channel++) {
+        const values = [0, 1, width, width + 1].map((step) => rgb[3 * (y * width + x + step) + channel]!);
+        spread = Math.max(spread, Math.max(...values) - Math.min(...values));
+      }
+      flat += Number(spread <= 1);
+      blocks++;
+    }
+  }
+  return blocks ? flat / blocks : 0;
 }
 
 /** Whether this browser hands out pixels unchanged. Some alter them slightly to prevent fingerprinting, which would make scores noise. */

@@ -2,13 +2,11 @@
 
 import { rounded, type Card } from "./card";
 import type { Record } from "./csv";
+import { percent } from "./verdict";
 import { draw, drawEvidence, FAKE, largestOf, REAL, strongest, STRONGEST, type Window } from "./evidence";
 import type { Scored } from "./worker";
 
-const VERDICTS = {
-  fake: "More like the generated images it was trained on",
-  real: "More like the real images it was trained on",
-};
+const CLASSES: { [answer: string]: string } = { "trace found": "fake", "no trace found": "none", "cannot tell": "unknown" };
 
 /** A record as a list item, with pictures if `scored` is given. */
 export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIElement {
@@ -16,15 +14,19 @@ export function resultItem(record: Record, card: Card, scored?: Scored): HTMLLIE
   if (record.error !== undefined) {
     return element("li", { className: "failed" }, name, element("p", { textContent: `Not scored: ${record.error}.` }));
   }
-  const verdict = element("p", { className: `verdict ${record.label}`, textContent: VERDICTS[record.label!] });
+  const answer = record.verdict!;
+  const verdict = element("p", { className: `verdict ${CLASSES[answer]}`, textContent: answer[0]!.toUpperCase() + answer.slice(1) });
+  const reasons = element("p", { className: "reasons", textContent: record.reasons! });
   const numbers = element("dl", {}, ...Object.entries({
     Score: scoreText(record.score!),
     Threshold: rounded(record.threshold!),
     Logit: signed(record.logit!),
     Protocol: record.protocol!,
     Size: `${record.width} × ${record.height}`,
+    ...(record.format && { File: record.format }),
+    "Looked at": percent(record.share!),
   }).map(([term, value]) => element("div", {}, element("dt", { textContent: term }), element("dd", { textContent: value }))));
-  const words = element("div", { className: "words" }, name, verdict, meter(record.score!, card.threshold), numbers);
+  const words = element("div", { className: "words" }, name, verdict, reasons, meter(record.score!, card.threshold), numbers);
   return element("li", {}, words, ...(scored ? pictures(scored, card, words) : []));
 }
 
@@ -58,8 +60,8 @@ function windowTable(windows: Window[], crop: Scored): HTMLElement {
     element("td", { textContent: String(crop.left + x) }),
     element("td", { textContent: String(crop.top + y) }),
     element("td", {}, element("data", { value: String(evidence), textContent: signed(evidence) })),
-    element("td", { textContent: evidence > 0 ? "generated" : "real" })));
-  const heads = ["x", "y", "Evidence", "Speaks for"].map((textContent) => element("th", { scope: "col", textContent }));
+    element("td", { textContent: evidence > 0 ? "for a trace" : "against" })));
+  const heads = ["x", "y", "Evidence", "Speaks"].map((textContent) => element("th", { scope: "col", textContent }));
   return element("details", {}, element("summary", { textContent: "Framed windows" }),
     element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
 }

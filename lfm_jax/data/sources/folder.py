@@ -101,14 +101,18 @@ def label_folders(root: Path, *, without: Collection[str] = (), misspelt: list[s
     return folders
 
 
-def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
+def open_files(paths: Sequence[str | os.PathLike[str]], passed: Passed | None = None) -> FileSource:
     """Images without labels, in the order given: files, and folders searched at every depth.
 
     A file that does not exist stays in the list, so that scoring names it.
+
+    Args:
+      passed: counts what was passed over, which is said at once without it.
     """
-    passed = Passed()
+    tell, passed = passed is None, Passed() if passed is None else passed
     files = [file for path in map(expanded, paths) for file in (list_images(path, passed) if path.is_dir() else [path])]
-    passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
+    if tell:
+        passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
     return FileSource(Path(), [Example(str(file)) for file in files])
 
 
