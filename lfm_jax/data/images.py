@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
-from lfm_jax.data.kinds import HEAD, kind_of
+from lfm_jax.data.kinds import HEAD, VIDEOS, kind_of
 from lfm_jax.runtime.paths import expanded
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
@@ -131,7 +131,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         kind = kind_of(data[:HEAD])
-        raise ImageError(f"not an image file of a format read here ({', '.join(READ)}){f': {kind}' * bool(kind)}") from None
+        what = f": {kind}" * bool(kind) + ", a video; lfm predict --every=1s scores its frames" * (kind in VIDEOS)
+        raise ImageError(f"not an image file of a format read here ({', '.join(READ)}){what}") from None
     except Image.DecompressionBombError as error:  # raised by some of PIL's parsers, before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run

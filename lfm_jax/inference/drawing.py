@@ -74,7 +74,7 @@ def figure(image: Image.Image, overlay: Image.Image, *, largest: float, windows:
     for axes, (box, evidence) in zip(places, windows, strict=False):
         axes.imshow(image.crop(box), interpolation="nearest")
         axes.set_title(f"{evidence:+.3f} {'fake' if evidence > 0 else 'real'}, x {box[0]} y {box[1]}", fontsize=9)
-    whole.suptitle(title, fontsize=11)
+    whole.suptitle(title, fontsize=11, parse_math=False)  # a file's own words may be in it
     file = io.BytesIO()
     whole.savefig(file, dpi=110)
     return file.getvalue()

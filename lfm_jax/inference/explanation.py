@@ -3,6 +3,7 @@
 Numbers add up exactly, and places refer to the image as it came, before the protocol resized, cropped or tiled it.
 """
 
+import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
-from lfm_jax.data.images import as_rgb
 from lfm_jax.data.protocols import Box, Protocol
+from lfm_jax.data.provenance import read_image
 from lfm_jax.errors import UserError
 from lfm_jax.inference import drawing
 from lfm_jax.inference import evidence as evidence_lib
 from lfm_jax.inference.batching import require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
+
+TITLE_WIDTH = 150  # characters
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ class Explanation:
             f"{prediction.label}, score {prediction.score:.3f} (threshold {prediction.threshold:.3g}), {prediction.protocol}: "
             f"logit {prediction.logit:.3f} = bias {self.bias:.3f} and {evidence:+.3f} from {len(self.locations)} positions"
         )
+        if prediction.provenance and prediction.provenance.is_notable:
+            said = prediction.provenance.line().encode("ascii", "replace").decode()  # the font has no other letters
+            title += "\n" + textwrap.fill(f"Separately, the file {said}. Such text can be forged.", TITLE_WIDTH)
         largest = float(np.abs(self.heat).max()) or 1.0
         return drawing.figure(self.image, overlay or self.overlay(), largest=largest, windows=self._windows(), title=title)
 
@@ -114,11 +120,13 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
       UserError: the network's pooling or head leaves no sum over positions, or there is no such protocol.
       ValueError: not an image, or one too small for the network (TooSmallError).
     """
-    image, parsed = as_rgb(image), protocols.parse(protocol or network.card.protocol)
+    parsed = protocols.parse(protocol or network.card.protocol)
+    image, provenance = read_image(image)
     pieces = parsed(image)
     require_affordable(*pieces.shape[1:3], protocol=parsed.name)
     logits = network.logits(pieces)
-    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, width=image.width, height=image.height)
+    facts = {"width": image.width, "height": image.height, "provenance": provenance}
+    prediction = Prediction.of(parsed.logit(logits), network.card, protocol=parsed.name, **facts)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.provenance import Provenance
 from lfm_jax.inference.notebook import prediction_html
 from lfm_jax.weights.card import Card
 
@@ -18,6 +19,7 @@ class Prediction:
       label: "fake" if the score is above `threshold`, else "real".
       protocol: how the scored pixels were chosen.
       width, height: px of the image as decoded.
+      provenance: what its file says about its origin, which changes no score; None where it came as pixels.
     """
 
     logit: float
@@ -27,13 +29,14 @@ class Prediction:
     protocol: str
     width: int
     height: int
+    provenance: Provenance | None = None
 
     @classmethod
-    def of(cls, logit: float, card: Card, *, protocol: str, width: int, height: int) -> Self:
+    def of(cls, logit: float, card: Card, *, protocol: str, width: int, height: int, provenance: Provenance | None = None) -> Self:
         """Applies the card's temperature and threshold to a logit. Raises ImageError if it is not finite."""
         require_finite(logit)
         label = "fake" if card.is_fake(logit) else "real"
-        return cls(logit, card.score(logit), label, card.threshold, protocol, width, height)
+        return cls(logit, card.score(logit), label, card.threshold, protocol, width, height, provenance)
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -1,7 +1,7 @@
 """Predictions as records: written as a table, JSON lines or CSV, and shown in a notebook.
 
-A record is {"path", "logit", "score", "label", "threshold", "protocol", "width", "height"}, or {"path", "error"} for an
-image that could not be scored.
+A record is {"path", "logit", "score", "label", "threshold", "protocol", "width", "height", "provenance"}, or
+{"path", "error"} for an image that could not be scored.
 """
 
 import csv
@@ -16,12 +16,14 @@ from typing import Any, TextIO
 
 from tabulate import tabulate
 
+from lfm_jax.data.provenance import Provenance
 from lfm_jax.inference.notebook import records_html
 from lfm_jax.runtime.terminal import printable
 
 Record = dict[str, Any]
 FORMATS = ("table", "jsonl", "csv")
-COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error")
+COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", "height", "error", "provenance")
+PROVENANCE_HEAD = "What the files say of their origin (it can be forged or removed, and changes no score):"
 ROWS_IN_NOTEBOOK = 50
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet takes for a formula
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # terminals obey some of them, and UTF-8 has none of the others
@@ -36,7 +38,7 @@ def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[
     Returns:
       How many images were scored, and the records of those that were not.
     """
-    scored, failed, rows = 0, [], []
+    scored, failed, rows, notes = 0, [], [], {}
     if format == "csv":
         out.write(separated(COLUMNS))
     for record in records:
@@ -46,18 +48,28 @@ def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[
             scored += 1
         if format == "csv":
             path = printable(record["path"]) if out.isatty() else record["path"]
-            values = {**record, "path": safe_in_spreadsheet(path)}
+            values = {**record, "path": safe_in_spreadsheet(path), "provenance": provenance_line(record)}
             out.write(separated([values.get(name, "") for name in COLUMNS]))
             out.flush()
         elif format == "jsonl":
             print(json_line(record, unicode=is_unicode(out)), file=out, flush=True)
         elif "error" not in record:
             size = f"{record['width']} x {record['height']}"
+            if record.get("provenance") and Provenance.from_dict(record["provenance"]).is_notable:
+                file = record["path"].rpartition("#t=")[0] or record["path"]  # the frames of a video have one line together
+                notes[file] = f"  {printable(file)}: {provenance_line(record)}"
             rows.append([printable(record["path"]), record["label"], f"{record['score']:.4f}", f"{record['logit']:.3f}", size])
     if rows:
         heads = ["path", "label", "score", "logit", "size"]
         print(tabulate(rows, heads, tablefmt="simple", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 3), file=out)
+    if notes:
+        print(f"\n{PROVENANCE_HEAD}", *notes.values(), sep="\n", file=out)
     return scored, failed
+
+
+def provenance_line(record: Record) -> str:
+    """What the file of a record says about its origin, on one line; "" where that is not known."""
+    return Provenance.from_dict(record["provenance"]).line() if record.get("provenance") else ""
 
 
 def separated(values: Sequence[Any], delimiter: str = ",") -> str:

@@ -13,6 +13,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--protocol", metavar="P", help=f"default the weights' own, or crop256 if they name none; {PROTOCOL_HELP}")
     formats = ("table", "jsonl", "csv")
     verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
+    verb.add_argument("--every", metavar="TIME", help="also score videos, a frame every TIME, e.g. 1s or 500ms")
     verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
     add_speed_arguments(verb)
 
@@ -20,16 +21,19 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
+    from lfm_jax.data.video import interval
     from lfm_jax.inference.detector import load
     from lfm_jax.inference.predict import predict_files
     from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.progress import say
 
+    every = interval(args.every) if args.every else None
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
-    records = predict_files(detector, args.paths, protocol=protocol, batch_size=args.batch_size, threads=args.threads)
+    speed = {"batch_size": args.batch_size, "threads": args.threads}
+    records = predict_files(detector, args.paths, protocol=protocol, every=every, **speed)
     with results_to(args.out, inputs=[*args.paths, args.weights]) as out:
         _, failed = write_records(records, args.format, out)
     return report_failures(failed)

@@ -4,8 +4,8 @@ None of it is proof. Metadata can be written by anybody and is removed by most u
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 GENERATED, CAMERA, NOTHING = "says it was generated", "says it came from a camera", "says nothing"
@@ -41,7 +41,7 @@ class Provenance:
     """What a file says about its origin, which can be forged and can be removed. `claim` is GENERATED, CAMERA or NOTHING."""
 
     claim: str = NOTHING
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> Self:
@@ -49,6 +49,16 @@ class Provenance:
         kept = tuple(dict.fromkeys(findings))[:MAX_FINDINGS]
         claims = {finding.claim for finding in kept}
         return cls(next((claim for claim in (GENERATED, CAMERA) if claim in claims), NOTHING), kept)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What `dataclasses.asdict` made of it, as it stands in a record."""
+        return cls(values["claim"], tuple(Finding(**finding) for finding in values["findings"]))
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether the file speaks of its origin, or has content credentials, even broken ones."""
+        return self.claim != NOTHING or any(finding.kind == "c2pa" for finding in self.findings)
 
     def line(self) -> str:
         """All of it on one line: "says it was generated (png text: ...; exif: ...)"."""

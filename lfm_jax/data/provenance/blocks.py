@@ -4,6 +4,7 @@ The walk is bounded in steps, in the bytes that it keeps, and in what it unpacks
 """
 
 import itertools
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _WEBP = {b"EXIF": "exif", b"XMP ": "xmp", b"C2PA": "c2pa"}
 
 
+Buffer = bytes | mmap.mmap
+
+
 class Block(NamedTuple):
     """A piece of metadata: kind "text", "exif", "xmp", "c2pa" or "comment", the keyword of a text, and its bytes."""
 
@@ -27,7 +31,7 @@ class Block(NamedTuple):
     content: bytes
 
 
-def blocks_of(data: bytes) -> Iterator[Block]:
+def blocks_of(data: Buffer) -> Iterator[Block]:
     """The metadata of a PNG, JPEG, WebP, TIFF, or of the boxes of an MP4 or its kin; nothing for other files."""
     walk = (
         _png if data[:8] == PNG_SIGNATURE
@@ -40,7 +44,7 @@ def blocks_of(data: bytes) -> Iterator[Block]:
     yield from itertools.islice(walk(data) if walk else (), MAX_BLOCKS)
 
 
-def _png(data: bytes) -> Iterator[Block]:
+def _png(data: Buffer) -> Iterator[Block]:
     place = len(PNG_SIGNATURE)
     for _ in range(MAX_STEPS):
         if place + 12 > len(data):
@@ -89,7 +93,7 @@ def _unpacked(packed: bytes) -> bytes:
         return b""
 
 
-def _jpeg(data: bytes) -> Iterator[Block]:
+def _jpeg(data: Buffer) -> Iterator[Block]:
     """The segments before the first scan. The parts of a C2PA manifest are joined."""
     place, manifest = len(JPEG_START), b""
     for _ in range(MAX_STEPS):
@@ -115,7 +119,7 @@ def _jpeg(data: bytes) -> Iterator[Block]:
         yield Block("c2pa", "", manifest)
 
 
-def _webp(data: bytes) -> Iterator[Block]:
+def _webp(data: Buffer) -> Iterator[Block]:
     place = 12
     for _ in range(MAX_STEPS):
         if place + 8 > len(data):
@@ -127,7 +131,7 @@ def _webp(data: bytes) -> Iterator[Block]:
         place += 8 + length + length % 2
 
 
-def _boxes(data: bytes) -> Iterator[Block]:
+def _boxes(data: Buffer) -> Iterator[Block]:
     """The boxes of the outermost level, where C2PA has its own. Exif and XMP of an image are items inside, left to its decoder."""
     place = 0
     for _ in range(MAX_STEPS):
@@ -144,5 +148,5 @@ def _boxes(data: bytes) -> Iterator[Block]:
         place += length
 
 
-def _tiff(data: bytes) -> Iterator[Block]:
-    yield Block("exif", "", data)
+def _tiff(data: Buffer) -> Iterator[Block]:
+    yield Block("exif", "", data[:])

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from lfm_jax.data.provenance.base import Finding, one_line
+from lfm_jax.data.provenance.blocks import Buffer
 from lfm_jax.data.provenance.xmp import SOURCE_TYPES
 
 _SOURCE_TYPE = re.compile(r"digitalsourcetype/(\w{1,60})")
@@ -30,7 +31,7 @@ STATES = {  # of the validation, in words
 }
 
 
-def manifest_findings(manifest: bytes, data: bytes, mime: str) -> Iterator[Finding]:
+def manifest_findings(manifest: bytes, data: Buffer, mime: str) -> Iterator[Finding]:
     """The findings of a file with a manifest: checked where c2pa-python is installed, else as they stand in it.
 
     Args:
@@ -86,7 +87,7 @@ def _named(manifest: bytes) -> str:
     return manifest[start : start + size].decode("utf-8", "replace")
 
 
-def _validated(data: bytes, mime: str) -> dict[str, Any] | str | None:
+def _validated(data: Buffer, mime: str) -> dict[str, Any] | str | None:
     """The manifest store as c2pa-python gives it; text for why it cannot be read, None without the library."""
     context = _context()
     if context is None:
@@ -94,7 +95,7 @@ def _validated(data: bytes, mime: str) -> dict[str, Any] | str | None:
     import c2pa
 
     try:
-        with c2pa.Reader(mime, io.BytesIO(data), context=context) as reader:
+        with c2pa.Reader(mime, io.BytesIO(data) if isinstance(data, bytes) else data, context=context) as reader:
             text = reader.json()
         store = json.loads(text) if len(text) <= MAX_JSON else f"{len(text)} characters of JSON"
         return store if isinstance(store, (dict, str)) else "not a manifest store"

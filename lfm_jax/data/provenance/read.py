@@ -1,6 +1,7 @@
 """Reads what a file says about where it came from, from its bytes, without decoding a pixel. Never raises."""
 
 import io
+import mmap
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from lfm_jax.data.images import as_rgb, decode_bytes, formats_for, read
 from lfm_jax.data.kinds import HEAD, kind_of
 from lfm_jax.data.provenance import exif
 from lfm_jax.data.provenance.base import CAMERA, GENERATED, Finding, Provenance
-from lfm_jax.data.provenance.blocks import MAX_BLOCK, Block, blocks_of
+from lfm_jax.data.provenance.blocks import MAX_BLOCK, Block, Buffer, blocks_of
 from lfm_jax.data.provenance.credentials import manifest_findings
 from lfm_jax.data.provenance.generators import credit_in, generator_in, is_parameters, text_finding
 from lfm_jax.data.provenance.xmp import xmp_findings
@@ -28,10 +29,19 @@ MIME = {
 }
 
 
-def provenance_of(data: bytes) -> Provenance:
+def provenance_of(data: Buffer) -> Provenance:
     """What an image file says about its origin. Damaged or hostile metadata says as much as can be read of it."""
     kind = kind_of(data[:HEAD])
     return Provenance.of(_findings(data, kind))
+
+
+def provenance_of_file(path: str | os.PathLike[str]) -> Provenance:
+    """The same of a file that may be too large to be read whole, such as a video; nothing of one that cannot be read."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return provenance_of(data)
+    except (OSError, ValueError):  # the latter if it is empty
+        return Provenance()
 
 
 def read_image(image: Any) -> tuple[Image.Image, Provenance | None]:
@@ -47,7 +57,7 @@ def read_image(image: Any) -> tuple[Image.Image, Provenance | None]:
     return as_rgb(image), None
 
 
-def _findings(data: bytes, kind: str) -> Iterator[Finding]:
+def _findings(data: Buffer, kind: str) -> Iterator[Finding]:
     blocks = [*blocks_of(data), *_items_of(data, kind)]
     for block in blocks:
         try:
@@ -56,7 +66,7 @@ def _findings(data: bytes, kind: str) -> Iterator[Finding]:
             yield Finding.of(block.kind, f"cannot be read: {type(error).__name__}")
 
 
-def _block_findings(block: Block, data: bytes, kind: str) -> Iterator[Finding]:
+def _block_findings(block: Block, data: Buffer, kind: str) -> Iterator[Finding]:
     if block.kind == "text":
         finding = text_finding(block.keyword, block.content.decode("utf-8", "replace"))
         yield from [finding] if finding else []
@@ -91,7 +101,7 @@ def _exif_findings(tags: dict[int, bytes]) -> Iterator[Finding]:
         yield from xmp_findings(tags[exif.XMP])
 
 
-def _items_of(data: bytes, kind: str) -> Iterator[Block]:
+def _items_of(data: Buffer, kind: str) -> Iterator[Block]:
     """Exif and XMP of HEIC and AVIF, which are items of the container: their decoders find them, and decode no pixel for it."""
     if kind not in ("HEIC", "AVIF"):
         return

@@ -101,13 +101,15 @@ def label_folders(root: Path, *, without: Collection[str] = (), misspelt: list[s
     return folders
 
 
-def open_files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
-    """Images without labels, in the order given: files, and folders searched at every depth.
+def open_files(paths: Sequence[str | os.PathLike[str]], *, videos: bool = False) -> FileSource:
+    """Images without labels, and `videos` where asked for, in the order given: files, and folders searched at every depth.
 
     A file that does not exist stays in the list, so that scoring names it.
     """
     passed = Passed()
-    files = [file for path in map(expanded, paths) for file in (list_images(path, passed) if path.is_dir() else [path])]
+    files = [
+        file for path in map(expanded, paths) for file in (list_images(path, passed, videos=videos) if path.is_dir() else [path])
+    ]
     passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
     return FileSource(Path(), [Example(str(file)) for file in files])
 
