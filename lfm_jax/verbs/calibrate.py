@@ -4,19 +4,23 @@ import argparse
 from pathlib import Path
 
 from lfm_jax.errors import DataError
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
+from lfm_jax.verbs.arguments import (
+    PROTOCOL_HELP,
+    WEIGHTS_HELP,
+    add_data_arguments,
+    add_speed_arguments,
+    open_data,
+    refuse,
+    report_failures,
+)
 
 SUMMARY = "fit a temperature and a threshold on validation images"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", required=True, metavar="W", help=WEIGHTS_HELP)
-    verb.add_argument(
-        "--data",
-        required=True,
-        metavar="VAL",
-        help="[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used",
-    )
+    what = "[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used"
+    add_data_arguments(verb, metavar="VAL", what=what)
     verb.add_argument("--out", required=True, metavar="W2", help=".pth, .safetensors, or no suffix for a checkpoint directory")
     verb.add_argument("--protocol", metavar="P", help=f"default the weights' own; {PROTOCOL_HELP}")
     verb.add_argument("--view", default="as_is", metavar="V", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
@@ -42,7 +46,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     false_alarm_limit(args.objective)
     view = views.parse(args.view).name
-    detector, source = load(args.weights), open_validation(args.data)
+    detector, source = load(args.weights), open_data(args, open_validation)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     weights_io.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)
