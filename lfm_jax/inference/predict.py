@@ -109,7 +109,10 @@ def _video_records(network: Network, file: str, *, every: float, protocol: str, 
         yield {"path": f"{file}#t={at:.6g}", **asdict(outcome)}
     if scores:
         highest, at = max(scores)
-        say(f"{file}: {len(scores)} frames, {above} above the threshold; highest score {highest:.4f} at t={at:.6g}")
+        say(
+            f"{file}: {len(scores)} frames, {above} above the threshold; highest score {highest:.4f} at t={at:.6g}. "
+            "A low score says nothing unless the weights were shown to see video frames (docs/data.md)"
+        )
     for reason in broken:
         yield {"path": file, "error": reason}
 
