@@ -59,7 +59,10 @@ def read_image(image: Any) -> tuple[Image.Image, Provenance | None]:
 
 def _findings(data: Buffer, kind: str) -> Iterator[Finding]:
     blocks = [*blocks_of(data), *_items_of(data, kind)]
+    manifest = next((block for block in blocks if block.kind == "c2pa"), None)  # checked once: it takes hashing the whole file
     for block in blocks:
+        if block.kind == "c2pa" and block is not manifest:
+            continue
         try:
             yield from _block_findings(block, data, kind)
         except Exception as error:  # whatever a block holds, the image is scored

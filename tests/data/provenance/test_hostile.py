@@ -90,6 +90,12 @@ def test_hostile_metadata_costs_little_and_never_raises(make):
     assert "root:" not in provenance.line()
 
 
+def test_of_many_manifests_one_is_looked_at():
+    """Each check hashes the whole file."""
+    provenance = provenance_of(png(*[chunk(b"caBX", b"jumbc2pa%d" % number) for number in range(60)]))
+    assert [one.kind for one in provenance.findings] == ["c2pa"]
+
+
 def test_what_a_file_says_is_safe_to_print():
     text = "Steps: 20, Sampler: \x1b]0;owned\x07\x9b2J\r\n\u202egnp.exe \ud800".encode("utf-8", "surrogatepass")
     provenance = provenance_of(png(chunk(b"iTXt", b"parameters\0\0\0\0\0" + text)))
