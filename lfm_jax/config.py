@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from lfm_jax import models
 from lfm_jax.data import augmentations, protocols, synthetic
 from lfm_jax.data.sources import SOURCES
+from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.fields import Field, Group, flatten
@@ -80,10 +81,12 @@ MODEL = Group(
 DATA = Group(
     source=Field(
         "folder",
-        "folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; tfds: what `lfm data prepare` made; synthetic: drawn images.",
+        "folder: ROOT/{train,val,test}/GROUP/{0_real,1_fake}; list: ROOT/{train,val,test}.csv; "
+        "tfds: what `lfm data prepare` made; synthetic: drawn images.",
     ),
     root=Field("", "Folder of the images, or of the prepared data.", may_change=True),
     name=Field("", 'Which prepared data set to use, e.g. forensynths; "" if there is only one. For tfds.'),
+    labels=Field("", 'Names of the label folders where they are not 0_real and 1_fake, e.g. "real:nature,fake:ai".'),
     classes=Field("", 'Train and validate on these GROUP folders only, e.g. "car,cat"; "" takes all of them.'),
     test_root=Field(
         "",
@@ -246,6 +249,9 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     SOURCES.choose(config.data.source)
     if config.data.name and config.data.source != "tfds":
         raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
+    parse_labels(config.data.labels, field="config.data.labels")
+    if config.data.labels and config.data.source in ("tfds", "synthetic") and not config.data.test_root:
+        raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
     augmentations.check(config.data.augment)

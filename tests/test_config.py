@@ -39,7 +39,7 @@ def test_the_defaults_can_run_once_a_length_is_set():
         ({"optim__schedule": "steps"}, r"config\.optim\.schedule = 'steps': expected staircase, constant or cosine"),
         (
             {"data__source": "parquet"},
-            r"config\.data\.source = 'parquet': no such data source\. Expected one of folder, tfds",
+            r"config\.data\.source = 'parquet': no such data source\. Expected one of folder, list, tfds",
         ),
         ({"data__crop": 512}, r"config\.data\.crop = 512 is larger than config\.data\.resize = 256"),
         ({"data__crop": 20}, r"config\.data\.crop: 20 x 20 px is too small"),

@@ -6,6 +6,7 @@ than 8 bits are scaled to 8. What decoding would cost is read from the header, a
 any of it is spent.
 """
 
+import functools
 import io
 import os
 import stat
@@ -15,20 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
 from lfm_jax.data.facts import KEY, carried, facts_of
-from lfm_jax.data.kinds import HEAD, kind_of
+from lfm_jax.data.kinds import HEAD, VIDEOS, kind_of
 from lfm_jax.runtime.paths import expanded
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
+READ = (*FORMATS, "HEIC", "AVIF")  # the last two by `formats_for`
 MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
 MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera
-MAX_WEBP_PIXELS = 1 << 26
-BYTES_PER_PIXEL, WEBP_BYTES_PER_PIXEL = 8, 16  # that decoding takes; with the limits above, at most a gibibyte
+# WebP, and HEIC and AVIF, which are frames of a video, are decoded into planes first and then into pixels.
+IN_PLANES = ("WEBP", "HEIF", "AVIF")
+MAX_PIXELS_IN_PLANES = 1 << 26
+BYTES_PER_PIXEL, BYTES_PER_PIXEL_IN_PLANES = 8, 16  # that decoding takes; with the limits above, at most a gibibyte
 MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
 MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
 TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
@@ -89,7 +93,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def decoding_bytes(image: Image.Image) -> int:
     """What it takes to decode an opened image, estimated from its header."""
-    return image.width * image.height * (WEBP_BYTES_PER_PIXEL if image.format == "WEBP" else BYTES_PER_PIXEL)
+    return image.width * image.height * (BYTES_PER_PIXEL_IN_PLANES if image.format in IN_PLANES else BYTES_PER_PIXEL)
 
 
 def _converted(image: Image.Image) -> Image.Image:
@@ -130,7 +134,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         kind = kind_of(data[:HEAD])
-        raise ImageError(f"not an image file of a format read here ({', '.join(FORMATS)}){f': {kind}' * bool(kind)}") from None
+        what = f": {kind}" * bool(kind) + ", a video; lfm predict --every=1s scores its frames" * (kind in VIDEOS)
+        raise ImageError(f"not an image file of a format read here ({', '.join(READ)}){what}") from None
     except Image.DecompressionBombError as error:  # raised by some of PIL's parsers, before the size is known here
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
@@ -140,19 +145,47 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 def is_image(path: Path) -> bool:
     """Whether a file is an image of a format read here, as far as its header tells."""
     try:
-        with Image.open(path, formats=FORMATS):
+        with open(path, "rb") as file, Image.open(file, formats=formats_for(kind_of(file.read(HEAD)))):
             return True
     except Exception:  # as in `opened`
         return False
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    return Image.open(io.BytesIO(data), formats=formats_for(kind_of(data[:HEAD])))
+
+
+def formats_for(kind: str) -> tuple[str, ...]:
+    """PIL's names of the formats to try on a file of that kind.
+
+    Raises:
+      ImageError: a kind that is read only with what is not installed here; names it.
+    """
+    if kind == "HEIC":
+        if not _reads_heic():
+            raise ImageError("HEIC, which phones save, is read with pillow-heif: pip install 'lfm_jax[heif]'")
+        return ("HEIF",)
+    if kind == "AVIF":
+        if not features.check("avif"):
+            raise ImageError("AVIF is read by Pillow 11.3 and above, built with it: pip install --upgrade pillow")
+        return ("AVIF",)
+    return FORMATS
+
+
+@functools.cache
+def _reads_heic() -> bool:
+    """Whether pillow-heif is installed; if so, it is made known to PIL, for the image alone and none of what goes with it."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    return True
 
 
 def _refuse_bombs(image: ImageFile.ImageFile, *, scans: int) -> None:
     width, height = image.size
-    limit = min(MAX_PIXELS, MAX_WEBP_PIXELS) if image.format == "WEBP" else MAX_PIXELS
+    limit = min(MAX_PIXELS, MAX_PIXELS_IN_PLANES) if image.format in IN_PLANES else MAX_PIXELS
     if image.tile and image.tile[0][0] == "bmp_rle":
         limit = MAX_RLE_PIXELS
     if width * height > limit or max(width, height) > MAX_SIDE:

@@ -4,7 +4,9 @@ import os
 import stat
 
 HEAD = 64  # bytes that tell the kind
-IMAGES = ("PNG", "JPEG", "WEBP", "GIF")  # of those kinds, the ones that a file is taken for without a suffix that says so
+# Of those kinds, the ones that a file is taken for without a suffix that says so.
+IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "HEIC", "AVIF")
+VIDEOS = ("MP4", "MOV", "WebM", "AVI")
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -24,7 +26,8 @@ _SIGNATURES = (
     (b"<html", "HTML page"),
 )
 _RIFF = {b"WEBP": "WEBP", b"AVI ": "AVI", b"WAVE": "WAV"}
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"qt  ": "MOV", **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1"), "HEIC")}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1")
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"qt  ": "MOV", **dict.fromkeys(_HEIC, "HEIC")}
 
 
 def kind_of(head: bytes) -> str:
@@ -32,7 +35,8 @@ def kind_of(head: bytes) -> str:
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12], "")
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "MP4")
+        kind = _BRANDS.get(head[8:12], "MP4")
+        return "AVIF" if kind == "HEIC" and {head[at : at + 4] for at in range(16, len(head), 4)} & {b"avif", b"avis"} else kind
     return next((kind for signature, kind in _SIGNATURES if head[: len(signature)].lower() == signature.lower()), "")
 
 

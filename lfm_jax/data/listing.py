@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lfm_jax.data.images import IMAGE_SUFFIXES
-from lfm_jax.data.kinds import IMAGES, kind_of_file
+from lfm_jax.data.kinds import IMAGES, VIDEOS, kind_of_file
 from lfm_jax.runtime.progress import say
 
 TOOL_FOLDERS = {"@eadir", "__macosx", "$recycle.bin", "#recycle", "lost+found", "system volume information"}
@@ -27,16 +27,16 @@ class Passed(Counter[str]):
         return ", ".join(f"{count} {kind}" for kind, count in self.most_common())
 
 
-def list_images(folder: Path, passed: Passed | None = None) -> Iterator[Path]:
-    """Image files at any depth below `folder`, in sorted order; what is passed over is counted in `passed`.
+def list_images(folder: Path, passed: Passed | None = None, *, videos: bool = False) -> Iterator[Path]:
+    """Image files, and videos where asked for, at any depth below `folder`, in sorted order; `passed` counts what is passed over.
 
     They are told by their suffix, and PNG, JPEG, WebP and GIF of any other name by their contents. A folder that cannot
     be listed appears itself, in place of its files, so that decoding it gives the reason.
     """
-    return map(Path, image_files(folder, passed))
+    return map(Path, image_files(folder, passed, videos=videos))
 
 
-def image_files(folder: Path, passed: Passed | None = None) -> Iterator[str]:
+def image_files(folder: Path, passed: Passed | None = None, *, videos: bool = False) -> Iterator[str]:
     """`list_images` as strings: making a Path of each of 100,000 files takes seconds."""
     for directory, _, files in walk(folder, passed):
         if files is None:
@@ -45,7 +45,7 @@ def image_files(folder: Path, passed: Passed | None = None) -> Iterator[str]:
         above = os.path.join(directory, "").removeprefix("./")  # noqa: PTH118
         for name in files:
             kind = kind_unless_image(above + name)
-            if kind is None:
+            if kind is None or (videos and kind in VIDEOS):
                 yield above + name
             elif passed is not None:
                 passed[kind] += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from lfm_jax.data import protocols
 from lfm_jax.data.facts import carried
-from lfm_jax.data.images import as_rgb
+from lfm_jax.data.provenance import read_image
 from lfm_jax.errors import UserError
 from lfm_jax.inference import predict
 from lfm_jax.inference.batching import require_affordable
@@ -38,12 +38,12 @@ class Detector(Network):
           ValueError: no such protocol, not an image, or one too small for the network.
         """
         parsed = protocols.parse(protocol or self.card.protocol)
-        image = as_rgb(image)
+        image, provenance = read_image(image)
         pieces = parsed(image)
         require_affordable(*pieces.shape[1:3], protocol=parsed.name)
         logit = parsed.logit(self.logits(pieces))
         picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
-        return Prediction.of(logit, self.card, picture)
+        return Prediction.of(logit, self.card, picture, provenance=provenance)
 
     def batches(
         self, images: Iterable[Any], *, protocol: str | None = None, batch_size: int = 32, threads: int = 8

@@ -12,8 +12,8 @@ from PIL import Image
 
 from lfm_jax.data import protocols
 from lfm_jax.data.facts import carried
-from lfm_jax.data.images import as_rgb
 from lfm_jax.data.protocols import Box, Protocol
+from lfm_jax.data.provenance import read_image
 from lfm_jax.errors import UserError
 from lfm_jax.inference import drawing
 from lfm_jax.inference import evidence as evidence_lib
@@ -22,6 +22,8 @@ from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
 from lfm_jax.inference.scoring import flatness
 from lfm_jax.inference.verdict import Picture
+
+TITLE_WIDTH = 150  # characters
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Explanation:
             f"{prediction.width} x {prediction.height} px{prediction.format and f', {prediction.format}'}, "
             f"{100 * prediction.share:.3g} % of it looked at."
         )
-        words = drawing.Words(prediction.verdict.capitalize(), self.name, [" ".join(prediction.reasons), numbers])
+        lines = [" ".join(prediction.reasons), numbers]
+        if prediction.provenance and prediction.provenance.is_notable:
+            lines.append(f"Separately, the file {prediction.provenance.line()}. Such text can be forged.")
+        words = drawing.Words(prediction.verdict.capitalize(), self.name, lines)
         return drawing.figure(self.image, self.heat, scored=self.scored, windows=self._windows(), words=words)
 
     def _windows(self) -> list[drawing.Window]:
@@ -125,12 +130,13 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
       ValueError: not an image, or one too small for the network (TooSmallError).
     """
     name = os.path.basename(image) if isinstance(image, (str, os.PathLike)) else ""  # noqa: PTH119
-    image, parsed = as_rgb(image), protocols.parse(protocol or network.card.protocol)
+    parsed = protocols.parse(protocol or network.card.protocol)
+    image, provenance = read_image(image)
     pieces = parsed(image)
     require_affordable(*pieces.shape[1:3], protocol=parsed.name)
     logits = network.logits(pieces)
     picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
-    prediction = Prediction.of(parsed.logit(logits), network.card, picture)
+    prediction = Prediction.of(parsed.logit(logits), network.card, picture, provenance=provenance)
     entries: list[Entry] = []
     places: list[_Place] = []
     tiles = parsed.chosen(logits).tolist()

@@ -1,21 +1,29 @@
-"""Scores for images without labels: files and folders as records, and streams of images in Python."""
+"""Scores for images without labels: files, folders and videos as records, and streams of images in Python."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
+from PIL import Image
+
 from lfm_jax.data import protocols
+from lfm_jax.data.images import ImageError
 from lfm_jax.data.listing import Passed
+from lfm_jax.data.provenance import Provenance, provenance_of_file, read_image
 from lfm_jax.data.sources.folder import open_files
+from lfm_jax.data.video import Frame, Video, is_video
 from lfm_jax.errors import DataError
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions, Record
-from lfm_jax.inference.scoring import Scored, score, score_stream
+from lfm_jax.inference.scoring import Scored, score_stream
 from lfm_jax.inference.verdict import Picture
 from lfm_jax.runtime.paths import expanded
-from lfm_jax.runtime.progress import progress
+from lfm_jax.runtime.progress import progress, say
+
+Unsure = tuple[float, float] | None  # scores that are answered "cannot tell", (lowest, highest)
 
 
 def predict_files(
@@ -23,8 +31,9 @@ def predict_files(
     paths: Sequence[str],
     *,
     protocol: str,
-    unsure: tuple[float, float] | None = None,
+    unsure: Unsure = None,
     passed: Passed | None = None,
+    every: float | None = None,
     batch_size: int = 32,
     threads: int = 8,
 ) -> Iterator[Record]:
@@ -33,24 +42,38 @@ def predict_files(
     Args:
       unsure: scores to answer "cannot tell" to, (lowest, highest).
       passed: counts files that are not read, which are named at once without it.
+      every: also score videos, a frame every so many seconds: a record for each, whose path ends in #t=SECONDS.
 
     Raises:
       DataError: no image files in `paths`.
     """
-    source = open_files(paths, passed)
-    if not source.examples:
+    files = [example.path for example in open_files(paths, passed, videos=every is not None).examples]
+    if not files:
         raise DataError(f"no image files in {', '.join(map(str, paths))}")
-    items = score(network, source, protocol, batch_size=batch_size, threads=threads)
-    for item in progress(items, total=len(source.examples), what="scored"):
-        yield {"path": source.examples[item.index].path, **asdict(_outcome(network, item, protocol, unsure))}
+    options: dict[str, Any] = {"protocol": protocol, "unsure": unsure, "batch_size": batch_size, "threads": threads}
+    for video, group in groupby(files, key=lambda file: every is not None and is_video(file)):
+        if video and every:
+            for file in group:
+                yield from _video_records(network, file, every=every, **options)
+        else:
+            images = list(group)
+            outcomes = predict_stream(network, images, **options)
+            for path, outcome in zip(images, progress(outcomes, total=len(images), what="scored"), strict=True):
+                yield {"path": path, **asdict(outcome)}
 
 
 def predict_stream(
-    network: Network, images: Iterable[Any], *, protocol: str, batch_size: int = 32, threads: int = 8
+    network: Network, images: Iterable[Any], *, protocol: str, unsure: Unsure = None, batch_size: int = 32, threads: int = 8
 ) -> Iterator[Prediction | Failure]:
     """Scores paths, PIL images or arrays and yields what became of each, in order; see `Detector.batches`."""
-    items = score_stream(network, images, protocol, batch_size=batch_size, threads=threads)
-    return (_outcome(network, item, protocol) for item in items)
+    said: dict[int, Provenance | None] = {}  # by place in the stream, until the answer is given
+
+    def read(place: int, image: Any) -> Image.Image:
+        decoded, said[place] = read_image(image)
+        return decoded
+
+    items = score_stream(network, images, protocol, batch_size=batch_size, threads=threads, read=read)
+    return (_outcome(network, item, protocol, said.pop(item.index, None), unsure) for item in items)
 
 
 def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol: str | None = None, **speed: Any) -> Predictions:
@@ -62,8 +85,50 @@ def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol
     return Predictions(predict_files(network, [str(folder)], protocol=protocol, **speed), folder)
 
 
-def _outcome(network: Network, item: Scored, protocol: str, unsure: tuple[float, float] | None = None) -> Prediction | Failure:
+def _video_records(
+    network: Network, file: str, *, every: float, protocol: str, unsure: Unsure, batch_size: int, threads: int
+) -> Iterator[Record]:
+    """A record for each frame, one for the file if it is broken, and a summary on stderr."""
+    seconds: dict[int, float] = {}
+    broken: list[str] = []
+    scores: list[tuple[float, float]] = []  # and when
+    above = 0
+    try:
+        video = Video(file, every=every)
+    except ImageError as error:
+        yield {"path": file, "error": str(error)}
+        return
+    provenance = provenance_of_file(file)
+
+    def frames() -> Iterator[Frame]:
+        try:
+            for number, frame in enumerate(video):
+                seconds[number] = frame.seconds
+                yield frame
+        except ImageError as error:
+            broken.append(str(error))
+
+    to_rgb: Callable[[int, Frame], Image.Image] = lambda _, frame: frame.image()  # noqa: E731
+    ahead = video.frames_ahead(batch_size)
+    for item in score_stream(network, frames(), protocol, batch_size=ahead, threads=min(threads, ahead), read=to_rgb):
+        at = seconds.pop(item.index)
+        outcome = _outcome(network, item, protocol, provenance, unsure)
+        if isinstance(outcome, Prediction):
+            scores.append((outcome.score, at))
+            above += outcome.label == "fake"
+        yield {"path": f"{file}#t={at:.6g}", **asdict(outcome)}
+    if scores:
+        highest, at = max(scores)
+        say(
+            f"{file}: {len(scores)} frames, {above} above the threshold; highest score {highest:.4f} at t={at:.6g}. "
+            "A low score says nothing unless the weights were shown to see video frames (docs/data.md)"
+        )
+    for reason in broken:
+        yield {"path": file, "error": reason}
+
+
+def _outcome(network: Network, item: Scored, protocol: str, provenance: Provenance | None, unsure: Unsure) -> Prediction | Failure:
     if item.logit is None:
         return Failure(item.error or "")
     picture = Picture(item.width, item.height, protocols.parse(protocol), item.flat, item.facts)
-    return Prediction.of(item.logit, network.card, picture, unsure=unsure)
+    return Prediction.of(item.logit, network.card, picture, unsure=unsure, provenance=provenance)

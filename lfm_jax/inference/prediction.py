@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.provenance import Provenance
 from lfm_jax.inference.notebook import prediction_html
 from lfm_jax.inference.verdict import Decision, Picture, verdict
 from lfm_jax.weights.card import Card
@@ -24,6 +25,7 @@ class Prediction:
       why: in a few words what keeps the answer from being plain; often "".
       format: of the file, such as JPEG 92; "" for pixels that came without one.
       share: how much of the picture was looked at, in (0, 1].
+      provenance: what its file says about its origin, which changes no score; None where it came as pixels.
     """
 
     logit: float
@@ -38,9 +40,18 @@ class Prediction:
     why: str = ""
     format: str = ""
     share: float = 1.0
+    provenance: Provenance | None = None
 
     @classmethod
-    def of(cls, logit: float, card: Card, picture: Picture, *, unsure: tuple[float, float] | None = None) -> Self:
+    def of(
+        cls,
+        logit: float,
+        card: Card,
+        picture: Picture,
+        *,
+        unsure: tuple[float, float] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Self:
         """Applies the card's temperature, threshold and operating range to a logit; `unsure` as in `verdict.Decision`.
 
         Raises:
@@ -62,6 +73,7 @@ class Prediction:
             why=answer.why,
             format=str(picture.facts or ""),
             share=picture.share,
+            provenance=provenance,
         )
 
     def _repr_html_(self) -> str:

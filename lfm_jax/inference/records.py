@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lfm_jax.data.listing import Passed
+from lfm_jax.data.provenance import Provenance
 from lfm_jax.errors import UserError
 from lfm_jax.inference.answers import answers_table, terminal_width, write_answers
 from lfm_jax.inference.notebook import records_html
@@ -30,7 +31,9 @@ COLUMNS = ("path", "logit", "score", "label", "threshold", "protocol", "width", 
     "why",
     "format",
     "share",
+    "provenance",
 )
+PROVENANCE_HEAD = "What the files say of their origin (it can be forged or removed, and changes no score):"
 ROWS_IN_NOTEBOOK = 50
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet takes for a formula
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # terminals obey some of them, and UTF-8 has none of the others
@@ -59,6 +62,7 @@ def write_records(records: Iterable[Record], format: str, out: TextIO, *, passed
         if format == "csv":
             path = printable(record["path"]) if out.isatty() else record["path"]
             values = {**record, "path": safe_in_spreadsheet(path), "reasons": " ".join(record.get("reasons", ()))}
+            values["provenance"] = provenance_line(record)
             out.write(separated([values.get(name, "") for name in COLUMNS]))
             out.flush()
         elif format == "jsonl":
@@ -70,7 +74,24 @@ def write_records(records: Iterable[Record], format: str, out: TextIO, *, passed
     elif format == "table":
         good = [record for record in kept if "error" not in record]
         write_answers(good, failed, Passed() if passed is None else passed, out, width=terminal_width(out))
+        if notes := provenance_notes(good):
+            print(f"\n{PROVENANCE_HEAD}", *notes, sep="\n", file=out)
     return scored, failed
+
+
+def provenance_notes(records: Iterable[Record]) -> list[str]:
+    """A line for each file that says something notable of its origin; the frames of a video share one."""
+    notes: dict[str, str] = {}
+    for record in records:
+        if record.get("provenance") and Provenance.from_dict(record["provenance"]).is_notable:
+            file = record["path"].rpartition("#t=")[0] or record["path"]
+            notes[file] = f"  {printable(file)}: {provenance_line(record)}"
+    return list(notes.values())
+
+
+def provenance_line(record: Record) -> str:
+    """What the file of a record says about its origin, on one line; "" where that is not known."""
+    return Provenance.from_dict(record["provenance"]).line() if record.get("provenance") else ""
 
 
 def write_parquet(records: Sequence[Record], out: TextIO) -> None:
@@ -82,7 +103,9 @@ def write_parquet(records: Sequence[Record], out: TextIO) -> None:
     kinds = {"width": pyarrow.int32(), "height": pyarrow.int32(), "reasons": pyarrow.list_(pyarrow.string())}
     numbers = dict.fromkeys(("logit", "score", "threshold", "share"), pyarrow.float64())
     schema = pyarrow.schema([(name, (kinds | numbers).get(name, pyarrow.string())) for name in COLUMNS])
-    rows = [{**record, "path": printable_unicode(record["path"])} for record in records]
+    rows = [
+        {**record, "path": printable_unicode(record["path"]), "provenance": provenance_line(record) or None} for record in records
+    ]
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), out.buffer)
 
 

@@ -94,11 +94,18 @@ def score(
 
 
 def score_stream(
-    network: Network, images: Iterable[Any], protocol: str, *, batch_size: int = 32, threads: int = 8
+    network: Network,
+    images: Iterable[Any],
+    protocol: str,
+    *,
+    batch_size: int = 32,
+    threads: int = 8,
+    read: Callable[[int, Any], Image.Image] = lambda _, image: as_rgb(image),
 ) -> Iterator[Scored]:
     """Scores paths, PIL images or arrays uint8 [H, W, 3], and yields them in their order.
 
-    At most 2 * `batch_size` + `threads` images are read ahead, so the stream may be endless.
+    At most 2 * `batch_size` + `threads` images are read ahead, so the stream may be endless. `read` makes an RGB image of a
+    place in the stream and of what stands there.
 
     Raises:
       ValueError: an array of another shape or dtype.
@@ -107,7 +114,7 @@ def score_stream(
 
     def load(numbered: tuple[int, Any]) -> Loaded:
         index, image = numbered
-        return _load(network, parsed, index, functools.partial(as_rgb, image))
+        return _load(network, parsed, index, functools.partial(read, index, image))
 
     loaded = read_stream(load, enumerate(images), threads=threads, ahead=max(2 * batch_size, threads))
     yield from _in_order(_score_by_size(network, loaded, parsed, batch_size), itertools.count())

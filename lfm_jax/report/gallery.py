@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.data.provenance import Provenance, provenance_of
 from lfm_jax.data.sources.base import Source
 from lfm_jax.inference import drawing
 from lfm_jax.inference.evidence import evidence_map
@@ -29,15 +30,24 @@ def mistakes(predictions: Sequence[Mapping[str, Any]], source: Source, network: 
 
     Returns:
       Dicts with label, path, score, logit, `image` (the pixels that were scored, as a data URI) and `evidence` (None if
-      these weights have none to show; else `image`, the overlay, `strongest`, and the sums `fake` and `real`).
+      these weights have none to show; else `image`, the overlay, `strongest`, and the sums `fake` and `real`) and
+      `provenance` (what the file on disk says of its origin, "" if nothing).
     """
     index_of = {example.path: index for index, example in enumerate(source.examples)}
     wrong = [p for p in predictions if network.card.is_fake(p["logit"]) != bool(p["label"])]
     items = []
     for label in (0, 1):
         ranked = sorted((p for p in wrong if p["label"] == label), key=lambda p: p["logit"], reverse=label == 0)
-        items += [_item(p, source.image(index_of[p["path"]]), network) for p in ranked[:PER_LABEL]]
+        for prediction in ranked[:PER_LABEL]:
+            index = index_of[prediction["path"]]
+            items.append({**_item(prediction, source.image(index), network), "provenance": _provenance(source, index)})
     return items
+
+
+def _provenance(source: Source, index: int) -> str:
+    data = source.encoded(index)
+    said = provenance_of(data) if data else Provenance()
+    return said.line() if said.is_notable else ""
 
 
 def _item(prediction: Mapping[str, Any], image: Image.Image, network: Network) -> dict[str, Any]:

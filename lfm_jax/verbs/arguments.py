@@ -4,10 +4,10 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from lfm_jax.errors import ConfigError, UserError
 from lfm_jax.runtime.terminal import printable
@@ -16,8 +16,10 @@ from lfm_jax.weights import named
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from lfm_jax.data.sources.folder import FileSource
     from lfm_jax.runtime.storage import Mirror
 
+S = TypeVar("S")
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
 WEIGHTS_HELP = "name (see lfm weights), .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
@@ -35,6 +37,26 @@ def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
 
 def add_threads_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=positive, default=8, metavar="N", help="threads that read and decode images, default 8")
+
+
+def add_data_arguments(verb: argparse.ArgumentParser, *, metavar: str, what: str) -> None:
+    data = verb.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", metavar=metavar, help=what)
+    data.add_argument("--list", metavar="FILE.csv", help="instead: images named in a file with the columns path,label[,group]")
+    add_labels_argument(verb)
+
+
+def add_labels_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--labels", default="", metavar="NAMES", help="names of the label folders, e.g. real:nature,fake:ai")
+
+
+def open_data(args: argparse.Namespace, opener: Callable[..., S]) -> "S | FileSource":
+    """The images of --data or --list, under the names of --labels. `opener` opens --data."""
+    from lfm_jax.data.sources.base import parse_labels
+    from lfm_jax.data.sources.listed import open_list
+
+    labels = parse_labels(args.labels)
+    return open_list(args.list, labels=labels) if args.list else opener(args.data, labels=labels)
 
 
 def add_config_arguments(verb: argparse.ArgumentParser) -> None:

@@ -5,19 +5,24 @@ import json
 from pathlib import Path
 
 from lfm_jax.errors import DataError
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, open_out, refuse, report_failures
+from lfm_jax.verbs.arguments import (
+    PROTOCOL_HELP,
+    add_data_arguments,
+    add_speed_arguments,
+    add_weights_argument,
+    open_data,
+    open_out,
+    refuse,
+    report_failures,
+)
 
 SUMMARY = "fit a temperature and a threshold on validation images, and measure where the weights are blind"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     add_weights_argument(verb)
-    verb.add_argument(
-        "--data",
-        required=True,
-        metavar="VAL",
-        help="[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used",
-    )
+    what = "[GENERATOR/]{0_real,1_fake}/ folders, or prepared data, of which the val split is used"
+    add_data_arguments(verb, metavar="VAL", what=what)
     verb.add_argument(
         "--out",
         required=True,
@@ -51,7 +56,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     false_alarm_limit(args.objective)
     view = views.parse(args.view).name
-    detector, source = load(args.weights), open_validation(args.data)
+    detector, source = load(args.weights), open_data(args, open_validation)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     range_alone = args.range and Path(args.out).suffix == ".json"
     if not range_alone:

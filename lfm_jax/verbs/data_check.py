@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, make_folder, refuse
+from lfm_jax.verbs.arguments import SOME_FAILED, add_labels_argument, add_threads_argument, make_folder, refuse
 
 SUMMARY = "list what labelled folders hold and what is wrong with them"
 
@@ -11,6 +11,7 @@ SUMMARY = "list what labelled folders hold and what is wrong with them"
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("root", metavar="ROOT", help="[SPLIT/][SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
     verb.add_argument("--out", metavar="DIR", help="folder for check.json, check.md and format.png")
+    add_labels_argument(verb)
     add_threads_argument(verb)
 
 
@@ -18,10 +19,11 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data.audit.check import check_folder
     from lfm_jax.data.audit.report import report_text, write_report
+    from lfm_jax.data.sources.base import parse_labels
     from lfm_jax.evaluation import plots
 
     out = make_folder(args.out) if args.out else None
-    report = check_folder(args.root, threads=args.threads)
+    report = check_folder(args.root, threads=args.threads, labels=parse_labels(args.labels))
     if out:
         with out:
             write_report(report, out.folder)

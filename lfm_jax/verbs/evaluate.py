@@ -7,10 +7,12 @@ from lfm_jax.verbs.arguments import (
     PROTOCOL_HELP,
     SOME_FAILED,
     add_cluster_arguments,
+    add_data_arguments,
     add_speed_arguments,
     add_weights_argument,
     join_cluster,
     make_folder,
+    open_data,
     refuse,
     report_failures,
     require_stdout,
@@ -22,9 +24,7 @@ SUMMARY = "measure accuracy and AP on labelled folders"
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     add_weights_argument(verb, more="; repeat for several seeds", action="append")
-    verb.add_argument(
-        "--data", required=True, metavar="ROOT", help="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, prepared data, or builtin"
-    )
+    add_data_arguments(verb, metavar="ROOT", what="[SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/, prepared data, or builtin")
     verb.add_argument("--protocol", default="resize256", metavar="P[,P...]", help=f"default resize256; {PROTOCOL_HELP}")
     verb.add_argument("--views", default="as_is", metavar="V[,V...]", help="default as_is; fakes_q96, all_q96, all_blur2, ...")
     verb.add_argument(
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if not args.out:
         require_stdout()
     join_cluster(args)
-    source, detectors = open_tests(args.data), [load(path) for path in args.weights or [None]]
+    source, detectors = open_data(args, open_tests), [load(path) for path in args.weights or [None]]
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
         source = KeptSource(source, limit=args.keep_mib << 20)
     out = make_folder(args.out) if args.out else None

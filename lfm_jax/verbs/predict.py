@@ -24,6 +24,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     )
     unsure = 'answer "cannot tell" to scores from LOW to HIGH, e.g. 0.3,0.7'
     verb.add_argument("--unsure", type=_shares, metavar="LOW,HIGH", help=unsure)
+    verb.add_argument("--every", metavar="TIME", help="also score videos, a frame every TIME, e.g. 1s or 500ms")
     verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
     add_speed_arguments(verb)
 
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data import protocols
     from lfm_jax.data.listing import Passed
+    from lfm_jax.data.video import interval
     from lfm_jax.inference.detector import load
     from lfm_jax.inference.predict import predict_files
     from lfm_jax.inference.records import require_parquet, write_records
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         require_parquet()
         if not args.out:
             raise UserError("--format=parquet: not for a terminal; give --out=FILE.parquet")
+    every = interval(args.every) if args.every else None
     detector = load(args.weights)
     if args.weights is None or named.find(args.weights):
         say(f"lfm predict: weights {named.describe(args.weights)}")
@@ -51,9 +54,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
     passed = Passed() if args.format == "table" else None
-    speed = {"batch_size": args.batch_size, "threads": args.threads}
+    options = {"unsure": args.unsure, "every": every, "batch_size": args.batch_size, "threads": args.threads}
     records: Iterable[dict[str, Any]]
-    records = predict_files(detector, args.paths, protocol=protocol, unsure=args.unsure, passed=passed, **speed)
+    records = predict_files(detector, args.paths, protocol=protocol, passed=passed, **options)
     if args.sort == "score":
         records = sorted(records, key=lambda record: -record.get("score", -1.0))
     with results_to(args.out, inputs=[*args.paths, *filter(None, [args.weights])]) as out:

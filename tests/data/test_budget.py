@@ -129,7 +129,7 @@ def test_decoding_an_image_is_counted_while_it_lasts(monkeypatch):
 def test_a_webp_is_refused_by_what_it_would_take_to_decode(monkeypatch):
     file = io.BytesIO()
     Image.new("RGB", (300, 200)).save(file, "WEBP", lossless=True)
-    monkeypatch.setattr(images, "MAX_WEBP_PIXELS", 300 * 200 - 1)
+    monkeypatch.setattr(images, "MAX_PIXELS_IN_PLANES", 300 * 200 - 1)
     with pytest.raises(ImageError, match="refused before decoding: 300 x 200"):
         decode_bytes(file.getvalue())
 

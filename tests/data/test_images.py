@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lfm_jax.data import images
 from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
+from tests.helpers.without import run_without
 
 
 def frames(count=3, mode="RGB", size=(21, 17)):
@@ -31,6 +32,8 @@ def animated(folder, suffix, **options):
 
 
 def saved(folder, image, suffix, **options):
+    if suffix in (".heic", ".heif"):
+        pytest.importorskip("pillow_heif").register_heif_opener()
     image.save(folder / f"image{suffix}", **options)
     return folder / f"image{suffix}"
 
@@ -68,6 +71,10 @@ GOOD = {
     "animated GIF": lambda folder, noise: animated(folder, ".gif"),
     "animated WebP": lambda folder, noise: animated(folder, ".webp", lossless=True),
     "animated PNG": lambda folder, noise: animated(folder, ".png"),
+    "HEIC": lambda folder, noise: saved(folder, noise(18, 22), ".heic", quality=90),
+    "RGBA HEIC": lambda folder, noise: saved(folder, with_alpha(noise, "RGB"), ".heic", quality=90),
+    "AVIF": lambda folder, noise: saved(folder, noise(17, 21), ".avif", quality=90),
+    "RGBA AVIF": lambda folder, noise: saved(folder, with_alpha(noise, "RGB"), ".avif", quality=90),
     "JPEG turned by EXIF": lambda folder, noise: saved(folder, noise(17, 21), ".jpg", exif=rotated_exif()),
 }
 
@@ -104,6 +111,26 @@ def test_exif_orientation_is_ignored(tmp_path, noise):
     image = np.asarray(decode(turned))
     assert image.shape == (17, 21, 3)
     np.testing.assert_array_equal(image, np.asarray(decode(saved(tmp_path, noise(17, 21), ".jpg"))))
+
+
+def test_heic_is_as_it_is_shown_and_avif_as_it_is_stored(tmp_path, noise):
+    """The decoder of HEIC turns the picture itself; in AVIF the turn is for the viewer, as EXIF's is."""
+    shapes = {
+        s: np.asarray(decode(saved(tmp_path, noise(64, 96), s, exif=rotated_exif().tobytes()))).shape for s in (".heic", ".avif")
+    }
+    assert shapes == {".heic": (96, 64, 3), ".avif": (64, 96, 3)}
+
+
+def test_heic_without_its_library_is_refused_with_the_extra_to_install(tmp_path, noise):
+    path = saved(tmp_path, noise(64, 64), ".heic")
+    code = """
+from lfm_jax.data.images import ImageError, decode
+try:
+    decode(sys.argv[1])
+except ImageError as error:
+    print(error)
+"""
+    assert "pip install 'lfm_jax[heif]'" in run_without(["pillow_heif"], code, path)
 
 
 def test_transparency_neither_hides_nor_blends_pixels(tmp_path, noise):

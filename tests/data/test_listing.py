@@ -101,8 +101,8 @@ def test_images_of_other_names_are_told_by_their_contents(name, container, tmp_p
 
 
 OTHERS = {
-    "IMG_1.HEIC": (b"\0\0\0\x18ftypheic", "HEIC"),
-    "b.avif": (b"\0\0\0\x1cftypavif", "AVIF"),
+    "a.jxl": (b"\xff\x0a", "JPEG XL"),
+    "b.jp2": (b"\0\0\0\x0cjP  ", "JPEG 2000"),
     "c.mp4": (b"\0\0\0\x20ftypisom", "MP4"),
     "d.mov": (b"\0\0\0\x14ftypqt  ", "MOV"),
     "e.pdf": (b"%PDF-1.7", "PDF"),

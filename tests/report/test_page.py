@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lfm_jax.data import suites
 from lfm_jax.data.sources.drawn import SyntheticSource
@@ -92,6 +94,21 @@ def test_broken_files_and_mistakes_are_shown(reported):
     assert "broken <b>.png" in page.text
     assert "broken <b>" not in html
     assert sum(tag == "img" for tag, _ in page.tags) >= 8  # two mistakes of each label, each with its evidence
+
+
+def test_what_a_file_says_of_its_origin_stands_below_its_picture_and_is_no_markup(new_given_logits, tmp_path):
+    for label, name, text in (("1_fake", "says", "NovelAI <script>1</script>"), ("0_real", "silent", "GIMP")):
+        info = PngInfo()
+        info.add_text("Software", text)
+        (tmp_path / "root/gan" / label).mkdir(parents=True)
+        red = 60 if label == "1_fake" else 140  # both are mistakes
+        Image.new("RGB", (32, 32), (red, 0, 0)).save(tmp_path / "root/gan" / label / f"{name}.png", pnginfo=info)
+    detector, source = new_given_logits(), open_folder(tmp_path / "root")
+    write_files(evaluate_network(detector, source, ["native"]), [detector], source, tmp_path / "out")
+    page = Page((tmp_path / "out/report.html").read_text())
+    assert "The file says it was generated (png text: Software names NovelAI" in " ".join(page.text.split())
+    assert "GIMP" not in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
 
 
 def test_a_report_of_one_view_says_what_that_cannot_show(reported):

@@ -15,7 +15,7 @@ from lfm_jax.data.audit.formats import Format, audit_formats
 from lfm_jax.data.audit.tree import Place, Tree, read_tree
 from lfm_jax.data.images import has_deep_values
 from lfm_jax.data.prefetch import read_ahead
-from lfm_jax.data.sources.base import LABEL_FOLDERS
+from lfm_jax.data.sources.base import LABEL_FOLDERS, Labels
 from lfm_jax.runtime.progress import progress
 
 REAL, FAKE = LABEL_FOLDERS
@@ -23,9 +23,13 @@ AHEAD = 256  # files, of which only hashes and formats are kept
 NAMED_COPIES = 4  # of a picture, in a finding; all are in `duplicates`
 
 
-def check_folder(root: str | os.PathLike[str], *, threads: int = 8) -> dict[str, Any]:
-    """Checks the labelled images of a folder and returns the report. Raises DataError if there is nothing to check."""
-    tree = read_tree(root)
+def check_folder(root: str | os.PathLike[str], *, threads: int = 8, labels: Labels = LABEL_FOLDERS) -> dict[str, Any]:
+    """Checks the labelled images of a folder and returns the report; `labels` are the names of its label folders.
+
+    Raises:
+      DataError: there is nothing to check.
+    """
+    tree = read_tree(root, labels)
     images = list(_examine_all(tree, threads))
     duplicates = find_duplicates(images)
     copies = [(kind, group) for group in duplicates for kind in group["kinds"]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lfm_jax.data import suites
 from lfm_jax.data.audit.tree import Place, Tree
-from lfm_jax.data.sources.base import LABEL_FOLDERS
+from lfm_jax.data.sources.base import LABEL_FOLDERS, names_of
 
 TEST_SPLITS = ("", "test")
 Finding = dict[str, str]
@@ -31,7 +31,8 @@ def deviations(tree: Tree) -> Iterator[Finding]:
     for place, labels in tree.images.items():
         for label in LABEL_FOLDERS:
             if not labels.get(label):
-                what = f"{label}/ has no image in it" if label in labels else f"there is no {label}/"
+                name = names_of(tree.labels, LABEL_FOLDERS[label])
+                what = f"{name} has no image in it" if label in labels else f"there is no {name}"
                 yield make_finding("missing label", str(place), what)
     for (split, name), generators in by_suite(tree).items():
         suite = suites.find(name)

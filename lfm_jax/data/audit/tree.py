@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lfm_jax.data import suites
 from lfm_jax.data.listing import Passed, kind_unless_image, walk
-from lfm_jax.data.sources.base import LABEL_FOLDERS, meant_label
+from lfm_jax.data.sources.base import LABEL_FOLDERS, Labels, meant_label
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
 
@@ -34,7 +34,8 @@ class Tree:
     """The files of a data set, by path relative to `root`.
 
     Attributes:
-      images: of each place, the files in each of its label folders that exist.
+      labels: the names of the label folders.
+      images: of each place, the files in each of its label folders that exist, which are called 0_real and 1_fake here.
       not_images: other files in label folders, and what kind of file each is.
       outside: images in no label folder; nothing reads them.
       unreadable: folders that cannot be listed.
@@ -44,6 +45,7 @@ class Tree:
     """
 
     root: Path
+    labels: Labels = field(default_factory=lambda: LABEL_FOLDERS)
     images: dict[Place, dict[str, list[str]]] = field(default_factory=dict)
     not_images: list[tuple[str, str]] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -53,9 +55,9 @@ class Tree:
     hidden: Passed = field(default_factory=Passed)
 
 
-def read_tree(root: str | os.PathLike[str]) -> Tree:
-    """Lists a folder. Raises DataError if it does not exist, or has no 0_real or 1_fake below it."""
-    tree = Tree(expanded(root))
+def read_tree(root: str | os.PathLike[str], labels: Labels = LABEL_FOLDERS) -> Tree:
+    """Lists a folder. Raises DataError if it does not exist, or has no 0_real or 1_fake, or what `labels` calls them, below it."""
+    tree, plain_name = Tree(expanded(root), labels), list(LABEL_FOLDERS)
     if not tree.root.is_dir():
         raise DataError(f"no data folder at {tree.root}")
     labelled: dict[tuple[str, ...], dict[str, list[str]]] = {}
@@ -64,12 +66,12 @@ def read_tree(root: str | os.PathLike[str]) -> Tree:
         prefix = "".join(f"{part}/" for part in parts)
         if files is None:
             tree.unreadable.append(prefix or "./")
-        at = next((index for index, part in enumerate(parts) if part in LABEL_FOLDERS), None)
-        images = tree.outside if at is None else labelled.setdefault(parts[:at], {}).setdefault(parts[at], [])
+        at = next((index for index, part in enumerate(parts) if part in labels), None)
+        images = tree.outside if at is None else labelled.setdefault(parts[:at], {}).setdefault(plain_name[labels[parts[at]]], [])
         if at is None:
-            near = [(name, meant_label(name)) for name in subfolders]
+            near = [(name, meant_label(name, labels)) for name in subfolders]
             tree.misspelt += [(f"{prefix}{name}/", label) for name, label in near if label and label not in subfolders]
-        elif LABEL_FOLDERS.keys() - {parts[at]} & set(parts[at:]):
+        elif any(labels.get(part, labels[parts[at]]) != labels[parts[at]] for part in parts[at:]):
             tree.both_labels.append(prefix)
         for name in files or ():
             kind = kind_unless_image(str(directory / name))
@@ -79,7 +81,7 @@ def read_tree(root: str | os.PathLike[str]) -> Tree:
                 tree.not_images.append((prefix + name, kind))
     if not labelled:
         hint = f"; {tree.misspelt[0][0]} is there, did you mean {tree.misspelt[0][1]}/?" if tree.misspelt else ""
-        layout = f"[SPLIT/][SUITE/]GENERATOR[/CLASS]/ with {' and '.join(LABEL_FOLDERS)}"
+        layout = f"[SPLIT/][SUITE/]GENERATOR[/CLASS]/ with {' and '.join(labels)}"
         raise DataError(f"nothing to check in {tree.root}: looked for {layout}{hint}")
     for parts, place in _places(tree.root.absolute().name, labelled).items():
         for label, paths in labelled[parts].items():

@@ -5,7 +5,7 @@ no class to inherit from.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,9 @@ from PIL import Image
 
 from lfm_jax.errors import DataError
 
-LABEL_FOLDERS = {"0_real": 0, "1_fake": 1}
+Labels = Mapping[str, int]  # name of a folder, or of a label in a list: 0 real, 1 fake
+LABEL_FOLDERS: Labels = {"0_real": 0, "1_fake": 1}
+EXAMPLE = "real:nature,fake:ai"
 
 
 class MissingSplitError(DataError):
@@ -57,11 +59,39 @@ class Source(Protocol):
         ...
 
 
-def meant_label(name: str) -> str | None:
+def parse_labels(text: str, *, field: str = "--labels") -> Labels:
+    """The folder names of both labels from text such as "real:nature,fake:ai"; "" stands for LABEL_FOLDERS.
+
+    A label may have several names: "real:nature,fake:ai,fake:sd". `field` is where the text comes from, for the message.
+
+    Raises:
+      DataError: it is anything else.
+    """
+    if not text:
+        return LABEL_FOLDERS
+    labels: dict[str, int] = {}
+    for part in text.split(","):
+        label, _, name = (word.strip() for word in part.partition(":"))
+        if label not in ("real", "fake") or not name or "/" in name or name in labels:
+            raise DataError(
+                f"{field}={text}: cannot read {part!r}; expected both labels with a folder name each, such as {EXAMPLE}"
+            )
+        labels[name] = int(label == "fake")
+    if len(set(labels.values())) < 2:
+        raise DataError(f"{field}={text}: names one label only; expected both, such as {EXAMPLE}")
+    return labels
+
+
+def names_of(labels: Labels, label: int | None = None) -> str:
+    """The folders of a label, or of both, in words: "0_real/ and 1_fake/"."""
+    return " and ".join(f"{name}/" for name, value in labels.items() if label in (None, value))
+
+
+def meant_label(name: str, labels: Labels = LABEL_FOLDERS) -> str | None:
     """The label folder that a folder of this name, such as 0_Real or fake, was probably meant to be; None for any other."""
     plain = name.casefold().replace("-", "_").replace(" ", "_").removesuffix("s")
-    close = difflib.get_close_matches(plain, LABEL_FOLDERS, n=1, cutoff=0.8)
-    return close[0] if close and name not in LABEL_FOLDERS else None
+    close = difflib.get_close_matches(plain, labels, n=1, cutoff=0.8)
+    return close[0] if close and name not in labels else None
 
 
 def folders_above_label(path: str) -> tuple[str, ...]:

@@ -20,10 +20,11 @@ from ml_collections import ConfigDict
 
 from lfm_jax.data import synthetic
 from lfm_jax.data.sources import records
-from lfm_jax.data.sources.base import MissingSplitError, Source
+from lfm_jax.data.sources.base import EXAMPLE, LABEL_FOLDERS, Labels, MissingSplitError, Source, names_of, parse_labels
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import FileSource, entries_of, open_folder
 from lfm_jax.data.sources.joined import JoinedSource
+from lfm_jax.data.sources.listed import open_list
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.registry import Registry
@@ -45,12 +46,22 @@ SOURCES: Registry[OpenSplit] = Registry("data source", "config.data.source")
 
 @SOURCES.register("folder")
 def from_folder(config: ConfigDict, split: str, *, seed: int) -> FileSource:
-    """ROOT/SPLIT/GROUP/{0_real,1_fake}."""
-    root = expanded(_root(config))
+    """ROOT/SPLIT/GROUP/{0_real,1_fake}, or folders of the names in `config.labels`."""
+    root, labels = expanded(_root(config)), _labels(config)
     if not (root / split).is_dir():
         state = f"found {entries_of(root)}" if root.is_dir() else "no such folder"
-        raise MissingSplitError(f"config.data.root = {root}: looked for {split}/GROUP/0_real/ and 1_fake/, {state}")
-    return open_folder(root / split, classes=_classes(config, split))
+        raise MissingSplitError(f"config.data.root = {root}: looked for {split}/GROUP/{names_of(labels)}, {state}")
+    return open_folder(root / split, classes=_classes(config, split), labels=labels)
+
+
+@SOURCES.register("list")
+def from_list(config: ConfigDict, split: str, *, seed: int) -> FileSource:
+    """ROOT/SPLIT.csv, with the columns path, label and perhaps group."""
+    file = expanded(_root(config)) / f"{split}.csv"
+    if not file.is_file():
+        state = f"found {entries_of(file.parent)}" if file.parent.is_dir() else "no such folder"
+        raise MissingSplitError(f"config.data.root = {file.parent}: looked for {file.name}, {state}")
+    return open_list(file, classes=_classes(config, split), labels=_labels(config))
 
 
 @SOURCES.register("tfds")
@@ -78,10 +89,10 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
       DataError: the split cannot be opened, or has images of one label only (train and val).
     """
     if split == "test" and config.test_root:
-        return open_tests(config.test_root)
+        return open_tests(config.test_root, labels=_labels(config))
     source = SOURCES.choose(config.source)(config, split, seed=seed)
     if split != "test" and len({example.label for example in source.examples}) < 2:
-        raise DataError(f"{source.name} has images of one label only: both 0_real/ and 1_fake/ are needed")
+        raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
     return source
 
 
@@ -93,20 +104,25 @@ def open_test_split(config: ConfigDict, *, seed: int) -> Source | None:
         return None
 
 
-def open_tests(root: str | os.PathLike[str]) -> Source:
+def open_tests(root: str | os.PathLike[str], *, labels: Labels = LABEL_FOLDERS) -> Source:
     """Labelled images to score: the test splits of the prepared data in `root`, or else the folder `root` itself.
 
     "builtin" stands for the built-in test images: generators that no training split has, the same images everywhere.
+    A file is read as a list (see `open_list`). `labels` are the names of label folders.
 
     Raises:
       DataError: there is nothing to read.
     """
     if root == BUILT_IN:
+        _refuse_labels(labels, "the built-in images")
         return SyntheticSource("test", size=synthetic.SIZES["test"], side=synthetic.SIDE, seed=0)
-    return records.open_prepared(root, "test") if records.find_prepared(root) else open_folder(root)
+    if not records.find_prepared(root):
+        return _open_plain(root, labels)
+    _refuse_labels(labels, f"the prepared data in {root}")
+    return records.open_prepared(root, "test")
 
 
-def open_validation(root: str | os.PathLike[str]) -> FileSource | JoinedSource:
+def open_validation(root: str | os.PathLike[str], *, labels: Labels = LABEL_FOLDERS) -> FileSource | JoinedSource:
     """Labelled images to fit a threshold on: the val splits of the prepared data in `root`, or else the folder itself.
 
     Prepared data that has test splits but no val split gives those; `calibrate.leak` notices and says so.
@@ -116,9 +132,23 @@ def open_validation(root: str | os.PathLike[str]) -> FileSource | JoinedSource:
     """
     prepared = records.find_prepared(root)
     if not prepared:
-        return open_folder(root)
+        return _open_plain(root, labels)
+    _refuse_labels(labels, f"the prepared data in {root}")
     splits = {split for folder in prepared.values() for split in records.splits_of(folder)}
     return records.open_prepared(root, "test" if "test" in splits and "val" not in splits else "val")
+
+
+def _open_plain(root: str | os.PathLike[str], labels: Labels) -> FileSource:
+    return open_list(root, labels=labels) if expanded(root).is_file() else open_folder(root, labels=labels)
+
+
+def _refuse_labels(labels: Labels, what: str) -> None:
+    if labels != LABEL_FOLDERS:
+        raise DataError(f"labels such as {EXAMPLE} name folders, and {what} are labelled already: leave them out")
+
+
+def _labels(config: ConfigDict) -> Labels:
+    return parse_labels(config.labels, field="config.data.labels")
 
 
 def _root(config: ConfigDict) -> str:

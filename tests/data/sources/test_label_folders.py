@@ -80,8 +80,8 @@ def test_other_folders_are_not_taken_for_misspelt_labels(name):
 
 def test_what_is_not_read_is_said_once(make, capsys):
     root = make("gan/0_real", "gan/1_fake", "gan/1_fake/.ipynb_checkpoints")
-    (root / "gan/0_real/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "gan/0_real/IMG_1.MOV").write_bytes(b"\0\0\0\x14ftypqt  ")
     open_folder(root)
-    assert capsys.readouterr().err == f"{root}: not read: 1 HEIC, 1 hidden or tool folders\n"
+    assert capsys.readouterr().err == f"{root}: not read: 1 MOV, 1 hidden or tool folders\n"
     notes = check_folder(root)["notes"]
-    assert ("gan/0_real/IMG_1.HEIC", "not read: HEIC") in [(note["where"], note["what"]) for note in notes]
+    assert ("gan/0_real/IMG_1.MOV", "not read: MOV") in [(note["where"], note["what"]) for note in notes]

@@ -75,7 +75,7 @@ def test_it_trains_and_is_evaluated_from_the_command_line(parts, lfm, tmp_path):
 def test_a_name_nobody_registered_is_refused_with_the_names_there_are():
     config = config_lib.base()
     config.steps, config.data.source = 1, "strips"
-    with pytest.raises(ConfigError, match=r"config\.data\.source = 'strips'.*folder, tfds, synthetic.*--import=FILE\.py"):
+    with pytest.raises(ConfigError, match=r"config\.data\.source = 'strips'.*folder, list, tfds, synthetic.*--import=FILE\.py"):
         config_lib.validate(config)
 
 
