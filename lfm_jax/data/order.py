@@ -50,10 +50,10 @@ def _balanced(examples: Sequence[Example], balance: str, seed: int) -> Order:
     classes = [[np.array(group) for group in members[label].values()] for label in sorted(members)]
     reach = [np.cumsum([len(group) ** 0.5 for group in groups]) for groups in classes]
 
-    def index(position: int, attempt: int) -> int:
+    def draw(position: int, attempt: int) -> int:
         groups, ends = classes[position % len(classes)], reach[position % len(classes)]
         chance, place = host_rng(seed, Stream.BALANCE, position).random((attempt + 1, 2))[attempt]
         group = groups[int(np.searchsorted(ends, chance * ends[-1], side="right"))]
         return int(group[int(place * len(group))])
 
-    return index
+    return draw

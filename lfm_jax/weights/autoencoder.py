@@ -1,10 +1,8 @@
 """The weights of TAEF2 from its two published files, as a function that passes an image through it."""
 
-import functools
 import os
-from typing import Any
+from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,8 +22,8 @@ def load_autoencoder(encoder: str | os.PathLike[str], decoder: str | os.PathLike
     Raises:
       WeightsError: a file cannot be read, or does not hold the tensors of that half.
     """
-    encode = functools.partial(Encoder().apply, _read(encoder, Encoder(), jnp.zeros((1, STRIDE, STRIDE, 3))))
-    decode = functools.partial(Decoder().apply, _read(decoder, Decoder(), jnp.zeros((1, 1, 1, LATENTS))))
+    encode = _read(encoder, Encoder(), jnp.zeros((1, STRIDE, STRIDE, 3)))
+    decode = _read(decoder, Decoder(), jnp.zeros((1, 1, 1, LATENTS)))
 
     @jax.jit
     def through(image: jax.Array, noise: jax.Array, key: jax.Array) -> jax.Array:
@@ -42,11 +40,11 @@ def load_autoencoder(encoder: str | os.PathLike[str], decoder: str | os.PathLike
     return autoencode
 
 
-def _read(path: str | os.PathLike[str], half: nn.Module, sample: jax.Array) -> dict[str, Any]:
-    """The variables of one half of the autoencoder, which takes arrays like `sample`."""
+def _read(path: str | os.PathLike[str], half: Encoder | Decoder, sample: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """One half of the autoencoder, which takes arrays like `sample`, with the weights of a file."""
     file = expanded(path)
     state, _ = (read_safetensors if file.suffix == ".safetensors" else read_torch)(file)
     variables = {"params": from_state_dict(state)}
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, jax.eval_shape(half.init, jax.random.key(0), sample)):
         raise WeightsError(f"{file} does not hold the {type(half).__name__.lower()} of TAEF2")
-    return variables
+    return lambda inputs: jnp.asarray(half.apply(variables, inputs))

@@ -95,7 +95,7 @@ def in_container_of(encoded: bytes, image: Image.Image) -> bytes:
     """
     with Image.open(io.BytesIO(encoded)) as original:
         file = io.BytesIO()
-        if original.format == "JPEG" and original.mode == "RGB":
+        if isinstance(original, JpegImagePlugin.JpegImageFile) and original.mode == "RGB":
             sampling = JpegImagePlugin.get_sampling(original)
             if sampling < 0:
                 raise ImageError("a JPEG whose chroma subsampling cannot be repeated")
