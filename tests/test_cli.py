@@ -26,6 +26,7 @@ OPTIONS = {
     "demo": ["--weights", "--port", "--host", "--out"],
     "data check": ["ROOT", "--out", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--threads"],
+    "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
     "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],
 }
