@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, protocols, synthetic
+from lfm_jax.data import augmentations, order, protocols, synthetic
 from lfm_jax.data.sources import SOURCES
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
@@ -99,6 +99,17 @@ DATA = Group(
     crop=Field(224, "Side of a random crop; 0 takes no crop, and all images must have one size.", least=0, below=LARGEST_SIDE),
     flip=Field(True, "Flip half of the images horizontally."),
     augment=augmentations.FIELDS,
+    balance=Field(
+        "none",
+        "none: each image once an epoch. class: a real and a fake in turn, drawn with replacement. source: the same, from the "
+        "sources of each class in proportion to the square root of their size.",
+        choices=order.BALANCES,
+    ),
+    aligned=Group(
+        share=Field(0.0, "Share of the positions taken by pairs of a photograph and its aligned fake; 0 is off.", least=0, most=1),
+        root=Field("", "Folder of those fakes, as `lfm data align` made them from the training split.", may_change=True),
+        augment=augmentations.FIELDS,
+    ),
     threads=Field(8, "Threads that read and decode ahead.", least=1, may_change=True),
     prefetch=Field(8, "Batches to keep ready or in the making; 32 images of 224 px take 4.6 MiB.", least=1, may_change=True),
     cache_mib=Field(
@@ -254,7 +265,8 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
         raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
-    augmentations.check(config.data.augment)
+    augmentations.check(config.data.augment, "config.data.augment")
+    augmentations.check(config.data.aligned.augment, "config.data.aligned.augment")
     for field in ("protocol", "predict_protocol"):
         with blamed(f"config.eval.{field}"):
             protocols.parse(config.eval[field])

@@ -42,6 +42,7 @@ OPTIONS = {
     "weights": ["NAME"],
     "data check": ["ROOT", "--out", "--labels", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--threads"],
+    "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
     "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],
 }

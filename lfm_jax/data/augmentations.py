@@ -13,12 +13,22 @@ from lfm_jax.runtime.fields import Field, Group
 
 # Of each degradation: the field that holds its range of strengths, and the lowest and highest strength that make sense.
 RANGES = {"scale": ("factor", 0.05, 20), "blur": ("sigma", 0, 50), "noise": ("sigma", 0, 255), "jpeg": ("quality", 1, 100)}
-RANGES["webp"] = RANGES["jpeg"]
+RANGES["webp"] = RANGES["first_jpeg"] = RANGES["jpeg"]
 
 
 FIELDS = Group(
     after_resize=Field(
         True, "Degrade after the resize, as CNNDetection does; False: the image as decoded, as another upload would degrade it."
+    ),
+    around_crop=Field(
+        False,
+        "Degrade only the part of an image that the crop is then taken from, which costs far less on large images. Parts begin "
+        "at multiples of 16 px, as the blocks of a JPEG of the whole image would.",
+    ),
+    untouched=Field(0.0, "Share of the images that are cropped and flipped, and not degraded at all.", least=0, most=1),
+    first_jpeg=Group(
+        p=Field(0.0, "Probability of saving as JPEG before everything else, as a camera does."),
+        quality=Field((75, 98), "Range of its quality, whole numbers, both ends included."),
     ),
     scale=Group(
         p=Field(0.0, "Probability of scaling an image."),
@@ -45,6 +55,30 @@ def none() -> ConfigDict:
     return FIELDS.config()
 
 
+def as_files_are() -> ConfigDict:
+    """What happens to images on their way to a user, alike for both classes; a quarter of them stay as they are.
+
+    Some were a camera's JPEG first, even if the file at hand is not; some are scaled, saved as JPEG, saved as WebP, or several
+    of these. Only the part around the crop is degraded.
+    """
+    config = none()
+    config.after_resize, config.around_crop, config.untouched = False, True, 0.25
+    config.first_jpeg = ConfigDict({"p": 0.3, "quality": (75, 98)})
+    config.scale = ConfigDict({"p": 0.35, "factor": (0.4, 1.5)})
+    config.jpeg = ConfigDict({"p": 0.5, "quality": (50, 98)})
+    config.webp = ConfigDict({"p": 0.2, "quality": (50, 98)})
+    return config
+
+
+def mild() -> ConfigDict:
+    """The same, half as often and less of it, for aligned fakes: of a badly degraded pair nobody can tell which is which."""
+    config = as_files_are()
+    config.untouched = 0.5
+    config.scale.factor = (0.6, 1.5)
+    config.jpeg.quality = config.webp.quality = (75, 98)
+    return config
+
+
 def cnndetection(p: float = 0.5) -> ConfigDict:
     """The augmentation of CNNDetection (CVPR 2020): blur and JPEG, each with probability `p`; published with 0.5 and 0.1."""
     config = none()
@@ -67,8 +101,8 @@ def equalised() -> ConfigDict:
     return config
 
 
-def check(config: ConfigDict) -> None:
-    """Checks the probabilities and ranges of `config.data.augment`.
+def check(config: ConfigDict, field: str) -> None:
+    """Checks the probabilities and ranges of an augmentation, which is called `field` in messages.
 
     Raises:
       ConfigError: one of them makes no sense; names the field and its value.
@@ -76,9 +110,8 @@ def check(config: ConfigDict) -> None:
     for name, (strength, lowest, highest) in RANGES.items():
         p, bounds = config[name].p, config[name][strength]
         if not 0 <= p <= 1:
-            raise ConfigError(f"config.data.augment.{name}.p = {p}: expected a probability, 0 to 1")
+            raise ConfigError(f"{field}.{name}.p = {p}: expected a probability, 0 to 1")
         if len(bounds) != 2 or not all(map(math.isfinite, bounds)) or not lowest <= bounds[0] <= bounds[1] <= highest:
             raise ConfigError(
-                f"config.data.augment.{name}.{strength} = {tuple(bounds)}: expected (low, high) with "
-                f"{lowest} <= low <= high <= {highest}"
+                f"{field}.{name}.{strength} = {tuple(bounds)}: expected (low, high) with {lowest} <= low <= high <= {highest}"
             )

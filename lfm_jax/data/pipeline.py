@@ -1,7 +1,7 @@
 """Training batches whose order and augmentation are a pure function of (seed, position), read ahead by threads.
 
-Position p is example p % n of epoch p // n, for a source of n examples. The loader has no state to save: a process
-takes its slice of every global batch, and a resumed run starts at its step. The layout of a batch is in batch.py.
+Which example stands at a position is in order.py. The loader has no state to save: a process takes its slice of every
+global batch, and a resumed run starts at its step. The layout of a batch is in batch.py.
 """
 
 import contextvars
@@ -15,9 +15,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from lfm_jax.data.aligned import AlignedFakes, first_of_pair
 from lfm_jax.data.batch import Batch, make_example, stack
 from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.order import training_order
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.transforms import augment, settle
@@ -46,7 +48,12 @@ class TrainPipeline:
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
-        self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
+        self._order = training_order(source.examples, config.balance, seed=seed)
+        self._aligned = None
+        if config.aligned.share:
+            self._aligned = AlignedFakes(source.examples, config.aligned, balance=config.balance, seed=seed)
+            self._pair_config = config.copy_and_resolve_references()
+            self._pair_config.augment = config.aligned.augment
 
     def __getitem__(self, position: int) -> Batch:
         """One augmented example.
@@ -54,19 +61,23 @@ class TrainPipeline:
         Raises:
           DataError: more than `max_broken_share` of the files are unusable.
         """
-        size = len(self.source.examples)
-        epoch, offset = divmod(position, size)
+        pairs = self._aligned if self._aligned and self._aligned.has_pair_at(position) else None
+        config, order = (self.config, self._order) if pairs is None else (self._pair_config, pairs.order)
+        first = position if pairs is None else first_of_pair(position)
         streams = (Stream.AUGMENT, Stream.SECOND_VIEW)[: self.views]
-        draws = [host_rng(self.seed, stream, position) for stream in streams]
+        draws = [host_rng(self.seed, stream, first) for stream in streams]
+        size = len(self.source.examples)
         for attempt in range(size):
-            index = int(self._order(epoch)[(offset + attempt) % size])
+            index = order(first, attempt)
             example = self.source.examples[index]
+            is_aligned_fake = position != first
             try:
-                pixels = self._augmented(self._settled(index), draws)
+                image = self._aligned_fake(index) if is_aligned_fake else self._settled(index)
+                pixels = augmented(image, config, draws)
             except ImageError as error:
                 self._note_broken(example.path, str(error))
                 continue
-            return make_example(pixels, example.label, index)
+            return make_example(pixels, 1 if is_aligned_fake else example.label, index)
         raise DataError(f"not one of the {size} images of {self.source.name} can be used")
 
     def batches(
@@ -93,16 +104,13 @@ class TrainPipeline:
         while batch := list(itertools.islice(examples, local)):
             yield stack(batch)
 
-    def _augmented(self, image: Image.Image, draws: Sequence[np.random.Generator]) -> np.ndarray:
-        views = [{"image": np.asarray(augment(image, self.config, rng))} for rng in draws]
-        pixels: np.ndarray = stack(views)["image"] if len(views) > 1 else views[0]["image"]
-        return pixels
-
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        return host_rng(self.seed, Stream.SHUFFLE, epoch).permutation(len(self.source.examples))
-
     def _settled(self, index: int) -> Image.Image:
         return self._kept.get(index, lambda: settle(self._image(index), self.config))
+
+    def _aligned_fake(self, index: int) -> Image.Image:
+        assert self._aligned is not None
+        fake = functools.partial(self._aligned.image, index)
+        return self._kept.get(len(self.source.examples) + index, lambda: settle(fake(), self._pair_config))
 
     def _image(self, index: int) -> Image.Image:
         if not self.config.timeout_seconds:
@@ -124,6 +132,13 @@ class TrainPipeline:
                 f"{len(self.broken)} of {len(self.source.examples)} training images cannot be used, more than "
                 f"config.data.max_broken_share = {self.config.max_broken_share} allows:\n  {listed}"
             )
+
+
+def augmented(image: Image.Image, config: ConfigDict, draws: Sequence[np.random.Generator]) -> np.ndarray:
+    """A random view of the image for each generator: uint8 [h, w, 3], or [views, h, w, 3] of more than one."""
+    views = [{"image": np.asarray(augment(image, config, rng))} for rng in draws]
+    pixels: np.ndarray = stack(views)["image"] if len(views) > 1 else views[0]["image"]
+    return pixels
 
 
 def within(seconds: float, read: Callable[[], Image.Image]) -> Image.Image:

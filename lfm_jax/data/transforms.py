@@ -2,10 +2,13 @@
 
 Pure functions of RGB PIL images, the data config and a numpy Generator. The order is fixed: resize, crop, flip, with
 the degradations before or after the resize (`config.augment.after_resize`). Among the degradations it is scale, blur,
-noise, JPEG, WebP: the order in which a picture suffers them as it is taken and passed on.
+noise, JPEG, WebP: the order in which a picture suffers them as it is taken and passed on. A first JPEG, the camera's, may
+come before them all.
 """
 
 import io
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,12 +18,13 @@ from lfm_jax.data.facts import KEY, facts_of
 from lfm_jax.data.images import ImageError
 
 ORDER = ("scale", "blur", "noise", "jpeg", "webp")
+GRID = 16  # px; the blocks of a JPEG whose chroma has half the resolution
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}  # px; what the formats can hold
 
 
 def settle(image: Image.Image, config: ConfigDict) -> Image.Image:
     """Does what `augment` does before its first random step. This part is the same every time, so it may be done once."""
-    first_random = not config.augment.after_resize and any(config.augment[name].p for name in ORDER)
+    first_random = not config.augment.after_resize and degrades(config.augment)
     return image if first_random else _resized(image, config.resize)
 
 
@@ -51,14 +55,22 @@ def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) ->
 
 
 def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *, min_side: int = 0) -> Image.Image:
-    """Applies to an RGB image the degradations drawn for it from a child of `rng`.
+    """Applies to an RGB image the degradations drawn for it from children of `rng`.
 
-    `config` is `config.data.augment` of a run. Scaling leaves no side below `min_side` pixels.
+    `config` is `config.data.augment` of a run. Scaling leaves no side below `min_side` pixels, the crop to come.
     """
-    if not any(config[name].p for name in ORDER):
+    if not degrades(config):
         return image
-    child = rng.spawn(1)[0]
-    for name, strength in draw_degradations(config, child).items():
+    child, beforehand = rng.spawn(2)
+    untouched, taken_as_jpeg, place = beforehand.random(3)
+    if untouched < config.untouched:
+        return image
+    strengths = draw_degradations(config, child)
+    if config.around_crop and min_side:
+        image = part_around(image, min_side / min(strengths.get("scale", 1.0), 1.0), beforehand)
+    if taken_as_jpeg < config.first_jpeg.p:
+        image = jpeg(image, _quality(config.first_jpeg.quality, place))
+    for name, strength in strengths.items():
         if name == "scale":
             image = scale(image, strength, min_side=min_side)
         elif name == "noise":
@@ -66,6 +78,11 @@ def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *,
         else:
             image = {"blur": blur, "jpeg": jpeg, "webp": webp}[name](image, strength)
     return image
+
+
+def degrades(config: ConfigDict) -> bool:
+    """Whether `config.data.augment` does anything at all."""
+    return any(config[name].p for name in (*ORDER, "first_jpeg"))
 
 
 def draw_degradations(config: ConfigDict, rng: np.random.Generator) -> dict[str, float]:
@@ -84,9 +101,15 @@ def draw_degradations(config: ConfigDict, rng: np.random.Generator) -> dict[str,
             low, high = config[name].sigma
             strengths[name] = low + (high - low) * place
         else:
-            low, high = config[name].quality
-            strengths[name] = low + int((high - low + 1) * place)
+            strengths[name] = _quality(config[name].quality, place)
     return strengths
+
+
+def part_around(image: Image.Image, side: float, rng: np.random.Generator) -> Image.Image:
+    """A random part of an image that is a little larger than `side` px, as far as the image is, and begins on a 16 px grid."""
+    lengths = [min(length, (math.ceil(side) // GRID + 2) * GRID) for length in image.size]
+    left, top = (int(rng.integers((whole - part) // GRID + 1)) * GRID for whole, part in zip(image.size, lengths, strict=True))
+    return image.crop((left, top, left + lengths[0], top + lengths[1]))
 
 
 def scale(image: Image.Image, factor: float, *, min_side: int = 0) -> Image.Image:
@@ -133,6 +156,11 @@ def random_crop(image: Image.Image, side: int, rng: np.random.Generator) -> Imag
         raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {side}")
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     return image.crop((left, top, left + side, top + side))
+
+
+def _quality(bounds: Sequence[int], place: float) -> int:
+    low, high = bounds
+    return low + int((high - low + 1) * place)
 
 
 def _resized(image: Image.Image, side: int) -> Image.Image:

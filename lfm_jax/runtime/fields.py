@@ -23,7 +23,7 @@ class Field:
       reason: what the field is for, in a sentence or two for the documentation.
       kind: type of the value where `default` is None.
       choices: the only values allowed, if not empty.
-      least, above, below: bounds on the value, or on each of several; `least` is allowed itself, the other two are not.
+      least, most, above, below: bounds on the value, or on each of several; the first two are allowed themselves.
       length: how many values a field of several has; None is any number.
       may_change: whether a resumed run may have another value, because it changes how long, how fast or where the run
         computes, and not what.
@@ -35,6 +35,7 @@ class Field:
     kind: type | None = None
     choices: Sequence[Any] = ()
     least: float | None = None
+    most: float | None = None
     above: float | None = None
     below: float | None = None
     length: int | None = None
@@ -60,6 +61,7 @@ class Field:
         return (
             -math.inf < value < math.inf  # and not NaN
             and (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
         )
@@ -76,7 +78,7 @@ class Field:
         if self.choices:
             *others, last = map(str, self.choices)
             return f"{', '.join(others)} or {last}" if others else last
-        bounds = {"at least": self.least, "above": self.above, "below": self.below}
+        bounds = {"at least": self.least, "at most": self.most, "above": self.above, "below": self.below}
         words = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
         one, several = _KINDS[self._kind][1:]
         if isinstance(self.default, tuple):

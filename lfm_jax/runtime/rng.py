@@ -19,6 +19,9 @@ class Stream(IntEnum):
     AUGMENT = 3
     SHUFFLE = 4
     SECOND_VIEW = 5
+    BALANCE = 6
+    ALIGN = 7
+    PAIR = 8
 
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:

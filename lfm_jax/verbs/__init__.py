@@ -11,6 +11,7 @@ from lfm_jax.verbs import (
     compare,
     compile,
     convert,
+    data_align,
     data_check,
     data_look,
     data_prepare,
@@ -39,6 +40,7 @@ VERBS: dict[str, ModuleType] = {
     "compile": compile,
     "data check": data_check,
     "data prepare": data_prepare,
+    "data align": data_align,
     "data look": data_look,
     "bench": bench,
 }

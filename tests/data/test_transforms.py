@@ -203,7 +203,7 @@ def test_labels_have_no_influence(noise, preset):
 
 @pytest.mark.parametrize("preset", [augmentations.none(), augmentations.cnndetection(0.1), augmentations.equalised()])
 def test_presets_are_accepted(preset):
-    augmentations.check(preset)
+    augmentations.check(preset, "config.data.augment")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""The recipe of the weights that come with the package: files as users have them, of many generators and cameras.
+
+    lfm data align CORPUS/train ALIGNED --encoder=taef2_encoder.pth --decoder=taef2_decoder.pth
+    lfm train --config=wild --config.data.root=CORPUS --config.data.aligned.root=ALIGNED --workdir=DIR
+
+CORPUS holds {train,val,test}/SOURCE/{0_real,1_fake}/. Crops of 128 px at the images' own resolution, balanced by class and
+by source; a share of the batch are photographs beside their aligned fakes; both classes are degraded alike.
+"""
+
+from ml_collections import ConfigDict
+
+from lfm_jax.config import base
+from lfm_jax.data import augmentations
+
+
+def get_config() -> ConfigDict:
+    config = base()
+    config.steps = 8000
+    config.data.resize, config.data.crop = 0, 128
+    config.data.balance = "source"
+    config.data.augment = augmentations.as_files_are()
+    config.data.aligned.share = 0.25
+    config.data.aligned.augment = augmentations.mild()
+    config.data.cache_mib = 2048
+    config.data.max_broken_share = 0.02
+    config.optim.name, config.optim.weight_decay = "adamw", 0.01
+    config.optim.lr, config.optim.schedule, config.optim.warmup_steps = 5e-4, "cosine", 200
+    config.average_decay = 0.998
+    config.eval.protocol = config.eval.predict_protocol = "tiles128"
+    config.eval.every_steps = config.checkpoint.every_steps = 500
+    config.eval.test = False
+    return config

@@ -1,0 +1,41 @@
+"""`lfm data align`: fakes that differ from photographs in nothing but the traces of a generator's decoder."""
+
+import argparse
+from collections import Counter
+
+from lfm_jax.runtime.paths import expanded
+from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse, whole
+
+SUMMARY = "pass photographs through a generator's decoder, to train against their aligned fakes"
+NAMED = 10  # photographs without a fake, in the message at the end
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("root", metavar="ROOT", help="labelled images, GROUP/{0_real,1_fake}; the split to train on")
+    verb.add_argument("out", metavar="OUT", help="folder for the fakes, GROUP/1_fake; run again to resume after an interruption")
+    verb.add_argument("--encoder", required=True, metavar="FILE", help="weights of TAEF2's encoder: taef2_encoder.pth")
+    verb.add_argument("--decoder", required=True, metavar="FILE", help="weights of TAEF2's decoder: taef2_decoder.pth")
+    verb.add_argument("--seed", type=whole, default=0, metavar="N", help="of the draws for each fake, default 0")
+    verb.add_argument(
+        "--max_pixels", type=positive, default=1 << 20, metavar="N", help="leave out larger photographs, default 2^20"
+    )
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    refuse(args.parser, rest)
+    from lfm_jax.data.prepare.align import align
+    from lfm_jax.data.sources.folder import open_folder
+    from lfm_jax.runtime.progress import progress, say
+    from lfm_jax.weights.autoencoder import load_autoencoder
+
+    autoencode = load_autoencoder(args.encoder, args.decoder)
+    source = open_folder(args.root)
+    photographs = sum(example.label == 0 for example in source.examples)
+    results = align(source, expanded(args.out), autoencode, seed=args.seed, max_pixels=args.max_pixels)
+    told = list(progress(results, total=photographs, what="align"))
+    counts = Counter(result.state for result in told)
+    without = [result for result in told if result.state not in ("made", "there already")]
+    say(f"{counts['made']} made, {counts['there already']} there already, {len(without)} photographs without a fake")
+    for result in without[:NAMED]:
+        say(f"  {result.path}: {result.state}")
+    return SOME_FAILED if without else 0
