@@ -253,14 +253,14 @@ LAUGHS = b"]q\0" + b"".join(b"](" + b"h" + bytes([n]) + b"h" + bytes([n]) + b"eq
 def test_hostile_pickles_are_refused_at_once_and_run_nothing(tmp_path, instructions, message):
     path = archive(tmp_path / "w.pth", instructions)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         with pytest.raises(WeightsError, match=message):
             files.read_torch(path)
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
