@@ -6,9 +6,10 @@ import pytest
 
 import lfm_jax
 from lfm_jax.cli import build_parser
+from lfm_jax.verbs import COMPUTING
 from lfm_jax.verbs.arguments import option_names
 
-CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
+CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--join_seconds", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
     "evaluate": [
@@ -47,8 +48,8 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
     assert (ran.status, ran.err) == (0, "")
     for option in OPTIONS[verb]:
         assert re.search(rf"^ +{re.escape(option)}(?= )[^\n]*\s+\w", ran.out, re.MULTILINE), option
-    assert len(ran.out.splitlines()) <= 26
-    options = {option for option in OPTIONS[verb] if option.startswith("-")}
+    assert len(ran.out.splitlines()) <= 28
+    options = {option for option in OPTIONS[verb] if option.startswith("-")} | ({"--require"} if verb in COMPUTING else set())
     assert set(option_names(build_parser()[1][verb])) == options | {"--import", "-h", "--help"}
 
 

@@ -44,6 +44,7 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, to start several processes by hand")
     verb.add_argument("--num_processes", type=positive, metavar="N", help="how many processes in all")
     verb.add_argument("--process_id", type=whole, metavar="I", help="number of this process, from 0")
+    verb.add_argument("--join_seconds", type=positive, default=300, metavar="S", help="how long to wait for them, default 300")
     verb.add_argument(
         "--cluster",
         default="auto",
@@ -51,6 +52,17 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="auto (default), slurm, tpu or none; see launch/README.md",
     )
+
+
+def add_require_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--require", choices=("gpu", "tpu"), metavar="KIND", help="refuse to compute on anything but a gpu, or a tpu")
+
+
+def say_devices(args: argparse.Namespace) -> None:
+    """The first line of a verb that computes: on what. Raises UserError if --require asks for something else."""
+    from lfm_jax.runtime.devices import say_devices
+
+    say_devices(f"lfm {args.verb}", require=args.require)
 
 
 def join_cluster(args: argparse.Namespace) -> None:
@@ -66,7 +78,8 @@ def join_cluster(args: argparse.Namespace) -> None:
     )
     if cluster.arguments is not None:
         program_cache.turn_off_ours(os.environ)
-    distributed.join(cluster)
+    distributed.join(cluster, seconds=args.join_seconds)
+    say_devices(args)
 
 
 def whole(text: str) -> int:
