@@ -14,13 +14,14 @@ OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
     "evaluate": [
         *("--weights", "--data", "--protocol", "--views", "--robustness", "--keep_mib", "--out", "--batch_size", "--threads"),
+        "--truncated",
         *CLUSTER,
     ],
     "calibrate": ["--weights", "--data", "--out", "--protocol", "--view", "--objective", "--force", "--batch_size", "--threads"],
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
     "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
     "compile": ["--config", "--config.FIELD", "--topology"],
-    "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--batch_size", "--threads"],
+    "predict": ["PATH", "--weights", "--protocol", "--format", "--out", "--truncated", "--batch_size", "--threads"],
     "convert": ["SRC", "DST"],
     "explain": ["PATH", "--weights", "--out", "--protocol", "--entries"],
     "export": ["DST", "--weights", "--format", "--side"],
@@ -48,7 +49,7 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
     assert (ran.status, ran.err) == (0, "")
     for option in OPTIONS[verb]:
         assert re.search(rf"^ +{re.escape(option)}(?= )[^\n]*\s+\w", ran.out, re.MULTILINE), option
-    assert len(ran.out.splitlines()) <= 28
+    assert len(ran.out.splitlines()) <= 31
     options = {option for option in OPTIONS[verb] if option.startswith("-")} | ({"--require"} if verb in COMPUTING else set())
     assert set(option_names(build_parser()[1][verb])) == options | {"--import", "-h", "--help"}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import views
+from lfm_jax.data.images import takes_truncated
 from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import first_line
 from lfm_jax.inference.scoring import Scored
@@ -23,6 +24,7 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
 SCORED = {field.name for field in fields(Scored)}
+OPTIONAL = {"truncated"}  # left out where there is nothing to say
 
 
 class CellStore:
@@ -51,12 +53,13 @@ class CellStore:
         if not is_main():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        items = [asdict(item) for item in scored]
+        items = [{name: value for name, value in asdict(item).items() if name not in OPTIONAL or value} for item in scored]
         content = json.dumps({"cell": self._key(cell), "scored": items, "sha256": _hash_of(items)})
         write_whole(self._path(cell), content.encode())
 
     def _key(self, cell: Mapping[str, str]) -> dict[str, Any]:
-        return {**cell, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
+        cut = {"truncated": "score"} if takes_truncated() else {}
+        return {**cell, **cut, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
 
     def _path(self, cell: Mapping[str, str]) -> Path:
         digest = hashlib.sha256(json.dumps(self._key(cell), sort_keys=True).encode()).hexdigest()
@@ -66,7 +69,9 @@ class CellStore:
 def _checked(content: Any, images: int) -> list[dict[str, Any]]:
     """The items of a cell's file. Raises ValueError unless they are whole: every image once, with a logit or a reason."""
     items = content.get("scored") if isinstance(content, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) and item.keys() == SCORED for item in items):
+    if not isinstance(items, list) or not all(
+        isinstance(item, dict) and SCORED - OPTIONAL <= item.keys() <= SCORED for item in items
+    ):
         raise ValueError("it does not hold scores")
     if [item["index"] for item in items] != list(range(images)):
         raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")
@@ -75,6 +80,10 @@ def _checked(content: Any, images: int) -> list[dict[str, Any]]:
     if content.get("sha256", _hash_of(items)) != _hash_of(items):  # earlier versions wrote none
         raise ValueError("its scores do not match their hash")
     return items
+
+
+def _has_fields(item: Any) -> bool:
+    return isinstance(item, dict) and SCORED - OPTIONAL <= item.keys() <= SCORED
 
 
 def _is_whole(item: Mapping[str, Any]) -> bool:

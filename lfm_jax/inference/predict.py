@@ -29,7 +29,8 @@ def predict_files(
         raise DataError(f"no image files in {', '.join(map(str, paths))}")
     items = score(network, source, protocol, batch_size=batch_size, threads=threads)
     for item in progress(items, total=len(source.examples), what="scored"):
-        yield {"path": source.examples[item.index].path, **asdict(_outcome(network, item, protocol))}
+        cut = {"truncated": item.truncated} if item.truncated and item.error is None else {}
+        yield {"path": source.examples[item.index].path, **asdict(_outcome(network, item, protocol)), **cut}
 
 
 def predict_stream(

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from tabulate import tabulate
 
+from lfm_jax.data.images import takes_truncated
 from lfm_jax.inference.notebook import records_html
 from lfm_jax.runtime.terminal import printable
 
@@ -38,7 +39,8 @@ def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[
     """
     scored, failed, rows = 0, [], []
     if format == "csv":
-        out.write(separated(COLUMNS))
+        columns = (*COLUMNS, "truncated") if takes_truncated() else COLUMNS
+        out.write(separated(columns))
     for record in records:
         if "error" in record:
             failed.append(record)
@@ -47,7 +49,7 @@ def write_records(records: Iterable[Record], format: str, out: TextIO) -> tuple[
         if format == "csv":
             path = printable(record["path"]) if out.isatty() else record["path"]
             values = {**record, "path": safe_in_spreadsheet(path)}
-            out.write(separated([values.get(name, "") for name in COLUMNS]))
+            out.write(separated([values.get(name, "") for name in columns]))
             out.flush()
         elif format == "jsonl":
             print(json_line(record, unicode=is_unicode(out)), file=out, flush=True)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax.data import protocols
-from lfm_jax.data.images import ImageError, as_rgb
+from lfm_jax.data.images import TRUNCATED, ImageError, as_rgb
 from lfm_jax.data.prefetch import read_ahead, read_stream
 from lfm_jax.data.protocols import Protocol
 from lfm_jax.data.sources.base import Source
@@ -39,6 +39,7 @@ class Scored:
       index: into the source's examples, or the place in the stream.
       width, height: as decoded, 0 if decoding failed.
       logit: None if the image could not be scored; `error` then says why.
+      truncated: why the file was refused but for `take_truncated`, None for a whole image.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Scored:
     height: int = 0
     logit: float | None = None
     error: str | None = None
+    truncated: str | None = None
 
 
 @dataclass
@@ -175,6 +177,7 @@ def _load(network: Network, protocol: Protocol, index: int, read: Callable[[], I
     try:
         image = read()
         scored.width, scored.height = image.size
+        scored.truncated = image.info.get(TRUNCATED)
         pieces = protocol(image)
         height, width = pieces.shape[1:3]
         network.model.require_size(height, width)

@@ -38,6 +38,7 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
         "published": published.beside(evaluation.rows),
         "format": formats.audit_source(source),
         "errors": evaluation.errors,
+        **({"truncated": evaluation.truncated} if evaluation.truncated else {}),
         "predictions_sha256": hashlib.sha256(table).hexdigest(),
         "cards": [asdict(card) for card in cards],
         "versions": {name: version(name) for name in ("lfm_jax", "jax", "flax", "pillow", "scikit-learn")}

@@ -31,6 +31,16 @@ def add_threads_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=positive, default=8, metavar="N", help="threads that read and decode images, default 8")
 
 
+def add_truncated_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--truncated",
+        choices=("refuse", "score"),
+        default="refuse",
+        metavar="HOW",
+        help="images whose pixels are cut: refuse (default), or score them as the released code does",
+    )
+
+
 def add_config_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--config", required=True, metavar="PRESET", help="name of a preset, e.g. tiny or ablations/k, or a file of your own"

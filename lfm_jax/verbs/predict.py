@@ -2,7 +2,15 @@
 
 import argparse
 
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures, results_to
+from lfm_jax.verbs.arguments import (
+    PROTOCOL_HELP,
+    WEIGHTS_HELP,
+    add_speed_arguments,
+    add_truncated_argument,
+    refuse,
+    report_failures,
+    results_to,
+)
 
 SUMMARY = "score images: real or AI-generated"
 
@@ -14,17 +22,19 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     formats = ("table", "jsonl", "csv")
     verb.add_argument("--format", default="table", choices=formats, metavar="F", help="table (default), jsonl or csv")
     verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
+    add_truncated_argument(verb)
     add_speed_arguments(verb)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.data import protocols
+    from lfm_jax.data import images, protocols
     from lfm_jax.inference.detector import load
     from lfm_jax.inference.predict import predict_files
     from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.progress import say
 
+    images.take_truncated(args.truncated == "score")
     detector = load(args.weights)
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
