@@ -14,10 +14,12 @@ from safetensors.numpy import save_file
 
 from lfm_jax.errors import WeightsError, first_line
 from lfm_jax.weights.card import Card
+from lfm_jax.weights.integrity import json_hash
 from lfm_jax.weights.layouts import StateDict
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 WRAPPERS = ("model", "state_dict", "model_state_dict", "net")  # keys under which files in circulation keep the state dict
+CARD_PROOF = "card_sha256"  # in the metadata of a .safetensors; earlier versions wrote none
 PREFIXES = ("module.", "_orig_mod.", "model.")  # left before every key by DataParallel, torch.compile and Lightning
 
 
@@ -68,13 +70,18 @@ def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
         raise WeightsError(f"{path} is not a readable safetensors file: {first_line(error)}") from None
     for key, array in state.items():
         _refuse_kind(path, key, array)
-    return state, _parse_card(metadata["card"], f"{path}: its card") if "card" in metadata else _card_beside(path)
+    if "card" not in metadata:
+        return state, _card_beside(path)
+    if metadata.get(CARD_PROOF, json_hash(metadata["card"])) != json_hash(metadata["card"]):
+        raise WeightsError(f"{path}: its card is damaged: it changed since it was written")
+    return state, _parse_card(metadata["card"], f"{path}: its card")
 
 
 def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
     """Writes the tensors and the card as one .safetensors file."""
     with _Replacing(path) as partial:
-        save_file(state, partial, metadata={"card": card.to_json()})
+        text = card.to_json()
+        save_file(state, partial, metadata={"card": text, CARD_PROOF: json_hash(text)})
 
 
 def _array(path: Path, key: str, tensor: Any) -> np.ndarray:
