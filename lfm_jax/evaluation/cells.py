@@ -77,6 +77,8 @@ def _checked(content: Any, images: int) -> list[dict[str, Any]]:
         raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")
     if not all(_is_whole(item) for item in items):
         raise ValueError("an image has neither a finite logit nor a reason")
+    if not content.keys() <= {"cell", "scored", "sha256"}:
+        raise ValueError("it has fields that no cell has")
     if content.get("sha256", _hash_of(items)) != _hash_of(items):  # earlier versions wrote none
         raise ValueError("its scores do not match their hash")
     return items

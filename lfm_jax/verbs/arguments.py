@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.terminal import printable
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def open_out(path: str, *, inputs: Iterable[str | os.PathLike[str]]) -> TextIO:
     """
     from lfm_jax.data.images import is_image
 
-    file = Path(path)
+    file = expanded(path)
     try:
         if file.is_file():
-            if any(Path(one).exists() and file.samefile(one) for one in inputs):
+            if any(expanded(one).exists() and file.samefile(expanded(one)) for one in inputs):
                 raise UserError(f"--out={path}: this file is read, and would be overwritten; choose another name")
             if is_image(file):
                 raise UserError(f"--out={path}: an image, which would be overwritten; choose a name for the results")
-        return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
+        return open(file, "w", newline="", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"--out={path}: {error.strerror}") from None
 

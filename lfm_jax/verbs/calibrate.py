@@ -1,7 +1,6 @@
 """`lfm calibrate`: fit a temperature and a threshold on validation images and store them with the weights."""
 
 import argparse
-from pathlib import Path
 
 from lfm_jax.errors import DataError
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, WEIGHTS_HELP, add_speed_arguments, refuse, report_failures
@@ -37,6 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.evaluation.cells import data_hash
     from lfm_jax.evaluation.leaks import known_from_tests, leak
     from lfm_jax.inference.detector import load
+    from lfm_jax.runtime.paths import expanded
     from lfm_jax.runtime.progress import say
     from lfm_jax.weights import io as weights_io
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     weights_io.check_target(args.out, detector.card)
     data_sha256 = data_hash(source, threads=args.threads)
-    oracle = leak(source) or known_from_tests(Path(args.weights), data_sha256)
+    oracle = leak(source) or known_from_tests(expanded(args.weights), data_sha256)
     if oracle and not args.force:
         raise DataError(
             f"{oracle}: results on images that the threshold was fitted to look better than they are. Give validation images, "
