@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lfm_jax.errors import WeightsError, first_line
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.integrity import json_hash
 from lfm_jax.weights.layouts import StateDict
@@ -47,12 +48,15 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
 
 
 def write_torch(path: Path, state: StateDict, card: Card) -> None:
-    """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it."""
+    """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it.
+
+    The card appears first: with other weights it is refused, and weights without their card would be used as if by default.
+    """
     torch = _import_torch(f"writing {path}")
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     with _Replacing(path) as partial:
         torch.save(tensors, partial)
-    path.with_name(card_name(path.name)).write_text(card.to_json() + "\n")
+        write_whole(path.with_name(card_name(path.name)), (card.to_json() + "\n").encode())
 
 
 def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
