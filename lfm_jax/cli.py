@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
-from lfm_jax.runtime import program_cache
+from lfm_jax.runtime import program_cache, settings
 from lfm_jax.runtime.registry import import_parts
 from lfm_jax.runtime.terminal import FILE_NAMES, printable_lines
-from lfm_jax.verbs import VERBS
-from lfm_jax.verbs.arguments import FAULT, USAGE, nearest, refuse, unknown_options
+from lfm_jax.verbs import COMPUTING, VERBS
+from lfm_jax.verbs.arguments import FAULT, USAGE, add_require_argument, nearest, refuse, say_devices, unknown_options
 
 IMPORT_HELP = "run this file first: it registers your own parts (docs/extending.md)"
 INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     if sys.stderr is None:  # `lfm ... 2>&-`: messages would go to stdout, among the results
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    settings.settle(os.environ)
     program_cache.turn_on(os.environ)
     try:
         with warnings.catch_warnings():
@@ -44,14 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.reconfigure(errors=FILE_NAMES)  # for any file name in any encoding
             for path in args.imports:
                 import_parts(path)
+            if args.verb in COMPUTING and not hasattr(args, "cluster"):  # or after joining the cluster
+                say_devices(args)
             status = args.run(args, rest)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
-    except UserError as error:
+    except (UserError, ClusterError) as error:
         print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr)
         return USAGE
-    except (FloatingPointError, ClusterError, ParityError) as error:
+    except (FloatingPointError, ParityError) as error:
         print(f"lfm {args.verb}: {printable_lines(str(error))}", file=sys.stderr)
         return FAULT
     except CheckpointError as error:
@@ -82,6 +85,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         about = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
         verb = commands.add_parser(name, help=module.SUMMARY, description=about, allow_abbrev=False)
         module.add_arguments(verb)
+        if name in COMPUTING:
+            add_require_argument(verb)
         verb.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py", help=IMPORT_HELP)
         verb.set_defaults(run=module.run, parser=verb)
     return parser, commands.choices

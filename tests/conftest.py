@@ -1,6 +1,7 @@
 """Fixtures that several test files use: a tiny detector, its weights on disk, noise images, labelled folders, the command."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -187,11 +188,12 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 class Ran(NamedTuple):
-    """The exit status of a command and what it printed."""
+    """The exit status of a command and what it printed. `devices` is the line that names them, which is not in `err`."""
 
     status: int
     out: str
     err: str
+    devices: str
 
 
 @pytest.fixture
@@ -203,7 +205,10 @@ def lfm(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
             status = main([str(arg) for arg in argv])
         except SystemExit as stop:
             status = stop.code
-        ran = Ran(status, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        devices = re.match(r"lfm \w+: computing on .*\n", err)
+        first = devices[0] if devices else ""
+        ran = Ran(status, out, err.removeprefix(first), first)
         assert "Traceback" not in ran.out + ran.err
         return ran
 

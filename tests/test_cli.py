@@ -6,25 +6,15 @@ import pytest
 
 import lfm_jax
 from lfm_jax.cli import build_parser
+from lfm_jax.verbs import COMPUTING
 from lfm_jax.verbs.arguments import option_names
 
-CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--cluster"]
+CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--join_seconds", "--cluster"]
 OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
     "evaluate": [
-        *(
-            "--weights",
-            "--data",
-            "--list",
-            "--labels",
-            "--protocol",
-            "--views",
-            "--robustness",
-            "--keep_mib",
-            "--out",
-            "--batch_size",
-            "--threads",
-        ),
+        *("--weights", "--data", "--list", "--labels", "--protocol", "--views", "--robustness", "--keep_mib", "--out"),
+        *("--batch_size", "--threads", "--truncated"),
         *CLUSTER,
     ],
     "calibrate": [
@@ -34,7 +24,10 @@ OPTIONS = {
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
     "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
     "compile": ["--config", "--config.FIELD", "--topology"],
-    "predict": ["PATH", "--weights", "--protocol", "--format", "--every", "--out", "--batch_size", "--threads"],
+    "predict": [
+        *("PATH", "--weights", "--protocol", "--format", "--sort", "--threshold", "--unsure", "--every", "--out", "--truncated"),
+        *("--batch_size", "--threads"),
+    ],
     "convert": ["SRC", "DST"],
     "explain": ["PATH", "--weights", "--out", "--protocol", "--entries"],
     "export": ["DST", "--weights", "--format", "--side"],
@@ -64,8 +57,8 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
     assert (ran.status, ran.err) == (0, "")
     for option in OPTIONS[verb]:
         assert re.search(rf"^ +{re.escape(option)}(?= )[^\n]*\s+\w", ran.out, re.MULTILINE), option
-    assert len(ran.out.splitlines()) <= 30
-    options = {option for option in OPTIONS[verb] if option.startswith("-")}
+    assert len(ran.out.splitlines()) <= 40
+    options = {option for option in OPTIONS[verb] if option.startswith("-")} | ({"--require"} if verb in COMPUTING else set())
     assert set(option_names(build_parser()[1][verb])) == options | {"--import", "-h", "--help"}
 
 

@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +36,40 @@ MAX_PIXELS_IN_PLANES = 1 << 26
 BYTES_PER_PIXEL, BYTES_PER_PIXEL_IN_PLANES = 8, 16  # that decoding takes; with the limits above, at most a gibibyte
 MAX_SIDE = (1 << 16) - 1  # the limit of JPEG
 MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a file of two kilobytes took 9 s
+TRUNCATED = "lfm_truncated"
 TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
 MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, each scan of which is a pass over all pixels; an honest one has about ten
 
 
 class ImageError(Exception):
     """An image that cannot be used. str() is the reason, without the path."""
+
+
+class _Lenient(threading.local):
+    """Stands in for PIL's LOAD_TRUNCATED_IMAGES: true only in a thread that is decoding what was refused before."""
+
+    active = False
+
+    def __bool__(self) -> bool:
+        return self.active
+
+
+_LENIENT = _Lenient()
+_take_truncated = False
+
+
+def take_truncated(take: bool) -> None:
+    """Whether this process, from now on, decodes images whose pixels are cut as the released code does, with PIL's switch.
+
+    What is missing is then grey or black, and the image's `info[TRUNCATED]` says why it was refused otherwise.
+    """
+    global _take_truncated
+    _take_truncated = take
+
+
+def takes_truncated() -> bool:
+    """Whether `take_truncated` is on."""
+    return _take_truncated
 
 
 def decode(path: str | os.PathLike[str]) -> Image.Image:
@@ -67,6 +96,25 @@ def read(path: str | os.PathLike[str]) -> bytes:
 
 def decode_bytes(data: bytes) -> Image.Image:
     """Decodes the bytes of an image file to an RGB image that carries its `FileFacts`. Raises ImageError as `opened` does."""
+    try:
+        return _decoded(data)
+    except ImageError as error:
+        if not _take_truncated:
+            raise
+        reason = error
+    ImageFile.LOAD_TRUNCATED_IMAGES = _LENIENT  # type: ignore[assignment]
+    _LENIENT.active = True
+    try:
+        decoded = _decoded(data)
+    except ImageError:
+        raise reason from None
+    finally:
+        _LENIENT.active = False
+    decoded.info[TRUNCATED] = str(reason)
+    return decoded
+
+
+def _decoded(data: bytes) -> Image.Image:
     with opened(data) as image:
         facts, decoded = facts_of(image, data), to_rgb(image)
         decoded.info[KEY] = facts
@@ -125,7 +173,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         image = _open(data)
         layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") else None
         _refuse_bombs(image, scans=layout.scans if layout else 1)
-        if layout and not layout.ends:
+        if layout and not layout.ends and not _LENIENT:
             with BUDGET.decoding(decoding_bytes(image)):
                 image = _open(jpeg_with_its_end(data))
         with image:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import views
+from lfm_jax.data.images import takes_truncated
 from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import first_line
 from lfm_jax.inference.scoring import Scored
@@ -23,7 +24,8 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
 SCORED = {field.name for field in fields(Scored)}
-ALWAYS = SCORED - {"flat", "facts"}  # earlier versions wrote no more
+OPTIONAL = {"truncated"}  # left out where there is nothing to say
+ALWAYS = SCORED - OPTIONAL - {"flat", "facts"}  # earlier versions wrote no more
 
 
 class CellStore:
@@ -52,12 +54,13 @@ class CellStore:
         if not is_main():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        items = [asdict(item) for item in scored]
+        items = [{name: value for name, value in asdict(item).items() if name not in OPTIONAL or value} for item in scored]
         content = json.dumps({"cell": self._key(cell), "scored": items, "sha256": _hash_of(items)})
         write_whole(self._path(cell), content.encode())
 
     def _key(self, cell: Mapping[str, str]) -> dict[str, Any]:
-        return {**cell, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
+        cut = {"truncated": "score"} if takes_truncated() else {}
+        return {**cell, **cut, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
 
     def _path(self, cell: Mapping[str, str]) -> Path:
         digest = hashlib.sha256(json.dumps(self._key(cell), sort_keys=True).encode()).hexdigest()
@@ -73,9 +76,15 @@ def _checked(content: Any, images: int) -> list[dict[str, Any]]:
         raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")
     if not all(_is_whole(item) for item in items):
         raise ValueError("an image has neither a finite logit nor a reason")
+    if not content.keys() <= {"cell", "scored", "sha256"}:
+        raise ValueError("it has fields that no cell has")
     if content.get("sha256", _hash_of(items)) != _hash_of(items):  # earlier versions wrote none
         raise ValueError("its scores do not match their hash")
     return items
+
+
+def _has_fields(item: Any) -> bool:
+    return isinstance(item, dict) and ALWAYS <= item.keys() <= SCORED
 
 
 def _is_whole(item: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ Files that cannot be scored are named and counted out. Rows of different weights
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lfm_jax.data import views as views_lib
@@ -26,11 +26,13 @@ class Evaluation:
       rows: one per cell and group, with `level` generator, suite or overall and metrics in [0, 1]; see `tables`.
       predictions: one per scored image and cell, dicts with PREDICTION_COLUMNS.
       errors: one per image and cell that could not be scored, dicts with path, protocol, view, weights and error.
+      truncated: one per image and cell that is cut and was scored all the same, dicts likewise; see `images.take_truncated`.
     """
 
     rows: list[dict[str, Any]]
     predictions: list[dict[str, Any]]
     errors: list[dict[str, str]]
+    truncated: list[dict[str, str]] = field(default_factory=list)
 
     def row(self, level: str, **names: str) -> dict[str, Any]:
         """The only row of that level with these names (suite=, generator=, protocol=, view=, weights=)."""
@@ -55,7 +57,7 @@ def evaluate_network(
     cells: CellStore | None = None,
 ) -> Evaluation:
     """Scores every labelled example of `source` under every view and protocol, except what `cells` already holds."""
-    rows, predictions, errors = [], [], []
+    rows, predictions, errors, truncated = [], [], [], []
     options: dict[str, Any] = {name: getattr(network.card, name) for name in ("threshold", "temperature", "oracle")}
     for view in map(views_lib.parse, views):
         viewed = ViewedSource(source, view)
@@ -69,9 +71,12 @@ def evaluate_network(
                     cells.save(cell, items)
             scored = [_prediction(source.examples[item.index], item, network, cell) for item in items if item.logit is not None]
             errors += [_error(source.examples[item.index], item, cell) for item in items if item.error is not None]
+            truncated += [
+                {"path": source.examples[item.index].path, **cell, "error": item.truncated} for item in items if item.truncated
+            ]
             predictions += scored
             rows += tables.cell_rows(scored, cell, **options)
-    return Evaluation(rows, predictions, errors)
+    return Evaluation(rows, predictions, errors, truncated)
 
 
 def join_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -81,6 +86,7 @@ def join_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
         rows + (tables.seed_rows(rows) if len(evaluations) > 1 else []),
         [prediction for evaluation in evaluations for prediction in evaluation.predictions],
         [error for evaluation in evaluations for error in evaluation.errors],
+        [record for evaluation in evaluations for record in evaluation.truncated],
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from lfm_jax.data.views import current_name
 from lfm_jax.errors import DataError, first_line
+from lfm_jax.weights.integrity import check_hashes, json_hash
 
 REPEAT = "run the same lfm evaluate again; it resumes from the cells that are whole"
+PROOF = "sha256"  # of the other fields of results.json; earlier versions wrote none
 Condition = tuple[str, str]  # protocol and view: a cell of either evaluation, since each is of one set of weights
 
 
@@ -57,14 +59,17 @@ def read_evaluation(folder: Path) -> SavedEvaluation:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What is in the results.json of an output folder. Raises DataError if that is empty or damaged."""
+    """What is in the results.json of an output folder. Raises DataError if that is missing, empty or damaged."""
     file = folder / "results.json"
     try:
         results = json.loads(file.read_bytes())
+        if not isinstance(results, dict):
+            raise ValueError("it does not hold the fields of an evaluation")
+        check_hashes({"its content": results.pop(PROOF, json_hash(results))}, {"its content": json_hash(results)})
+    except FileNotFoundError:
+        raise DataError(f"{folder} is not an output folder of lfm evaluate: it has no results.json") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged ({first_line(error)}): {REPEAT}") from None
-    if not isinstance(results, dict):
-        raise DataError(f"{file} is damaged (it does not hold the fields of an evaluation): {REPEAT}")
     return results
 
 

@@ -15,6 +15,7 @@ from lfm_jax.data.protocols import Box
 from lfm_jax.inference.batching import padded_shape
 from lfm_jax.inference.network import Network
 from lfm_jax.models import Lfm
+from lfm_jax.runtime.settings import settled
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class Entries(NamedTuple):
         return self.values.shape[1] == 1 or bool(np.ptp(self.weights, axis=1).any())
 
 
+@settled()
 def pooled_entries(network: Network, pixels: np.ndarray) -> Entries | None:
     """Finds the values that made an image's logit: the head's bias plus the sum of values * weights.
 

@@ -15,6 +15,7 @@ from lfm_jax.inference.drawing import THUMBNAIL, framed, thumbnail_sheet
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.records import valid_json
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import progress, say
 
 SHEET = "contact_sheet"
@@ -74,7 +75,7 @@ def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -
 def _targets(paths: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
     """Yields each image file with the path of its outputs, less their suffixes. No two share a name."""
     used = {SHEET}
-    for path in map(Path, paths):
+    for path in map(expanded, paths):
         for file in list_images(path) if path.is_dir() else [path]:
             place = file.relative_to(path) if path.is_dir() else Path(file.name)
             name = _short_enough(place.with_suffix(""))

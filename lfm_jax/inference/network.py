@@ -13,6 +13,7 @@ from lfm_jax import models
 from lfm_jax.data.images import checked_pixels
 from lfm_jax.models import Lfm, folding
 from lfm_jax.runtime import sharding
+from lfm_jax.runtime.settings import settled
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card, content_hash
 
@@ -58,6 +59,7 @@ class Network:
         pending = self.logits_async(images, sizes=sizes)
         return np.asarray(pending)[: len(images)]
 
+    @settled()
     def logits_async(self, images: Any, *, sizes: Any = None) -> jax.Array:
         """Like `logits`, but does not wait: returns a device array [B'] whose first B entries belong to the images."""
         images = checked_pixels(images)

@@ -57,23 +57,18 @@ def predict_files(
                 yield from _video_records(network, file, every=every, **options)
         else:
             images = list(group)
-            outcomes = predict_stream(network, images, **options)
-            for path, outcome in zip(images, progress(outcomes, total=len(images), what="scored"), strict=True):
-                yield {"path": path, **asdict(outcome)}
+            outcomes = _outcomes(network, images, **options)
+            for item, outcome in progress(outcomes, total=len(images), what="scored"):
+                cut = {"truncated": item.truncated} if item.truncated and item.error is None else {}
+                yield {"path": images[item.index], **asdict(outcome), **cut}
 
 
 def predict_stream(
     network: Network, images: Iterable[Any], *, protocol: str, unsure: Unsure = None, batch_size: int = 32, threads: int = 8
 ) -> Iterator[Prediction | Failure]:
     """Scores paths, PIL images or arrays and yields what became of each, in order; see `Detector.batches`."""
-    said: dict[int, Provenance | None] = {}  # by place in the stream, until the answer is given
-
-    def read(place: int, image: Any) -> Image.Image:
-        decoded, said[place] = read_image(image)
-        return decoded
-
-    items = score_stream(network, images, protocol, batch_size=batch_size, threads=threads, read=read)
-    return (_outcome(network, item, protocol, said.pop(item.index, None), unsure) for item in items)
+    options: dict[str, Any] = {"protocol": protocol, "unsure": unsure, "batch_size": batch_size, "threads": threads}
+    return (outcome for _, outcome in _outcomes(network, images, **options))
 
 
 def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol: str | None = None, **speed: Any) -> Predictions:
@@ -83,6 +78,19 @@ def predict_folder(network: Network, folder: str | os.PathLike[str], *, protocol
         raise DataError(f"no folder at {folder}; single images are scored by detector(image), several by detector.batches(images)")
     protocol = protocols.parse(protocol or network.card.protocol).name
     return Predictions(predict_files(network, [str(folder)], protocol=protocol, **speed), folder)
+
+
+def _outcomes(
+    network: Network, images: Iterable[Any], *, protocol: str, unsure: Unsure, batch_size: int, threads: int
+) -> Iterator[tuple[Scored, Prediction | Failure]]:
+    said: dict[int, Provenance | None] = {}  # by place in the stream, until the answer is given
+
+    def read(place: int, image: Any) -> Image.Image:
+        decoded, said[place] = read_image(image)
+        return decoded
+
+    for item in score_stream(network, images, protocol, batch_size=batch_size, threads=threads, read=read):
+        yield item, _outcome(network, item, protocol, said.pop(item.index, None), unsure)
 
 
 def _video_records(

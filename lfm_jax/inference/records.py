@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from lfm_jax.data.images import takes_truncated
 from lfm_jax.data.listing import Passed
 from lfm_jax.data.provenance import Provenance
 from lfm_jax.errors import UserError
@@ -53,7 +54,8 @@ def write_records(records: Iterable[Record], format: str, out: TextIO, *, passed
     """
     scored, failed, kept = 0, [], []
     if format == "csv":
-        out.write(separated(COLUMNS))
+        columns = (*COLUMNS, "truncated") if takes_truncated() else COLUMNS
+        out.write(separated(columns))
     for record in records:
         if "error" in record:
             failed.append(record)
@@ -63,7 +65,7 @@ def write_records(records: Iterable[Record], format: str, out: TextIO, *, passed
             path = printable(record["path"]) if out.isatty() else record["path"]
             values = {**record, "path": safe_in_spreadsheet(path), "reasons": " ".join(record.get("reasons", ()))}
             values["provenance"] = provenance_line(record)
-            out.write(separated([values.get(name, "") for name in COLUMNS]))
+            out.write(separated([values.get(name, "") for name in columns]))
             out.flush()
         elif format == "jsonl":
             print(json_line(record, unicode=is_unicode(out)), file=out, flush=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lfm_jax.data import protocols
 from lfm_jax.data.facts import FileFacts, carried
-from lfm_jax.data.images import ImageError, as_rgb
+from lfm_jax.data.images import TRUNCATED, ImageError, as_rgb
 from lfm_jax.data.prefetch import read_ahead, read_stream
 from lfm_jax.data.protocols import Protocol
 from lfm_jax.data.sources.base import Source
@@ -42,6 +42,7 @@ class Scored:
       logit: None if the image could not be scored; `error` then says why.
       flat: the share of the scored 2 x 2 blocks that have one colour, see `flatness`.
       facts: of the file, None for pixels that came without one.
+      truncated: why the file was refused but for `take_truncated`, None for a whole image.
     """
 
     index: int
@@ -51,6 +52,7 @@ class Scored:
     error: str | None = None
     flat: float = 0.0
     facts: FileFacts | None = None
+    truncated: str | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -193,6 +195,7 @@ def _load(network: Network, protocol: Protocol, index: int, read: Callable[[], I
     try:
         image = read()
         scored.width, scored.height = image.size
+        scored.truncated = image.info.get(TRUNCATED)
         pieces = protocol(image)
         height, width = pieces.shape[1:3]
         network.model.require_size(height, width)

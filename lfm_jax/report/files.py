@@ -15,10 +15,12 @@ from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import plots, published
 from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, Evaluation
+from lfm_jax.evaluation.saved import PROOF
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.records import separated
 from lfm_jax.report import page
 from lfm_jax.runtime.paths import write_whole
+from lfm_jax.weights.integrity import json_hash
 
 
 def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Source, out: Path, *, data_sha256: str = "") -> None:
@@ -38,11 +40,13 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
         "published": published.beside(evaluation.rows),
         "format": formats.audit_source(source),
         "errors": evaluation.errors,
+        **({"truncated": evaluation.truncated} if evaluation.truncated else {}),
         "predictions_sha256": hashlib.sha256(table).hexdigest(),
         "cards": [asdict(card) for card in cards],
         "versions": {name: version(name) for name in ("lfm_jax", "jax", "flax", "pillow", "scikit-learn")}
         | {"python": platform.python_version()},
     }
+    results[PROOF] = json_hash(results)
     write_whole(out / "results.json", (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
     write_whole(out / "table.md", (evaluation.table() + "\n").encode("utf-8", "surrogateescape"))
     page.write_page(results, evaluation.predictions, source, out / "report.html", network=networks[0])

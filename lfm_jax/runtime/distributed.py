@@ -8,6 +8,7 @@ the only user of jax.distributed.
 import json
 import logging
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -18,6 +19,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lfm_jax.errors import ClusterError, ConfigError, first_line
+from lfm_jax.runtime.coordinator import await_coordinator, ended_after, require_free_port
+from lfm_jax.runtime.devices import devices
 from lfm_jax.runtime.progress import only_here, say
 
 log = logging.getLogger(__name__)
@@ -90,23 +93,18 @@ def find_cluster(
     return Cluster("single process", "no flags and no JAX_*, SLURM, TPU pod or Kubernetes variables describe a cluster")
 
 
-def join(cluster: Cluster) -> None:
+def join(cluster: Cluster, *, seconds: int = JOIN_SECONDS) -> None:
     """Connect to the other processes. To be called before anything touches a device; afterwards only process 0 prints.
+
+    The process ends, with a line, if not all have joined within `seconds`.
 
     Raises:
       ClusterError: the others could not be reached in time, or their number differs from the description.
+      UserError: jax cannot use the devices that JAX_PLATFORMS names.
     """
     if cluster.arguments is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        limits = {
-            "initialization_timeout": JOIN_SECONDS,
-            "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
-            "shutdown_timeout_seconds": HEARTBEAT_SECONDS,
-        }
-        try:
-            jax.distributed.initialize(**(cluster.arguments | limits))
-        except Exception as error:  # jax raises RuntimeError, ValueError or its own for the same fault
-            raise ClusterError(f"joining by {cluster.kind} ({cluster.reason}) failed: {first_line(error)}") from error
+        _initialize(cluster, cluster.arguments, seconds)
+    devices()
     expected = (cluster.arguments or {"num_processes": 1}).get("num_processes", jax.process_count())
     if jax.process_count() != expected:
         raise ClusterError(
@@ -119,6 +117,31 @@ def join(cluster: Cluster) -> None:
         f"process {jax.process_index()} of {jax.process_count()} by {cluster.kind}: {cluster.reason}; "
         f"{jax.device_count()} {jax.devices()[0].platform} device(s), {jax.local_device_count()} here"
     )
+
+
+def _initialize(cluster: Cluster, arguments: dict[str, Any], seconds: int) -> None:
+    address, index = arguments.get("coordinator_address"), arguments.get("process_id")
+    description = f"{cluster.kind} ({cluster.reason})"
+    place = f"{address} as process {index} of {arguments['num_processes']}" if address else f"the others by {description}"
+    say(f"joining {place}, for at most {seconds} s")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    limits = {
+        "initialization_timeout": seconds + 60,  # ours comes first: it ends in a line, jax's in a C++ stack
+        "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
+        "shutdown_timeout_seconds": HEARTBEAT_SECONDS,
+    }
+    start = time.monotonic()
+    if address and index == 0:
+        require_free_port(address)
+    elif address:
+        await_coordinator(address, seconds=seconds)
+    late = f"not all processes had joined by {description} after {seconds} s: start all of them with the same address and "
+    late += "number of processes, or wait longer with --join_seconds"
+    try:
+        with ended_after(seconds - (time.monotonic() - start), line=f"lfm: {late}"):
+            jax.distributed.initialize(**(arguments | limits))
+    except Exception as error:  # jax raises RuntimeError, ValueError or its own for the same fault
+        raise ClusterError(f"joining by {description} failed: {first_line(error)}") from error
 
 
 def is_main() -> bool:
@@ -199,7 +222,8 @@ def _explicit(kind: str, parts: Mapping[str, Any]) -> Cluster:
     address, count, index = parts.values()
     if not 0 <= index < count:
         raise ConfigError(f"{kind}: process {index} of {count}: expected 0 to {count - 1}")
-    if ":" not in address:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ConfigError(f"{kind}: coordinator {address!r}: expected HOST:PORT")
     arguments = {"coordinator_address": address, "num_processes": count, "process_id": index}
     return Cluster(kind, f"process {index} of {count}, coordinator {address}", arguments)

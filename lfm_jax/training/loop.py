@@ -26,6 +26,7 @@ from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import StopNotice, agreed, gather, is_main
 from lfm_jax.runtime.progress import progress, say
+from lfm_jax.runtime.settings import settled
 from lfm_jax.runtime.storage import as_path, locked
 from lfm_jax.training import writers
 from lfm_jax.training.profiling import StepProfiler
@@ -39,6 +40,7 @@ from lfm_jax.weights.state import TrainState
 SECONDS_BETWEEN_PUSHES = 30.0  # of metrics to a bucket; the devices wait meanwhile
 
 
+@settled()
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Evaluation]:
     """Train `config` to its end in `workdir`, resuming a run that was begun there, and test it.
 

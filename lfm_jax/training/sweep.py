@@ -20,10 +20,12 @@ from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
 from lfm_jax import presets
-from lfm_jax.errors import ConfigError, PreemptedError, UserError, first_line
+from lfm_jax.errors import ConfigError, DataError, PreemptedError, UserError, first_line
+from lfm_jax.evaluation.saved import read_results
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
 
-FINISHED, FAILED = "finished.json", "error.txt"  # in a run's workdir
+FINISHED, FAILED, TESTED = "finished.json", "error.txt", Path("test", "best")  # in a run's workdir
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,23 @@ class SweepRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether exactly this config was trained and tested in the workdir."""
-        path = self.workdir / FINISHED
+        """Whether exactly this config was trained and tested in the workdir. One with damaged results is tested again."""
+        return bool(self._finished())
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the finished run took; None for one that was made in several goes."""
+        return self._finished().get("seconds")
+
+    def _finished(self) -> dict[str, Any]:
+        """What was written when the run was finished, {} if it is not, or if that or its results are damaged."""
         try:
-            finished = json.loads(path.read_bytes()) if path.is_file() else {}
-            return finished.get("config") == config_lib.flatten(self.config.to_dict())
-        except (AttributeError, ValueError):  # damaged: the run tests again, and writes it again
-            return False
+            finished = json.loads((self.workdir / FINISHED).read_bytes())
+            same = finished["config"] == config_lib.flatten(self.config.to_dict())
+            read_results(self.workdir / TESTED)
+        except (FileNotFoundError, DataError, KeyError, TypeError, ValueError, RecursionError):
+            return {}
+        return finished if same and isinstance(finished.get("seconds"), int | float | None) else {}
 
     @property
     def error(self) -> str:
@@ -179,4 +191,4 @@ def _attempt(run: SweepRun) -> None:
         return
     seconds = round(time.monotonic() - start, 1) if in_one_go else None  # unknown for a run made in several goes
     finished = {"seconds": seconds, "config": config_lib.flatten(run.config.to_dict())}
-    (run.workdir / FINISHED).write_text(json.dumps(finished, indent=1) + "\n")
+    write_whole(run.workdir / FINISHED, (json.dumps(finished, indent=1) + "\n").encode())

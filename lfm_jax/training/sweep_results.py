@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.errors import DataError, UserError
+from lfm_jax.errors import DataError, UserError, first_line
 from lfm_jax.evaluation import plots
 from lfm_jax.evaluation.compare import compare_evaluations
 from lfm_jax.evaluation.metrics import HEADLINE, METRICS
 from lfm_jax.evaluation.saved import read_evaluation, read_results
 from lfm_jax.evaluation.tables import grouped, percent
-from lfm_jax.training.sweep import FINISHED, SweepRun
+from lfm_jax.training.sweep import TESTED, SweepRun
 
 CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of HEADLINE
-TESTED = Path("test", "best")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,12 @@ def collect(runs: Sequence[SweepRun], base: str) -> Results:
     bases = {run.seed: run for run in finished if run.variant == base}
     rows, incomparable = [], {}
     for run in finished:
-        row = _run_row(run)
+        try:
+            row = _run_row(run)
+        except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise DataError(f"{run.workdir / TESTED} is damaged ({first_line(error)}): delete it and run the sweep again") from None
         if run.variant != base:
             try:
                 row["difference"] = _difference(bases[run.seed], run) if run.seed in bases else None
@@ -85,7 +89,7 @@ def _run_row(run: SweepRun) -> dict[str, Any]:
         **{name: mean[name] for name in ("protocol", "n_real", "n_fake", *HEADLINE)},
         "interval": {name: mean["interval"][name] for name in HEADLINE},
         "step": results["cards"][0]["training"]["steps"],
-        "seconds": json.loads((run.workdir / FINISHED).read_text())["seconds"],
+        "seconds": run.seconds,
         "difference": None,
     }
 

@@ -44,3 +44,6 @@ VERBS: dict[str, ModuleType] = {
     "data look": data_look,
     "bench": bench,
 }
+
+# Those whose first line names the devices, and that --require can keep off a CPU.
+COMPUTING = frozenset({"train", "evaluate", "predict", "explain", "export", "calibrate", "sweep", "bench"})

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.terminal import printable
 from lfm_jax.weights import named
 
@@ -37,6 +37,16 @@ def add_speed_arguments(verb: argparse.ArgumentParser) -> None:
 
 def add_threads_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=positive, default=8, metavar="N", help="threads that read and decode images, default 8")
+
+
+def add_truncated_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--truncated",
+        choices=("refuse", "score"),
+        default="refuse",
+        metavar="HOW",
+        help="images whose pixels are cut: refuse (default), or score them as the released code does",
+    )
 
 
 def add_data_arguments(verb: argparse.ArgumentParser, *, metavar: str, what: str) -> None:
@@ -72,6 +82,7 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, to start several processes by hand")
     verb.add_argument("--num_processes", type=positive, metavar="N", help="how many processes in all")
     verb.add_argument("--process_id", type=whole, metavar="I", help="number of this process, from 0")
+    verb.add_argument("--join_seconds", type=positive, default=300, metavar="S", help="how long to wait for them, default 300")
     verb.add_argument(
         "--cluster",
         default="auto",
@@ -79,6 +90,17 @@ def add_cluster_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="auto (default), slurm, tpu or none; see launch/README.md",
     )
+
+
+def add_require_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--require", choices=("gpu", "tpu"), metavar="KIND", help="refuse to compute on anything but a gpu, or a tpu")
+
+
+def say_devices(args: argparse.Namespace) -> None:
+    """The first line of a verb that computes: on what. Raises UserError if --require asks for something else."""
+    from lfm_jax.runtime.devices import say_devices
+
+    say_devices(f"lfm {args.verb}", require=args.require)
 
 
 def join_cluster(args: argparse.Namespace) -> None:
@@ -94,7 +116,8 @@ def join_cluster(args: argparse.Namespace) -> None:
     )
     if cluster.arguments is not None:
         program_cache.turn_off_ours(os.environ)
-    distributed.join(cluster)
+    distributed.join(cluster, seconds=args.join_seconds)
+    say_devices(args)
 
 
 def whole(text: str) -> int:
@@ -146,14 +169,14 @@ def open_out(path: str, *, inputs: Iterable[str | os.PathLike[str]]) -> TextIO:
     """
     from lfm_jax.data.images import is_image
 
-    file = Path(path)
+    file = expanded(path)
     try:
         if file.is_file():
-            if any(Path(one).exists() and file.samefile(one) for one in inputs):
+            if any(expanded(one).exists() and file.samefile(expanded(one)) for one in inputs):
                 raise UserError(f"--out={path}: this file is read, and would be overwritten; choose another name")
             if is_image(file):
                 raise UserError(f"--out={path}: an image, which would be overwritten; choose a name for the results")
-        return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
+        return open(file, "w", newline="", encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"--out={path}: {error.strerror}") from None
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from lfm_jax.verbs.arguments import refuse, results_to
 
@@ -23,13 +22,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.evaluation.compare import as_json, compare_evaluations, markdown
     from lfm_jax.evaluation.metrics import METRICS
     from lfm_jax.evaluation.saved import read_evaluation
+    from lfm_jax.runtime.paths import expanded
 
     metrics = args.metric.split(",")
     for name in metrics:
         METRICS.choose(name)
-    comparison = compare_evaluations(*(read_evaluation(Path(folder)) for folder in (args.a, args.b)))
+    folders = [expanded(folder) for folder in (args.a, args.b)]
+    comparison = compare_evaluations(*map(read_evaluation, folders))
     text = json.dumps(as_json(comparison), indent=1) if args.json else markdown(comparison, metrics)
-    inputs = [Path(folder) / name for folder in (args.a, args.b) for name in ("predictions.tsv", "results.json")]
+    inputs = [folder / name for folder in folders for name in ("predictions.tsv", "results.json")]
     with results_to(args.out, inputs=inputs) as out:
         print(text, file=out)
     return 0

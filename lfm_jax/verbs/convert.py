@@ -14,7 +14,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
+    from lfm_jax.runtime.devices import devices
     from lfm_jax.weights.io import convert
+
+    devices()  # orbax would fail for want of one in a traceback
 
     weights = convert(args.source, args.target)
     print(f"{args.target}: weights {weights.card.weights_sha256[:12]} from {args.source}")

@@ -9,6 +9,7 @@ from lfm_jax.verbs.arguments import (
     add_cluster_arguments,
     add_data_arguments,
     add_speed_arguments,
+    add_truncated_argument,
     add_weights_argument,
     join_cluster,
     make_folder,
@@ -33,13 +34,14 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     keep_help = "MiB of decoded images to keep for the next view, default 1024"
     verb.add_argument("--keep_mib", type=whole, default=1024, metavar="N", help=keep_help)
     verb.add_argument("--out", metavar="DIR", help="folder for report.html, results.json, ...; run again to resume")
+    add_truncated_argument(verb)
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.data import protocols
+    from lfm_jax.data import images, protocols
     from lfm_jax.data.cache import KeptSource
     from lfm_jax.data.sources.open import open_tests
     from lfm_jax.evaluation.cells import CellStore, data_hash
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     }
     if not args.out:
         require_stdout()
+    images.take_truncated(args.truncated == "score")
     join_cluster(args)
     source, detectors = open_data(args, open_tests), [load(path) for path in args.weights or [None]]
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
@@ -73,6 +76,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         if out and cells:
             write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
     print(evaluation.table())
+    if cut := {record["path"] for record in evaluation.truncated}:
+        say(f"lfm evaluate: {len(cut)} of the images are cut, and were scored with what is missing in grey or black")
     for remark in swapped_labels(evaluation.rows):
         say(f"lfm evaluate: {remark}")
     for detector in detectors:

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from lfm_jax.errors import UserError
-from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_speed_arguments, add_weights_argument, refuse, report_failures, results_to
+from lfm_jax.verbs.arguments import (
+    PROTOCOL_HELP,
+    add_speed_arguments,
+    add_truncated_argument,
+    add_weights_argument,
+    refuse,
+    report_failures,
+    results_to,
+)
 
 SUMMARY = "look for traces of AI generators in images"
 SORTS = ("given", "score")
@@ -26,12 +34,13 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--unsure", type=_shares, metavar="LOW,HIGH", help=unsure)
     verb.add_argument("--every", metavar="TIME", help="also score videos, a frame every TIME, e.g. 1s or 500ms")
     verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
+    add_truncated_argument(verb)
     add_speed_arguments(verb)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    from lfm_jax.data import protocols
+    from lfm_jax.data import images, protocols
     from lfm_jax.data.listing import Passed
     from lfm_jax.data.video import interval
     from lfm_jax.inference.detector import load
@@ -45,6 +54,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         if not args.out:
             raise UserError("--format=parquet: not for a terminal; give --out=FILE.parquet")
     every = interval(args.every) if args.every else None
+    images.take_truncated(args.truncated == "score")
     detector = load(args.weights)
     if args.weights is None or named.find(args.weights):
         say(f"lfm predict: weights {named.describe(args.weights)}")

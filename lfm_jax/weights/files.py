@@ -15,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lfm_jax.errors import WeightsError, first_line
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.weights import pth, pth_writer
 from lfm_jax.weights.card import Card
+from lfm_jax.weights.integrity import json_hash
 from lfm_jax.weights.layouts import StateDict
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
@@ -25,6 +27,7 @@ READING_ERRORS = (  # of a damaged file
     *(ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, RuntimeError),
     *(TypeError, ValueError, struct.error, zipfile.BadZipFile),
 )
+CARD_PROOF = "card_sha256"  # in the metadata of a .safetensors; earlier versions wrote none
 PREFIXES = ("module.", "_orig_mod.", "model.")  # left before every key by DataParallel, torch.compile and Lightning
 
 
@@ -52,10 +55,13 @@ def read_torch(path: Path) -> tuple[StateDict, Card | None]:
 
 
 def write_torch(path: Path, state: StateDict, card: Card) -> None:
-    """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it."""
+    """Writes the tensors as a bare .pth, and the card as PATH.card.json beside it.
+
+    The card appears first: with other weights it is refused, and weights without their card would be used as if by default.
+    """
     with _Replacing(path) as partial:
         pth_writer.write(partial, state)
-    path.with_name(card_name(path.name)).write_text(card.to_json() + "\n")
+        write_whole(path.with_name(card_name(path.name)), (card.to_json() + "\n").encode())
 
 
 def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
@@ -73,13 +79,18 @@ def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
         raise WeightsError(f"{path} is not a readable safetensors file: {first_line(error)}") from None
     for key, array in state.items():
         _refuse_kind(path, key, array)
-    return state, _parse_card(metadata["card"], f"{path}: its card") if "card" in metadata else _card_beside(path)
+    if "card" not in metadata:
+        return state, _card_beside(path)
+    if metadata.get(CARD_PROOF, json_hash(metadata["card"])) != json_hash(metadata["card"]):
+        raise WeightsError(f"{path}: its card is damaged: it changed since it was written")
+    return state, _parse_card(metadata["card"], f"{path}: its card")
 
 
 def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
     """Writes the tensors and the card as one .safetensors file."""
     with _Replacing(path) as partial:
-        save_file(state, partial, metadata={"card": card.to_json()})
+        text = card.to_json()
+        save_file(state, partial, metadata={"card": text, CARD_PROOF: json_hash(text)})
 
 
 def _array(path: Path, key: str, tensor: np.ndarray | pth.NotPlain) -> np.ndarray:

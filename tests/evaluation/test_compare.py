@@ -190,6 +190,7 @@ def test_several_weights_in_a_folder_are_refused(folder, lfm):
     b = shutil.copytree(a, a.parent / "b")
     results = json.loads((b / "results.json").read_text())
     results["cards"] *= 2
+    del results["sha256"]  # of what was there before
     (b / "results.json").write_text(json.dumps(results))
     ran = lfm("compare", a, b)
     assert (ran.status, "2 sets of weights" in ran.err) == (2, True)
@@ -231,7 +232,7 @@ def test_a_folder_of_an_earlier_version_has_its_view_native_compared_as_as_is(fo
     for name in ("predictions.tsv", "results.json"):
         (then / name).write_text((then / name).read_text().replace("as_is", "native"))
     results = json.loads((then / "results.json").read_text())
-    del results["predictions_sha256"]  # which those versions did not write
+    del results["predictions_sha256"], results["sha256"]  # which those versions did not write
     (then / "results.json").write_text(json.dumps(results))
     assert "as_is" not in (then / "results.json").read_text()
     (comparison,) = {

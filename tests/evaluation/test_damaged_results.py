@@ -111,7 +111,7 @@ def test_damaged_results_are_refused_in_one_line(place, damage, written, lfm):
 
 def test_results_of_an_earlier_version_are_read(written):
     file = written / "results.json"
-    file.write_bytes(edited(lambda results: results.pop("predictions_sha256"))(file.read_bytes()))
+    file.write_bytes(edited(lambda results: [results.pop(name) for name in ("predictions_sha256", "sha256")])(file.read_bytes()))
     assert len(read_evaluation(written).predictions["native", "as_is"]) == 4
 
 

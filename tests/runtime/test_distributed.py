@@ -63,6 +63,7 @@ def test_each_kind_of_cluster_is_found(env, flags, kind, arguments):
         ({}, {"coordinator": "h:1", "process_id": 0}, ["--num_processes is missing"]),
         ({}, {"coordinator": "h:1", "num_processes": 2, "process_id": 2}, ["process 2 of 2", "expected 0 to 1"]),
         ({}, {"coordinator": "h", "num_processes": 2, "process_id": 0}, ["'h'", "HOST:PORT"]),
+        ({}, {"coordinator": "h:p", "num_processes": 2, "process_id": 0}, ["'h:p'", "HOST:PORT"]),
         ({"JAX_COORDINATOR_ADDRESS": "h:1"}, {}, ["JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "missing"]),
         (ADDRESS, {}, ["JAX_PROCESS_ID", "JOB_COMPLETION_INDEX"]),
         (ADDRESS | {"JAX_PROCESS_ID": "first"}, {}, ["JAX_PROCESS_ID = 'first'", "whole number"]),

@@ -44,3 +44,17 @@ def test_data_is_found_in_a_home_folder(home, noise, lfm):
     assert (home / "check/check.json").is_file()
     assert lfm("data", "prepare", "~/data", "~/prepared").status == 0
     assert find_prepared("~/prepared") == find_prepared(home / "prepared") != {}
+
+
+def test_results_and_images_are_found_in_a_home_folder(home, noise, weights_file, lfm):
+    """argparse passes `--out=~/x` on as it is: no shell expands a tilde behind an equals sign."""
+    noise(40, 40, seed=1).save(home / "a.png")
+    given = [f"--weights={weights_file}", "--protocol=native"]
+    assert lfm("predict", "~/a.png", *given, "--format=csv", "--out=~/scores.csv").status == 0
+    assert (home / "scores.csv").is_file()
+    ran = lfm("predict", "~/a.png", *given, "--out=~/a.png")
+    assert (ran.status, "would be overwritten" in ran.err) == (2, True)
+    assert lfm("explain", "~/a.png", *given, "--out=~/seen").status == 0
+    assert (home / "seen" / "a.json").is_file()
+    ran = lfm("compare", "~/one", "~/other")
+    assert str(home / "one") in ran.err

@@ -262,3 +262,20 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, weights, monkeypatch):
         weights_io.save(path, weights)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_pth_never_appears_without_its_card(tiny_detector, tmp_path, monkeypatch):
+    """Killed between the two files, there is a card without weights; weights without a card would have another threshold."""
+    torch = pytest.importorskip("torch")
+    from lfm_jax.weights import files
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_):
+        raise KilledError
+
+    monkeypatch.setattr(files, "write_whole", killed)
+    with pytest.raises(KilledError):
+        files.write_torch(tmp_path / "w.pth", {"a": np.zeros(1, np.float32)}, tiny_detector.card)
+    assert torch and not (tmp_path / "w.pth").exists()

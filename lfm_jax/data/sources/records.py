@@ -79,6 +79,8 @@ def parse_line(kind: type[T], line: bytes) -> T:
         raise ValueError("nested too deeply") from None
     if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != types:
         raise ValueError(f"expected the fields {', '.join(types)}")
+    if any(not -(1 << 63) <= value < 1 << 63 for value in values.values() if type(value) is int):
+        raise ValueError("a number of more than 64 bits")
     return kind(**values)
 
 

@@ -1,0 +1,83 @@
+"""SIGKILL while a command writes: what it leaves is whole or not there, and the same command goes on to the same end.
+
+Each is killed at the first and at a later change of its output folder, moments at which a random one seldom hits.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lfm_jax.errors import UserError
+from lfm_jax.weights import io as weights_io
+from tests.helpers.launching import environment
+
+SECONDS = 300
+
+
+def start(argv):
+    command = [sys.executable, "-m", "lfm_jax", *map(str, argv)]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def state_of(folder):
+    """What can be seen of a folder from outside: its files with their sizes and times."""
+    seen = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            seen.append((str(path), path.stat().st_size, path.stat().st_mtime_ns))
+        except OSError:  # gone meanwhile
+            continue
+    return seen
+
+
+def killed(argv, folder, *, changes):
+    """Run a command and kill it at that change of the folder. Returns whether it lived that long."""
+    process, before, count = start(argv), state_of(folder), 0
+    end = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        now = state_of(folder)
+        if now != before:
+            before, count = now, count + 1
+            if count == changes:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                return True
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return False
+
+
+def finish(argv):
+    process = start(argv)
+    err = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0, err[-2000:]
+
+
+def weights_or_nothing(target):
+    """The hash of the weights at `target`, and what is stored of how to use them, None if there is nothing."""
+    if not target.exists():
+        return None
+    try:
+        loaded = weights_io.load(target)
+    except UserError as error:
+        assert target.is_dir() and ("incomplete" in str(error) or "no checkpoint" in str(error)), error
+        return None
+    return loaded.card.weights_sha256, loaded.card.threshold, loaded.card.temperature
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["w.safetensors", "checkpoint"])
+def test_convert(target, weights_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    whole, argv = weights_or_nothing(weights_file), ["convert", weights_file, out / target]
+    for changes in (1, 3):
+        if killed(argv, out, changes=changes):
+            assert weights_or_nothing(out / target) in (None, whole)
+    if weights_or_nothing(out / target) is None:
+        finish(argv)
+    assert weights_or_nothing(out / target) == whole
