@@ -70,7 +70,7 @@ class CellStore:
 def _checked(content: Any, images: int) -> list[dict[str, Any]]:
     """The items of a cell's file. Raises ValueError unless they are whole: every image once, with a logit or a reason."""
     items = content.get("scored") if isinstance(content, dict) else None
-    if not isinstance(items, list) or not all(isinstance(item, dict) and ALWAYS <= item.keys() <= SCORED for item in items):
+    if not isinstance(items, list) or not all(map(_has_fields, items)):
         raise ValueError("it does not hold scores")
     if [item["index"] for item in items] != list(range(images)):
         raise ValueError(f"it holds the scores of {len(items)} images, not of all {images} in their order")

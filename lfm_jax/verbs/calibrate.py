@@ -16,7 +16,7 @@ from lfm_jax.verbs.arguments import (
     report_failures,
 )
 
-SUMMARY = "fit a temperature and a threshold on validation images, and measure where the weights are blind"
+SUMMARY = "fit a threshold, and measure where weights are blind"
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse, whole
 
-SUMMARY = "pass photographs through a generator's decoder, to train against their aligned fakes"
+SUMMARY = "make fakes that differ from photographs in a decoder's traces alone"
 NAMED = 10  # photographs without a fake, in the message at the end
 
 

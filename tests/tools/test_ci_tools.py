@@ -81,7 +81,7 @@ def test_the_slowest_tests_of_all_stages_come_first(tmp_path, capsys):
 def test_an_unknown_stage_is_refused_before_anything_runs():
     ran = subprocess.run([REPOSITORY / ".ci" / "run", "everything"], capture_output=True, text=True)
     assert ran.returncode == 2
-    assert "unknown stage everything: expected main, tests, style, slow or version" in ran.stderr
+    assert "unknown stage everything: expected main, tests, style, package, slow or version" in ran.stderr
 
 
 def test_reads_what_pytest_writes(tmp_path):
