@@ -17,7 +17,7 @@ from lfm_jax.models.layers import EPSILON
 from lfm_jax.models.lfm import Lfm
 from lfm_jax.models.snet import SNet
 from lfm_jax.ops.conv import conv1x1, conv2x2, max_pool2x2
-from lfm_jax.ops.npr import normalize, npr_residual
+from lfm_jax.ops.npr import residual_of_pixels
 from lfm_jax.ops.tiles import conv2x2_windows, tile_kernel
 
 PIXELS_AT_ONCE = 256 * 256  # on a CPU; their activations are about as large as a last-level cache
@@ -84,7 +84,7 @@ def _plain(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes
 
 
 def _logits(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes: jax.Array | None, *, filtered: bool) -> Any:
-    x = npr_residual(normalize(images, model.mean, model.std), residual=model.residual).astype(model.dtype)
+    x = residual_of_pixels(images, mean=model.mean, std=model.std, residual=model.residual, dtype=model.dtype)
     *pooled, last = folded["blocks"]
     for block in pooled[:blocks]:
         x = _pooled_block(x, block, filtered=filtered)

@@ -18,7 +18,7 @@ from lfm_jax.models.layers import inside, torch_uniform
 from lfm_jax.models.pooling import Pool, Pooling
 from lfm_jax.models.snet import Side, SNet
 from lfm_jax.ops.conv import conv1x1
-from lfm_jax.ops.npr import Residual, normalize, npr_residual
+from lfm_jax.ops.npr import Residual, residual_of_pixels
 from lfm_jax.ops.pooling import RandomK, RankDropout, random_k_pool, rank_dropout, top_k_pool
 from lfm_jax.ops.pooling_variants import share_pool
 
@@ -100,7 +100,7 @@ class Lfm(nn.Module):
         keys = keys or {}
         if sizes is not None and (train or keys):
             raise ValueError("padded images (sizes=...) cannot train: padding would enter the BatchNorm statistics")
-        x = npr_residual(normalize(images, self.mean, self.std), residual=self.residual)
+        x = residual_of_pixels(images, mean=self.mean, std=self.std, residual=self.residual, dtype=self.dtype)
         x = self.backbone(x, train=train, sizes=None if sizes is None else self._whole_blocks(sizes))
         maps = self._project(x) if self.maps else x.astype(jnp.float32)
         mask = None if sizes is None else self.valid_positions(sizes, maps.shape[1:3])

@@ -5,7 +5,7 @@ arXiv 2312.10461). LFM (BMVC 2025, arXiv 2508.17029) takes its magnitude. Larger
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax
@@ -57,6 +57,21 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
         table = jnp.asarray((levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32))
         return table[images.astype(jnp.int32), jnp.arange(len(mean))]
     return (images.astype(jnp.float32) / 255.0 - jnp.float32(mean)) / jnp.float32(std)
+
+
+def residual_of_pixels(
+    images: jax.Array, *, mean: Sequence[float], std: Sequence[float], residual: Residual, dtype: jnp.dtype
+) -> jax.Array:
+    """`npr_residual` of `normalize`d images, in `dtype`: what the backbone is given.
+
+    In fewer bits than float32 the levels of uint8 images are subtracted as they are, as the mean cancels. Whole numbers up to
+    255 are exact in bfloat16, so the result is rounded once, as it is with the table; but looking pixels up in a table is
+    serial on a TPU and took half of a step there. float32 keeps the table and its exact bits.
+    """
+    if images.dtype != jnp.uint8 or dtype == jnp.float32 or residual.kind == "none":
+        return npr_residual(normalize(images, mean, std), residual=residual).astype(dtype)
+    levels = npr_residual(images.astype(dtype), residual=replace(residual, scale=1.0))
+    return (levels * (residual.scale / (255 * jnp.float32(std)))).astype(dtype)
 
 
 def crop_to_blocks(images: jax.Array, factor: int = 2) -> jax.Array:
