@@ -23,7 +23,7 @@ OPTIONS = {
     ],
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
     "sweep": ["--config", "--config.FIELD", "--out", "--only", "--index", "--collect"],
-    "compile": ["--config", "--config.FIELD", "--topology"],
+    "compile": ["--config", "--config.FIELD", "--topology", "--what", "--num_slices"],
     "predict": [
         *("PATH", "--weights", "--protocol", "--format", "--sort", "--threshold", "--unsure", "--every", "--out", "--truncated"),
         *("--batch_size", "--threads"),

@@ -23,7 +23,7 @@ MOVES_NOTHING = (
     "replica-id",
 )
 _ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([\d,]*)\]")
-_LAYOUT = re.compile(r"\{[^{}]*\}")
+_ASIDE = re.compile(r"\{[^{}]*\}|/\*.*?\*/")  # layouts and comments
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\(([^)]*)\)(.*)$")
 
 
@@ -40,7 +40,7 @@ def instructions(program_text: str) -> list[Instruction]:
     sizes: dict[str, int] = {}
     moving = []
     for line in _entry(program_text):
-        match = _INSTRUCTION.match(_LAYOUT.sub("", line))
+        match = _INSTRUCTION.match(_ASIDE.sub("", line))
         if not match:
             continue
         name, shape, kind, operands, rest = match.groups()

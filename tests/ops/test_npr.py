@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lfm_jax.ops.npr import Residual, crop_to_blocks, normalize, npr_residual
+from lfm_jax.ops.npr import Residual, crop_to_blocks, normalize, npr_residual, residual_of_pixels
 
 SIGNED = Residual(kind="signed")
 # Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
@@ -95,3 +95,33 @@ def test_uint8_is_rounded_as_float32_divisions_are():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
     expected = (pixels.astype(np.float32) / np.float32(255) - mean) / std
     np.testing.assert_array_equal(jax.jit(lambda x: normalize(x, mean, std))(pixels), expected)
+
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["abs", "signed"])
+def test_in_bfloat16_the_residual_of_levels_is_that_of_the_table(kind):
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    residual = Residual(kind=kind, scale=2 / 3)
+    expected = np.asarray(npr_residual(normalize(LEVELS, mean, std), residual=residual))
+    exact, rounded = (
+        np.asarray(residual_of_pixels(LEVELS, mean=mean, std=std, residual=residual, dtype=dtype), np.float32)
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    np.testing.assert_array_equal(exact, expected)
+    np.testing.assert_allclose(rounded, expected, rtol=2**-8, atol=1e-6)  # one rounding to 8 bits; the table's own is 1e-7
+
+
+def test_plain_pixels_in_bfloat16_are_normalised():
+    options = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "residual": Residual(kind="none")}
+    exact, rounded = (
+        np.asarray(residual_of_pixels(LEVELS, dtype=dtype, **options), np.float32) for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    np.testing.assert_allclose(rounded, exact, rtol=2**-8, atol=1e-6)
+
+
+def test_in_bfloat16_no_pixel_is_looked_up():
+    options = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "residual": Residual()}
+    program = jax.jit(lambda x: residual_of_pixels(x, dtype=jnp.bfloat16, **options)).lower(LEVELS).as_text()
+    assert "gather" not in program

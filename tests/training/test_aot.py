@@ -39,6 +39,24 @@ def test_eight_cpu_devices():
     assert "all-gather" not in ran.stdout
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("jax_plugins"), reason="needs pip install 'lfm_jax[gpu-compile]'")
+@pytest.mark.slow
+def test_a_gpu_that_is_not_here_moves_half_the_bytes_of_xlas_own_gradient():
+    ran = compile_for("h100:1", "--config.batch_size=256", "--what=train", preset="gpu8.py")
+    assert ran.returncode == 0, ran.stderr
+    assert cells(ran, "devices") == ["1 x NVIDIA H100 80GB HBM3 on 1 host(s)"]
+    (moved,) = cells(ran, "moved, at most")
+    assert float(moved.removesuffix(" GB")) == pytest.approx(33.4, rel=0.1)
+
+
+def test_one_program_can_be_asked_for():
+    small = ["--config.model.widths=(4,8,8,8)", "--config.data.crop=64", "--config.data.resize=64", "--config.batch_size=8"]
+    ran = compile_for("cpu:1", "--what=train", *small)
+    assert ran.returncode == 0, ran.stderr
+    assert "evaluation step" not in ran.stdout
+    assert float(cells(ran, "moved, at most")[0].removesuffix(" GB")) > 0
+
+
 @needs_libtpu
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -68,7 +86,8 @@ def test_a_batch_that_a_slice_cannot_hold_is_reported():
     ("topology", "options", "words"),
     [
         ("cpu:many", [], ["--topology=cpu:many", "cpu:8"]),
-        ("h100:8", [], ["--topology=h100:8", "v5e:4x4"]),
+        ("k80:8", [], ["--topology=k80:8", "v5e:4x4"]),
+        ("h100:9", [], ["--topology=h100:9", "1 to 8 GPUs"]),
         ("cpu:8", ["--config.batch_size=12"], ["config.batch_size = 12 does not divide over 8 devices"]),
         ("cpu:8", ["--config.data.crop=0", "--config.data.resize=0"], ["config.data.crop", "not known"]),
     ],
@@ -93,7 +112,7 @@ def test_collectives_are_counted_with_the_bytes_of_their_results():
 
 def test_a_peak_above_the_memory_of_a_device_does_not_fit():
     def fits(*programs, device_memory):
-        return aot.Compilation("v5e:1x1", 1, 1, "TPU v5 lite", device_memory, dict(enumerate(programs))).fits
+        return aot.Compilation("v5e:1x1", 1, 1, "TPU v5 lite", device_memory, None, dict(enumerate(programs))).fits
 
     small, large = aot.Program(peak=1), aot.Program(peak=3)
     assert fits(small, device_memory=2)
