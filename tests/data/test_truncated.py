@@ -74,7 +74,7 @@ def test_predict_scores_and_says_so(lfm, weights_file, folder):
     said = {record["path"][-12:]: record.get("truncated") for record in map(json.loads, ran.out.splitlines())}
     assert "truncated" in said.pop("1_fake/0.png")
     assert set(said.values()) == {None}
-    assert lfm(*command, "--format=csv", "--truncated=score").out.splitlines()[0].endswith(",error,truncated")
+    assert lfm(*command, "--format=csv", "--truncated=score").out.splitlines()[0].endswith(",provenance,truncated")
 
 
 def test_evaluate_counts_them_and_keeps_its_cells_apart(lfm, weights_file, folder, tmp_path):
