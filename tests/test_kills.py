@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lfm_jax.errors import UserError
+from lfm_jax.export import lfm_stablehlo
 from lfm_jax.weights import io as weights_io
 from tests.helpers.launching import environment
 
@@ -81,3 +82,17 @@ def test_convert(target, weights_file, tmp_path):
     if weights_or_nothing(out / target) is None:
         finish(argv)
     assert weights_or_nothing(out / target) == whole
+
+
+@pytest.mark.slow
+def test_export(weights_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    argv = ["export", f"--weights={weights_file}", "--format=stablehlo", out / "w.stablehlo"]
+    for changes in (1, 2):
+        killed(argv, out, changes=changes)
+        if (out / "w.stablehlo").exists():
+            lfm_stablehlo.load(out / "w.stablehlo")
+    finish(argv)
+    lfm_stablehlo.load(out / "w.stablehlo")
+    assert {path.name for path in out.iterdir()} == {"lfm_stablehlo.py", "w.stablehlo"}

@@ -113,7 +113,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 SLOW_TO_LOAD = {  # why a function imports a module of this package
-    "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint"},  # orbax
+    "lfm_jax.weights.io": {"lfm_jax.weights.checkpoint_files"},  # orbax
     "lfm_jax.data.prepare.build": {"lfm_jax.data.prepare.tfds_builders"},  # tensorflow_datasets
     "lfm_jax.export.weight_files": {"lfm_jax.export.lfm_torch"},  # torch
     "lfm_jax.bench.benchmark": {"lfm_jax.bench.pytorch"},  # torch
@@ -129,7 +129,7 @@ def test_functions_import_this_package_only_to_defer_a_slow_library():
 @pytest.mark.parametrize(
     ("library", "where"),
     [
-        ("orbax", {"weights.checkpoint"}),
+        ("orbax", {"weights.checkpoint", "weights.checkpoint_files"}),
         ("etils", {"runtime.storage"}),
         ("fsspec", {"runtime.storage"}),
         ("gcsfs", set()),

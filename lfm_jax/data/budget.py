@@ -69,13 +69,13 @@ class Reader:
 
     def __init__(self, budget: Budget = BUDGET):
         self._budget = budget
-        self._counted: dict[int, int] = {}  # number of a value: its bytes, from the start of its reading until it is taken
+        self._counted: dict[int, int] = {}  # number of a value: its bytes, from the start of its reading until it is done with
         self._waiting: set[int] = set()
         self._awaited = -1
         self._closed = False
 
     def read(self, number: int, read: Callable[[], T]) -> T:
-        """Reads a value; its decoded images are counted meanwhile, and its own size until it is taken."""
+        """Reads a value; its decoded images are counted meanwhile, and its own size until it is done with."""
         with self._budget.changed:
             self._counted[number] = 0
         previous = _value_being_read.set((self, number))
@@ -114,7 +114,7 @@ class Reader:
             self._budget.changed.notify_all()
 
     def taken(self, number: int) -> None:
-        """To be called with a value that is no longer read ahead."""
+        """To be called with a value that whoever asked for it is done with."""
         with self._budget.changed:
             self._count(number, 0)
             self._counted.pop(number, None)

@@ -1,6 +1,7 @@
 """Values computed ahead of their use by threads, given out in order. Training, scoring and preparing all read this way.
 
-How far ahead is limited by number, and for large images by the bytes of the process's budget.
+How far ahead is limited by number, and for large images by the bytes of the process's budget, in which a value counts until
+the caller asks for the next.
 """
 
 import collections
@@ -40,10 +41,9 @@ def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int
     try:
         for piece_number in range(count_pieces):
             reader.wait_for(numbers(piece_number)[-1])
-            values = next(pieces)
-            for number in numbers(piece_number):
+            for number, value in zip(numbers(piece_number), next(pieces), strict=True):
+                yield value
                 reader.taken(number)
-            yield from values
     finally:
         reader.close()
 
@@ -56,21 +56,20 @@ def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahe
     under_way: collections.deque[tuple[int, Future[T]]] = collections.deque()
     reader = Reader()
 
-    def next_value() -> T:
+    def next_value() -> Iterator[T]:
         number, future = under_way.popleft()
         reader.wait_for(number)
-        value = future.result()
+        yield future.result()
         reader.taken(number)
-        return value
 
     with ThreadPoolExecutor(threads) as pool:
         try:
             for number, item in enumerate(items):
                 under_way.append((number, pool.submit(reader.read, number, functools.partial(read, item))))
                 if len(under_way) > ahead:
-                    yield next_value()
+                    yield from next_value()
             while under_way:
-                yield next_value()
+                yield from next_value()
         finally:
             reader.close()
             for _, unread in under_way:  # the caller has stopped early

@@ -50,12 +50,23 @@ class Protocol:
         """RGB image -> its pieces, uint8 [N, h, w, 3]. N is 1 except for tiles."""
         if self.resize:
             image = image.resize((self.resize, self.resize), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        if self.tiles:
-            return tiled(pixels, self.tiles, self.stride)
-        if self.crop:
-            pixels = np.ascontiguousarray(centre_crop(pixels, self.crop, pad=self.pad))  # a view would keep the whole image
-        return pixels[None]
+        width, height = self.piece_size(*image.size)
+        if (width, height) == image.size:
+            return np.asarray(image)[None]
+        # PIL cuts, and puts zeros outside: an array of the whole image takes six bytes per pixel more while it is made.
+        corners = self.corners(*image.size)
+        pieces = np.empty((len(corners), height, width, 3), np.uint8)
+        for piece, (left, top) in zip(pieces, corners, strict=True):
+            piece[:] = np.asarray(image.crop((left, top, left + width, top + height)))
+        return pieces
+
+    def piece_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of each piece of an image."""
+        width, height = (self.resize, self.resize) if self.resize else (width, height)
+        if self.crop and self.pad:
+            return self.crop, self.crop
+        side = self.tiles or self.crop
+        return (min(width, side), min(height, side)) if side else (width, height)
 
     def logit(self, logits: Sequence[float] | np.ndarray) -> float:
         """The logit of an image from those of its pieces [N]."""
@@ -67,7 +78,11 @@ class Protocol:
         return np.argsort(np.asarray(logits, np.float32), kind="stable")[len(logits) - count :]
 
     def corners(self, width: int, height: int) -> list[tuple[int, int]]:
-        """(left, top) of each piece in the resized image; negative where `pad` puts zeros in front of it."""
+        """(left, top) of each piece in the resized image; negative where `pad` puts zeros in front of it.
+
+        As in torchvision, offsets are rounded half to even and an odd pixel of padding goes to the right and below. Those of
+        tiles are even, so that the 2 x 2 blocks of a tile are blocks of the image too; tiles are centred and go row by row.
+        """
         width, height = self.resize or width, self.resize or height
         if self.tiles:
             rows, columns = (_offsets(length, self.tiles, self.stride) for length in (height, width))
@@ -123,18 +138,6 @@ def parse(name: str) -> Protocol:
     return Protocol(name, resize, crop, bool(match["pad"]), tiles, stride, int(match["top"] or 100))
 
 
-def centre_crop(pixels: np.ndarray, side: int, *, pad: bool = False) -> np.ndarray:
-    """Crops pixels [H, W, 3] to [min(H, side), min(W, side), 3], or with `pad` to [side, side, 3], padded with zeros.
-
-    As in torchvision, offsets are rounded half to even and an odd pixel of padding goes to the right and below.
-    """
-    if pad:
-        gaps = [max(side - length, 0) for length in pixels.shape[:2]]
-        pixels = np.pad(pixels, [(gap // 2, gap - gap // 2) for gap in gaps] + [(0, 0)])
-    top, left = (_crop_offset(length, side) for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
-
-
 def _crop_offset(length: int, side: int) -> int:
     return max(round((length - side) / 2), 0)
 
@@ -146,15 +149,6 @@ def _source_range(first: int, last: int, resized: int, length: int) -> tuple[int
         reach = max(scale, 1.0)
         first, last = int(max((first + 0.5) * scale - reach + 0.5, 0)), int((last - 0.5) * scale + reach + 0.5)
     return min(max(first, 0), length), min(max(last, 0), length)
-
-
-def tiled(pixels: np.ndarray, side: int, stride: int) -> np.ndarray:
-    """Cuts pixels [H, W, 3] into as many tiles as fit, [N, min(H, side), min(W, side), 3], centred and row by row.
-
-    Offsets are even, so that the 2 x 2 blocks of a tile are blocks of the image too.
-    """
-    rows, columns = (_offsets(length, side, stride) for length in pixels.shape[:2])
-    return np.stack([pixels[top : top + side, left : left + side] for top in rows for left in columns])
 
 
 def _offsets(length: int, side: int, stride: int) -> range:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import ImageOps
+
 from lfm_jax.data.sources.base import Source
 from lfm_jax.evaluation.metrics import HEADLINE, METRICS
 from lfm_jax.runtime.palette import CORRECT, FAKE, FIRST, GREY, REAL, WRONG, css
@@ -11,6 +13,7 @@ from lfm_jax.weights.card import Card
 
 MAX_GENERATORS = 8  # rows of one picture of examples
 PER_LABEL = 4
+PICTURE_SIDE = 512  # px at most of each picture of examples
 MAX_GROUPS = 40  # rows of one picture of formats
 LABEL_COLOURS = {"real": css(REAL), "fake": css(FAKE)}
 CONTAINER_COLOURS = ("#e6dcc3", "#cfe3cf", "#d9d2e9", "#f2cfcf", "#cfe2ec", "#ead9cf", "#e0e0e0")  # fills behind their names
@@ -47,7 +50,8 @@ def examples(predictions: Sequence[dict[str, Any]], source: Source, card: Card, 
 
 
 def _show(axes: Any, prediction: dict[str, Any], image: Any, card: Card) -> None:
-    axes.imshow(image)
+    # A figure keeps all its pictures, and drawing one takes 40 bytes per pixel.
+    axes.imshow(image if max(image.size) <= PICTURE_SIDE else ImageOps.contain(image, (PICTURE_SIDE, PICTURE_SIDE)))
     correct = card.is_fake(prediction["logit"]) == bool(prediction["label"])
     title = f"{'fake' if prediction['label'] else 'real'}  {prediction['score']:.3f}{'' if correct else ', wrong'}"
     axes.set_title(title, fontsize=8, color=css(CORRECT if correct else WRONG))

@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
-import tempfile
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from lfm_jax.errors import UserError, first_line
 from lfm_jax.export import onnx_file, stablehlo_file, weight_files
 from lfm_jax.export.parity import Parity, Scorer, check_parity
 from lfm_jax.inference.network import Network
-from lfm_jax.runtime.storage import Mirror, as_path
+from lfm_jax.runtime.storage import Mirror, as_path, locked
 from lfm_jax.weights.files import TORCH_SUFFIXES
 from lfm_jax.weights.io import Weights
 
@@ -71,8 +72,8 @@ def export(weights: Weights, target: str | os.PathLike[str], *, format: str, sid
         network.model.require_size(side, side)
     mirror = Mirror(path.parent)
     mirror.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=mirror.folder, prefix=".lfm-export-") as staging:
-        draft = Path(staging) / path.name
+    with _staging(mirror.folder, path.name) as staging:
+        draft = staging / path.name
         try:
             chosen.write(draft, network, side)
             parity = check_parity(chosen.scorer(draft), network, side)
@@ -85,6 +86,20 @@ def export(weights: Weights, target: str | os.PathLike[str], *, format: str, sid
             file.replace(mirror.folder / file.name)
     mirror.push()
     return Exported(sizes, parity)
+
+
+@contextmanager
+def _staging(folder: Path, name: str) -> Iterator[Path]:
+    """An empty folder beside the target, for this process alone. One that a killed export of that name left is used again."""
+    held = folder / f".lfm-export-{name}"
+    with locked(held, f"export of {name}"):
+        staging = held / "files"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
 
 
 def _as_float32(weights: Weights) -> Network:

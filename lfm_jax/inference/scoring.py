@@ -181,7 +181,8 @@ def _groups(loaded: Iterable[Loaded], batch_size: int) -> Iterator[list[Ready] |
             shape = padded_shape(pixels)
             if not waiting[shape]:
                 since[shape] = count
-            waiting[shape].append((pending, pixels))
+            # Copied, as a tile that waits for others would keep all tiles of its image in memory.
+            waiting[shape].append((pending, pixels if len(pieces) == 1 else pixels.copy()))
             if len(waiting[shape]) >= images_at_once(batch_size, shape):
                 yield waiting.pop(shape)
         longest = next(iter(waiting), None)  # shapes are in the order in which their groups were begun
@@ -196,11 +197,12 @@ def _load(network: Network, protocol: Protocol, index: int, read: Callable[[], I
         image = read()
         scored.width, scored.height = image.size
         scored.truncated = image.info.get(TRUNCATED)
-        pieces = protocol(image)
-        height, width = pieces.shape[1:3]
+        width, height = protocol.piece_size(*image.size)
         network.model.require_size(height, width)
         require_affordable(height, width, protocol=protocol.name)
-        scored.flat, scored.facts = flatness(pieces), carried(image)
+        pieces, scored.facts = protocol(image), carried(image)
+        del image  # its memory is needed
+        scored.flat = flatness(pieces)
         return scored, pieces
     except (ImageError, TooSmallError) as error:
         scored.error = str(error)
@@ -210,9 +212,12 @@ def _load(network: Network, protocol: Protocol, index: int, read: Callable[[], I
 def flatness(pieces: np.ndarray) -> float:
     """pieces uint8 [N, H, W, 3] -> the share of their 2 x 2 blocks whose pixels differ by no more than a level of 255."""
     height, width = (side // 2 * 2 for side in pieces.shape[1:3])
-    corners = [pieces[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    spread = functools.reduce(np.maximum, corners) - functools.reduce(np.minimum, corners)
-    return float((spread.max(-1) <= 1).mean()) if spread.size else 0.0
+    flat = 0
+    for piece in pieces:  # one by one, as there may be thousands of tiles
+        corners = [piece[row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+        spread = functools.reduce(np.maximum, corners) - functools.reduce(np.minimum, corners)
+        flat += int((spread.max(-1) <= 1).sum())
+    return flat / (len(pieces) * height * width // 4) if flat else 0.0
 
 
 def _start(network: Network, group: list[Ready]) -> tuple[list[_Pending], jax.Array]:

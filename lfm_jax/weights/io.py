@@ -46,9 +46,9 @@ def load(path: str | os.PathLike[str] | None = None, *, classifier: bool = False
     entry = named.find(path)
     given, path = path, as_path(named.locate(path))
     if path.is_dir():
-        from lfm_jax.weights import checkpoint  # here, because orbax takes half a second to import
+        from lfm_jax.weights import checkpoint_files  # here, because orbax takes half a second to import
 
-        weights = Weights(*checkpoint.load_weights(path))
+        weights = Weights(*checkpoint_files.load_weights(path))
     elif path.exists() and not path.is_file():
         raise WeightsError(f"{path}: a pipe or a device; expected .pth, .safetensors, a workdir or a checkpoint directory")
     elif path.exists():
@@ -94,9 +94,9 @@ def save(path: str | os.PathLike[str], weights: Weights) -> None:
     check_fit(weights.variables, config, f"{path}: the weights do not fit the model in their card")
     card = dataclasses.replace(weights.card, weights_sha256=content_hash(weights.variables))
     if not path.suffix:
-        from lfm_jax.weights import checkpoint  # as above
+        from lfm_jax.weights import checkpoint_files  # as above
 
-        checkpoint.save_weights(path, weights.variables, card)
+        checkpoint_files.save_weights(path, weights.variables, card)
         return
     write = files.write_safetensors if path.suffix == ".safetensors" else files.write_torch
     with Mirror(path.parent) as mirror:
@@ -111,9 +111,9 @@ def check_target(path: str | os.PathLike[str], card: Card) -> None:
     elif path.suffix and path.suffix != ".safetensors":
         raise WeightsError(f"cannot write {path}: use .pth, .safetensors, or a name without suffix for a checkpoint")
     elif not path.suffix:
-        from lfm_jax.weights import checkpoint  # as above
+        from lfm_jax.weights import checkpoint_files  # as above
 
-        checkpoint.check_new(path)
+        checkpoint_files.check_new(path)
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Weights:

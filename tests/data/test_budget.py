@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,7 +79,9 @@ def test_many_small_values_are_read_ahead_as_before(kind, limit):
     decoder = Decoder(MIB // 2, MIB // 2)
     values = read_by(kind, decoder, 200, threads=4, ahead=100)
     next(values)
-    time.sleep(0.5)
+    end = time.monotonic() + 30  # on a busy machine
+    while decoder.started < 90 and time.monotonic() < end:
+        time.sleep(0.01)
     assert decoder.started >= 90
     values.close()
 
@@ -139,6 +142,25 @@ def test_a_crop_does_not_keep_the_whole_image_in_memory(noise):
     while pixels.base is not None:
         pixels = pixels.base
     assert pixels.nbytes == 3 * 32 * 32
+
+
+def test_a_crop_takes_no_array_of_the_whole_image_on_the_way():
+    image = Image.new("RGB", (3000, 3000))
+    tracemalloc.start()
+    parse("crop32")(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MIB
+
+
+@KINDS
+def test_a_value_counts_until_the_next_one_is_asked_for(kind, limit):
+    values = read_by(kind, Decoder(0, 4 * MIB), 1, threads=1, ahead=1)
+    before = BUDGET.used
+    next(values)
+    assert BUDGET.used == before + 4 * MIB
+    assert next(values, None) is None
+    assert BUDGET.used == before
 
 
 def test_the_size_of_a_value_is_that_of_its_pixels():

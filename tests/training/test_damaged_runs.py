@@ -140,7 +140,7 @@ def _infinite():
 def test_weights_that_are_not_finite_are_refused_from_a_checkpoint_of_before(whole_run, tmp_path, monkeypatch):
     weights = weights_io.load(whole_run[0])
     weights.variables["params"]["head"]["bias"][:] = np.nan
-    monkeypatch.setattr("lfm_jax.weights.checkpoint.implausible", lambda _: [])
+    monkeypatch.setattr("lfm_jax.weights.checkpoint_files.implausible", lambda _: [])
     weights_io.save(tmp_path / "nan", weights)
     monkeypatch.undo()
     with pytest.raises(WeightsError, match="params/head/bias has values that are not finite"):
