@@ -41,7 +41,7 @@ class Detector(Network):
         image, provenance = read_image(image)
         pieces = parsed(image)
         require_affordable(*pieces.shape[1:3], protocol=parsed.name)
-        logit = parsed.logit(self.logits(pieces))
+        logit = parsed.logit(self.logits_of_tiles(pieces))
         picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
         return Prediction.of(logit, self.card, picture, provenance=provenance)
 

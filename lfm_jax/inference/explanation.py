@@ -134,7 +134,7 @@ def explain_image(network: Network, image: Any, *, protocol: str | None = None) 
     image, provenance = read_image(image)
     pieces = parsed(image)
     require_affordable(*pieces.shape[1:3], protocol=parsed.name)
-    logits = network.logits(pieces)
+    logits = network.logits_of_tiles(pieces)
     picture = Picture(image.width, image.height, parsed, flatness(pieces), carried(image))
     prediction = Prediction.of(parsed.logit(logits), network.card, picture, provenance=provenance)
     entries: list[Entry] = []

@@ -17,6 +17,8 @@ from lfm_jax.runtime.settings import settled
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card, content_hash
 
+TILES_AT_ONCE = 32
+
 
 class Network:
     """A model, its variables and their card. Batches are split over the devices of this process."""
@@ -58,6 +60,10 @@ class Network:
         """
         pending = self.logits_async(images, sizes=sizes)
         return np.asarray(pending)[: len(images)]
+
+    def logits_of_tiles(self, tiles: np.ndarray) -> np.ndarray:
+        """`logits` of uint8 [N, H, W, 3], TILES_AT_ONCE at a time: a photograph of 100 megapixels has thousands of tiles."""
+        return np.concatenate([self.logits(tiles[start : start + TILES_AT_ONCE]) for start in range(0, len(tiles), TILES_AT_ONCE)])
 
     @settled()
     def logits_async(self, images: Any, *, sizes: Any = None) -> jax.Array:

@@ -52,7 +52,7 @@ def _provenance(source: Source, index: int) -> str:
 
 def _item(prediction: Mapping[str, Any], image: Image.Image, network: Network) -> dict[str, Any]:
     pieces = protocols.parse(prediction["protocol"])(image)
-    pixels = pieces[0] if len(pieces) == 1 else pieces[np.argmax(network.logits(pieces))]  # the tile that looks most fake
+    pixels = pieces[0] if len(pieces) == 1 else pieces[np.argmax(network.logits_of_tiles(pieces))]  # the tile that looks most fake
     evidence = evidence_map(network, pixels)
     return {
         **{name: prediction[name] for name in ("label", "path", "score", "logit")},
