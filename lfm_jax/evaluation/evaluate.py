@@ -12,6 +12,8 @@ from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import published, tables
 from lfm_jax.evaluation.cells import CellStore
+from lfm_jax.evaluation.terminal_table import terminal_table
+from lfm_jax.inference.answers import wrapped
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import Scored, score_together
 
@@ -40,9 +42,15 @@ class Evaluation:
         (row,) = (row for row in self.rows if names.items() <= row.items())
         return row
 
-    def table(self) -> str:
-        """Markdown table in percent, followed by a table of the published results that are comparable with it."""
+    def table(self, width: int | None = None) -> str:
+        """A table in percent, followed by the published results that are comparable with it.
+
+        It is Markdown and complete; with a `width`, that of a terminal, it fits it.
+        """
         comparable = published.beside(self.rows)
+        if width:
+            lines = [terminal_table(self.rows, width), *(wrapped(line, width) for line in published.sentences(comparable))]
+            return "\n".join(lines)
         return tables.markdown(self.rows) + (f"\n\n{published.markdown(comparable)}" if comparable else "")
 
 

@@ -98,9 +98,9 @@ def write_answers(
         print(wrapped(line, width), file=out)
 
 
-def terminal_width(out: TextIO) -> int | None:
-    """Columns of the terminal that `out` writes to; None for a file or a pipe, where nothing is shortened."""
-    return shutil.get_terminal_size().columns if out.isatty() else None
+def terminal_width(out: TextIO | None) -> int | None:
+    """Columns of the terminal that `out` writes to; None for a file, a pipe or nothing, where nothing is shortened."""
+    return shutil.get_terminal_size().columns if out and out.isatty() else None
 
 
 def wrapped(text: str, width: int | None) -> str:
