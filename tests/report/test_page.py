@@ -111,6 +111,17 @@ def test_what_a_file_says_of_its_origin_stands_below_its_picture_and_is_no_marku
     assert "script" not in {tag for tag, _ in page.tags}
 
 
+def test_it_begins_with_what_was_found_and_accused_in_counts(reported):
+    page, _, results = reported(*VIEWS)
+    counts = next(cell for cell in results["answers"] if cell["view"] == "as_is")
+    found, accused = (counts[kind]["trace found"] for kind in ("generated", "photographs"))
+    assert (found, accused) == (4, 2)
+    text = " ".join(page.text.split())
+    assert "In short Found 4 of 6 generated pictures, accused 2 of 6 photographs." in text
+    assert text.count(" generated pictures, accused ") == 1 + len(VIEWS)  # for the whole, and for each view
+    assert "This is not proof of a real photograph." in text
+
+
 def test_a_report_of_one_view_says_what_that_cannot_show(reported):
     assert "One view alone" in reported("as_is")[0].text
     assert "Saving only the fakes" in reported(*VIEWS)[0].text
