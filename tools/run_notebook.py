@@ -1,4 +1,4 @@
-"""Run the notebook and save it with its outputs, made small: what the terminal prints and what pictures show, not their pixels.
+"""Run the notebook and save it with its outputs; pictures are made small.
 
 python tools/run_notebook.py              # in a folder of its own, about 3 minutes on two CPU cores
 """
