@@ -10,7 +10,8 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `lfm` command."""
     argv = _join_two_words(list(sys.argv[1:] if argv is None else argv))
     parser, verbs = build_parser()
+    if not argv:  # somebody who does not know yet what there is
+        parser.print_help()
+        return 0
     if argv and not argv[0].startswith("-") and argv[0] not in verbs:
         parser.error(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs)}: expected one of {', '.join(verbs)}")
     verb = verbs.get(argv[0]) if argv else None
@@ -76,6 +80,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAULT
 
 
+class VerbHelp(argparse.RawDescriptionHelpFormatter):
+    """Help whose usage line names what must be given; the options have a line each below it. Examples keep their lines."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],  # mutually exclusive ones, which argparse has no public name for
+        prefix: str | None = None,
+    ) -> None:
+        needed = [group for group in groups if group.required]
+        either = {id(action) for group in needed for action in group._group_actions}
+        must = [action for action in actions if action.required or not action.option_strings or id(action) in either]
+        others = argparse.Action(option_strings=(), dest="", nargs="?", metavar="options")
+        super().add_usage(usage, [*must, others], needed, prefix)
+
+
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command, and the parsers of its verbs by name."""
     parser = argparse.ArgumentParser(prog="lfm", description="Detect AI-generated images with LFM.", allow_abbrev=False)
@@ -83,7 +104,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, module in VERBS.items():
         about = f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}."
-        verb = commands.add_parser(name, help=module.SUMMARY, description=about, allow_abbrev=False)
+        examples = "\n  ".join(["examples:", *module.EXAMPLES])
+        texts = {"help": module.SUMMARY, "description": about, "epilog": examples}
+        verb = commands.add_parser(name, **texts, formatter_class=VerbHelp, allow_abbrev=False)
         module.add_arguments(verb)
         if name in COMPUTING:
             add_require_argument(verb)

@@ -1,13 +1,15 @@
 """The command line: short and complete help, and mistakes answered with what was probably meant."""
 
 import re
+import shlex
 
 import pytest
 
 import lfm_jax
 from lfm_jax.cli import build_parser
+from lfm_jax.presets import load_config
 from lfm_jax.verbs import COMPUTING
-from lfm_jax.verbs.arguments import option_names
+from lfm_jax.verbs.arguments import option_names, unknown_options
 
 CLUSTER = ["--coordinator", "--num_processes", "--process_id", "--join_seconds", "--cluster"]
 OPTIONS = {
@@ -18,7 +20,7 @@ OPTIONS = {
         *CLUSTER,
     ],
     "calibrate": [
-        *("--weights", "--data", "--list", "--labels", "--out", "--protocol", "--view", "--objective", "--force"),
+        *("--weights", "--data", "--list", "--labels", "--out", "--protocol", "--view", "--objective", "--range", "--force"),
         *("--batch_size", "--threads"),
     ],
     "compare": ["DIR_A", "DIR_B", "--metric", "--json", "--out"],
@@ -62,6 +64,30 @@ def test_help_of_a_verb_explains_each_option_on_one_screen(verb, lfm, monkeypatc
     assert set(option_names(build_parser()[1][verb])) == options | {"--import", "-h", "--help"}
 
 
+@pytest.mark.parametrize("verb", OPTIONS)
+def test_help_of_a_verb_ends_with_two_examples_that_it_would_take(verb, lfm):
+    *_, heading, first, second = lfm(verb, "--help").out.splitlines()
+    assert heading == "examples:"
+    assert first != second
+    for example in (first, second):
+        name, *argv = shlex.split(example)
+        assert name == "lfm" and len(example) <= 92
+        words = len(verb.split())
+        assert argv[:words] == verb.split()
+        parser = build_parser()[1][verb]
+        assert unknown_options(parser, argv[words:]) == []
+        _, rest = parser.parse_known_args(argv[words:])
+        assert all(argument.startswith("--config.") for argument in rest)
+        if (preset := re.search(r"--config=(\S+)", example)) and verb != "sweep":
+            assert load_config(preset[1])
+
+
+def test_the_bare_command_shows_the_help(lfm):
+    ran = lfm()
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out == lfm("--help").out
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
 def test_help_names_the_protocols_and_the_defaults(verb, lfm):
     text = lfm(verb, "--help").out
@@ -92,7 +118,6 @@ def usage_error(ran, *words):
         (["predcit", "a.png"], ["'predcit'", "did you mean 'predict'", "train, evaluate, predict, explain, convert, export"]),
         (["Predict", "a.png"], ["'Predict'", "did you mean 'predict'"]),
         (["xyzzy"], ["'xyzzy'", "train, evaluate, predict, explain, convert, export"]),
-        ([], ["VERB"]),
         (["--verison"], ["--verison", "--version"]),
         (["predict", "a.png", "--weights", "w", "--protcol", "native"], ["--protcol", "did you mean '--protocol'"]),
         (["predict", "a.png", "--weights", "w", "--protcol=native"], ["--protcol", "did you mean '--protocol'"]),

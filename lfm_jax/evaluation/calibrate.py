@@ -28,6 +28,8 @@ from lfm_jax.weights.score import sigmoid
 
 FEW = 100  # images of a label; with fewer the threshold is little more than a guess
 TEMPERATURES = (0.05, 1000.0)  # range searched
+NEAR_CHANCE = 0.65  # of real and fake images called correctly, the labels counting alike; guessing gets half
+TELLS_LITTLE = 0.9  # of the loss of an answer that is the same for all images
 LARGEST_CUT = 20.0  # calibrated logit of a threshold: beyond it neighbouring logits have the same score
 REPLICATES = 200  # for the threshold's interval
 REPORTED = {"nll": "loss", "ece": "ece", "acc": "acc_at_threshold"}  # name in a card -> name in METRICS
@@ -63,7 +65,7 @@ def fit(labels: np.ndarray, logits: np.ndarray, objective: str, *, threshold: fl
     chosen = float(sigmoid(cut / fitted))
     draws = resamples(labels, name="calibrate", replicates=REPLICATES)
     cuts = [best_cut(np.repeat(labels, times), np.repeat(logits, times), objective) for times in draws]
-    remarks = _remarks(labels, logits, objective, cut)
+    remarks = _useless(labels, logits, fitted) + _remarks(labels, logits, objective, cut)
     if why:
         remarks.append(f"temperature {fitted:.3g} is the end of the range searched: {why}")
 
@@ -103,6 +105,29 @@ def _remarks(labels: np.ndarray, logits: np.ndarray, objective: str, cut: float)
     if not logits.min() < cut < logits.max():
         remarks.append("the threshold gives one answer for all of these images")
     return remarks
+
+
+def _useless(labels: np.ndarray, logits: np.ndarray, temperature: float) -> list[str]:
+    """Warnings where weights hardly tell these images apart, by any threshold, or where their scores are no probabilities."""
+    warnings = []
+    cut = best_cut(labels, logits, "balanced")
+    most = float(((logits[labels == 1] > cut).mean() + (logits[labels == 0] <= cut).mean()) / 2)
+    if most < NEAR_CHANCE:
+        warnings.append(
+            f"warning: these weights hardly tell such images apart: the best of all thresholds calls {100 * most:.0f} % of real "
+            "and fake images correctly, the labels counting alike, and guessing gets 50 %. No threshold mends that; try "
+            "another --protocol or other weights"
+        )
+    loss = detection_metrics(labels, logits, temperature=temperature)["loss"]
+    share = float(labels.mean())
+    same_for_all = -share * np.log(share) - (1 - share) * np.log1p(-share)
+    if loss is not None and loss > TELLS_LITTLE * same_for_all:
+        low, high = sigmoid(np.quantile(logits, [0.05, 0.95]) / temperature)
+        warnings.append(
+            f"warning: temperature {temperature:.3g} moves the scores of nine images in ten to between {low:.2f} and {high:.2f} "
+            f"(loss {loss:.3f}; the same score for all images has {same_for_all:.3f}): read them as an order, not as probabilities"
+        )
+    return warnings
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray, *, least: float = 0.0) -> tuple[float, str]:

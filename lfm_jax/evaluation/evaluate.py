@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lfm_jax.data import views as views_lib
+from lfm_jax.data.protocols import parse
 from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import published, tables
 from lfm_jax.evaluation.cells import CellStore
+from lfm_jax.evaluation.terminal_table import terminal_table
+from lfm_jax.inference.answers import wrapped
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.prediction import Prediction
 from lfm_jax.inference.scoring import Scored, score_together
+from lfm_jax.inference.verdict import Picture
 
 PREDICTION_COLUMNS = ("path", "suite", "generator", "label", "logit", "score", "protocol", "view", "weights")
 
@@ -24,7 +29,7 @@ class Evaluation:
 
     Attributes:
       rows: one per cell and group, with `level` generator, suite or overall and metrics in [0, 1]; see `tables`.
-      predictions: one per scored image and cell, dicts with PREDICTION_COLUMNS.
+      predictions: one per scored image and cell, dicts with PREDICTION_COLUMNS, and `verdict` and `why` as `lfm predict` gives.
       errors: one per image and cell that could not be scored, dicts with path, protocol, view, weights and error.
       truncated: one per image and cell that is cut and was scored all the same, dicts likewise; see `images.take_truncated`.
     """
@@ -40,9 +45,15 @@ class Evaluation:
         (row,) = (row for row in self.rows if names.items() <= row.items())
         return row
 
-    def table(self) -> str:
-        """Markdown table in percent, followed by a table of the published results that are comparable with it."""
+    def table(self, width: int | None = None) -> str:
+        """A table in percent, followed by the published results that are comparable with it.
+
+        It is Markdown and complete; with a `width`, that of a terminal, it fits it.
+        """
         comparable = published.beside(self.rows)
+        if width:
+            lines = [terminal_table(self.rows, width), *(wrapped(line, width) for line in published.sentences(comparable))]
+            return "\n".join(lines)
         return tables.markdown(self.rows) + (f"\n\n{published.markdown(comparable)}" if comparable else "")
 
 
@@ -92,9 +103,11 @@ def join_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 def _prediction(example: Example, item: Scored, network: Network, cell: dict[str, str]) -> dict[str, Any]:
     assert item.logit is not None
-    score = network.card.score(item.logit)
+    picture = Picture(item.width, item.height, parse(cell["protocol"]), item.flat, item.facts)
+    answered = Prediction.of(item.logit, network.card, picture)
     values = {"path": example.path, "suite": example.suite, "generator": example.generator, "label": example.label}
-    return {**values, "logit": item.logit, "score": score, **cell}
+    scored = {"logit": item.logit, "score": answered.score, **cell}
+    return {**values, **scored, "verdict": answered.verdict, "why": answered.why}
 
 
 def _error(example: Example, item: Scored, cell: dict[str, str]) -> dict[str, str]:

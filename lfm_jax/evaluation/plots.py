@@ -8,8 +8,8 @@ from PIL import ImageOps
 
 from lfm_jax.data.sources.base import Source
 from lfm_jax.evaluation.metrics import HEADLINE, METRICS
+from lfm_jax.inference.verdict import FOUND, UNKNOWN
 from lfm_jax.runtime.palette import CORRECT, FAKE, FIRST, GREY, REAL, WRONG, css
-from lfm_jax.weights.card import Card
 
 MAX_GENERATORS = 8  # rows of one picture of examples
 PER_LABEL = 4
@@ -21,8 +21,8 @@ FAINT = {"color": css(FIRST), "alpha": 0.3}  # runs behind their mean
 DARK, LIGHT, LINE = "#222222", "#e4e4e4", "#dddddd"
 
 
-def examples(predictions: Sequence[dict[str, Any]], source: Source, card: Card, path: Path) -> None:
-    """Writes a PNG with a row of real and fake images of each generator, their scores, and which calls are wrong.
+def examples(predictions: Sequence[dict[str, Any]], source: Source, path: Path) -> None:
+    """Writes a PNG with a row of real and fake images of each generator: above each its truth, below it the answer.
 
     Within a generator the images are at even ranks of the score, so that the worst calls show too.
     """
@@ -32,7 +32,7 @@ def examples(predictions: Sequence[dict[str, Any]], source: Source, card: Card, 
     first = [p for p in predictions if all(p[name] == predictions[0][name] for name in ("protocol", "view", "weights"))]
     generators = list(dict.fromkeys((p["suite"], p["generator"]) for p in first))[:MAX_GENERATORS]
     index_of = {example.path: index for index, example in enumerate(source.examples)}
-    figure = Figure(figsize=(2 * PER_LABEL * 1.6 + 1.2, 2.0 * len(generators) + 0.6), layout="constrained")
+    figure = Figure(figsize=(2 * PER_LABEL * 1.6 + 1.2, 2.2 * len(generators) + 0.6), layout="constrained")
     grid = figure.subplots(len(generators), 2 * PER_LABEL, squeeze=False)
     for axes_row, (suite, generator) in zip(grid, generators, strict=True):
         group = [p for p in first if (p["suite"], p["generator"]) == (suite, generator)]
@@ -42,19 +42,25 @@ def examples(predictions: Sequence[dict[str, Any]], source: Source, card: Card, 
                 axes = axes_row[label * PER_LABEL + column]
                 axes.set_axis_off()
                 if column < len(chosen):
-                    _show(axes, chosen[column], source.image(index_of[chosen[column]["path"]]), card)
+                    _show(axes, chosen[column], source.image(index_of[chosen[column]["path"]]))
         axes_row[0].text(-0.08, 0.5, generator, rotation=90, ha="right", va="center", transform=axes_row[0].transAxes)
-    figure.suptitle(f"Real (left) and fake (right) images with their scores under {first[0]['protocol']}", fontsize=10)
+    figure.suptitle(
+        f"Above each picture what it is, below it what was answered under {first[0]['protocol']}, with the score", fontsize=10
+    )
     with matplotlib.rc_context({"savefig.dpi": 110}):
         figure.savefig(path)
 
 
-def _show(axes: Any, prediction: dict[str, Any], image: Any, card: Card) -> None:
+def _show(axes: Any, prediction: dict[str, Any], image: Any) -> None:
+    """A picture between its truth and the answer, which is coloured where it is right or wrong; "cannot tell" is neither."""
     # A figure keeps all its pictures, and drawing one takes 40 bytes per pixel.
     axes.imshow(image if max(image.size) <= PICTURE_SIDE else ImageOps.contain(image, (PICTURE_SIDE, PICTURE_SIDE)))
-    correct = card.is_fake(prediction["logit"]) == bool(prediction["label"])
-    title = f"{'fake' if prediction['label'] else 'real'}  {prediction['score']:.3f}{'' if correct else ', wrong'}"
-    axes.set_title(title, fontsize=8, color=css(CORRECT if correct else WRONG))
+    axes.set_axis_off()
+    fake, answer = bool(prediction["label"]), prediction["verdict"]
+    axes.set_title("generated" if fake else "photograph", fontsize=8, color=DARK)
+    colour = css(GREY) if answer == UNKNOWN else css(CORRECT if (answer == FOUND) == fake else WRONG)
+    words = {"fontsize": 8, "color": colour, "ha": "center", "va": "top"}
+    axes.text(0.5, -0.04, f"{answer} {prediction['score']:.3f}", transform=axes.transAxes, **words)
 
 
 def _at_even_ranks(predictions: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:

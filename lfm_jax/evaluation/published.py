@@ -87,3 +87,12 @@ def markdown(published: Sequence[dict[str, Any]]) -> str:
     heads = ["published, same protocol", *names[1:], *(METRICS[name]().heading for name in HEADLINE), "source"]
     lines = [[*(row[name] for name in names), *(percent(row[name]) for name in HEADLINE), row["source"]] for row in published]
     return tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 2 + ["left"])
+
+
+def sentences(published: Sequence[dict[str, Any]]) -> list[str]:
+    """What `beside` returned, one sentence each, for a terminal that is too narrow for the table."""
+    return [
+        f"Published, {row['protocol']}, {row['view']}: {row['detector']} on {row['suite']}, ACC {percent(row['acc'])}, "
+        f"AP {percent(row['ap'])} ({row['source']})."
+        for row in published
+    ]

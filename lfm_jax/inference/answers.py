@@ -62,7 +62,7 @@ def summary(scored: Sequence[Record], failed: Sequence[Record], passed: Passed) 
     """How many images got each answer, and what became of the other files, in one line."""
     counts = Counter(record["verdict"] for record in scored)
     parts = [f"{counts[answer]} {answer}" for answer in ANSWERS if counts[answer]]
-    doubts = Counter(_kind_of_doubt(record) for record in scored if record["verdict"] == UNKNOWN)
+    doubts = Counter(kind_of_doubt(record) for record in scored if record["verdict"] == UNKNOWN)
     if doubts:
         parts[-1] += f" ({', '.join(f'{count} {why}' for why, count in doubts.most_common())})"
     parts += [f"{len(failed)} could not be scored"] if failed else []
@@ -83,7 +83,7 @@ def remarks(scored: Sequence[Record]) -> list[str]:
     grounds: dict[str, str] = {}
     for record in scored:
         if record["why"]:
-            grounds.setdefault(_kind_of_doubt(record), record["reasons"][1 if len(record["reasons"]) > 1 else 0])
+            grounds.setdefault(kind_of_doubt(record), record["reasons"][1 if len(record["reasons"]) > 1 else 0])
     lines += [f'"{why}": {reason}' for why, reason in list(grounds.items())[:NOTES]]
     return lines
 
@@ -98,9 +98,9 @@ def write_answers(
         print(wrapped(line, width), file=out)
 
 
-def terminal_width(out: TextIO) -> int | None:
-    """Columns of the terminal that `out` writes to; None for a file or a pipe, where nothing is shortened."""
-    return shutil.get_terminal_size().columns if out.isatty() else None
+def terminal_width(out: TextIO | None) -> int | None:
+    """Columns of the terminal that `out` writes to; None for a file, a pipe or nothing, where nothing is shortened."""
+    return shutil.get_terminal_size().columns if out and out.isatty() else None
 
 
 def wrapped(text: str, width: int | None) -> str:
@@ -108,7 +108,7 @@ def wrapped(text: str, width: int | None) -> str:
     return "\n".join(textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)) if width else text
 
 
-def _kind_of_doubt(record: Record) -> str:
+def kind_of_doubt(record: Record) -> str:
     """Why an answer is not plain, without figures that differ from image to image."""
     words = record["why"].split(" % ")
     return "too little looked at" if words[-1] == "looked at" else record["why"]

@@ -14,6 +14,7 @@ from lfm_jax.data.audit import formats
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import plots, published
+from lfm_jax.evaluation.answer_counts import answer_counts
 from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, Evaluation
 from lfm_jax.evaluation.saved import PROOF
 from lfm_jax.inference.network import Network
@@ -37,6 +38,7 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
         "data_sha256": data_sha256,
         "images": len(source.examples),
         "rows": evaluation.rows,
+        "answers": answer_counts(evaluation.predictions),
         "published": published.beside(evaluation.rows),
         "format": formats.audit_source(source),
         "errors": evaluation.errors,
@@ -52,7 +54,7 @@ def write_files(evaluation: Evaluation, networks: Sequence[Network], source: Sou
     page.write_page(results, evaluation.predictions, source, out / "report.html", network=networks[0])
     if evaluation.predictions:
         viewed = ViewedSource(source, views.parse(evaluation.predictions[0]["view"]))
-        plots.examples(evaluation.predictions, viewed, cards[0], out / "examples.png")
+        plots.examples(evaluation.predictions, viewed, out / "examples.png")
 
 
 def predictions_table(predictions: Sequence[dict[str, Any]]) -> str:

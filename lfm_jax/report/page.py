@@ -19,12 +19,13 @@ from lfm_jax.data import protocols, suites, views
 from lfm_jax.data.audit import formats, report
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
+from lfm_jax.evaluation.answer_counts import CELL, KINDS, sentences
 from lfm_jax.evaluation.metrics import HEADLINE, Metric, columns
 from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.inference.network import Network
+from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.report import charts, gallery, notes
 
-CELL = ("weights", "protocol", "view")
 GRID = {view for names in views.GRID.values() for view in names}
 MAX_ERRORS = 200  # files listed; all are in results.json
 
@@ -51,17 +52,21 @@ def render_page(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]
     environment = Environment(
         loader=PackageLoader("lfm_jax", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "shift": _shift, "most": report.most, "below": notes.below}
+    environment.filters |= {"percent": percent, "shift": _shift, "most": report.most, "below": notes.below, "sentences": sentences}
     metrics = columns(fitted=any(card["threshold"] != 0.5 for card in results["cards"]), report=True)
     environment.filters["heading"] = lambda name: metrics[name].heading
     cells = _cells(results["rows"], metrics)
     detailed = [cell for cell in cells if cell["view"] not in GRID] or cells  # the grid has a section of its own
     main = next((cell for cell in cells if cell["view"] == views.AS_IS), cells[0] if cells else None)
     side_by_side = _side_by_side(cells, main) if main else []
+    answers = {tuple(counts[name] for name in CELL): counts for counts in results.get("answers", [])}
     return environment.get_template("page.html.j2").render(
         results=results,
         cells=[{**cell, "charts": _charts(cell, predictions, results["cards"])} for cell in detailed],
         main=main,
+        answers_of=lambda cell: answers.get(tuple(cell[name] for name in CELL)),  # none for a mean over weights
+        kinds=KINDS,
+        given_answers=ANSWERS,
         metrics=metrics,
         headline=HEADLINE,
         side_by_side=side_by_side,

@@ -6,6 +6,7 @@ checkpoint.
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from lfm_jax.errors import PreemptedError, UserError
 from lfm_jax.evaluation.cells import data_hash
 from lfm_jax.evaluation.evaluate import Evaluation, evaluate_network
 from lfm_jax.evaluation.metrics import detection_metrics
+from lfm_jax.inference.answers import terminal_width
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import score_together
 from lfm_jax.report.files import write_files
@@ -167,7 +169,8 @@ def _test(run: Run, name: str, network: Network, data_sha256: str) -> Evaluation
     evaluation = evaluate_network(network, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
     if is_main():
         write_files(evaluation, [network], run.test_set, run.files.folder / "test" / name, data_sha256=data_sha256)
-        print(f"\n{name} weights (step {network.card.training['steps']}) on {run.test_set.name}\n\n{evaluation.table()}")
+        print(f"\n{name} weights (step {network.card.training['steps']}) on {run.test_set.name}\n")
+        print(evaluation.table(terminal_width(sys.stdout)))
         folder = run.workdir / "test" / name
         print(f"\nreport: {folder / 'report.html'}, picture: {folder / 'examples.png'}")
     return evaluation

@@ -10,10 +10,13 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
 
 METRICS = "metrics.jsonl"
+ON_SCREEN = {"train": ("loss", "acc", "lr", "images_per_s"), "val": ("ap", "auc", "acc", "loss")}
 
 
 class MetricWriter:
-    """Writes lines {"step", "split", name: value, ...} to WORKDIR/metrics.jsonl, and the same to TensorBoard and stderr.
+    """Writes lines {"step", "split", name: value, ...} to WORKDIR/metrics.jsonl, and the same to TensorBoard.
+
+    stderr gets one row of at most 80 columns: ON_SCREEN, which tells whether training gets anywhere.
 
     It opens at the step from which a run resumes, and removes the lines that a killed run wrote after it: those steps are
     made again.
@@ -41,7 +44,8 @@ class MetricWriter:
         for name, value in metrics.items():
             if value is not None:
                 self._board.result().add_scalar(f"{split}/{name}", value, step)
-        rounded = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+        shown = {name: metrics.get(name) for name in ON_SCREEN.get(split, tuple(metrics))}
+        rounded = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
         say(f"step {step}  {split}  {rounded}")
 
 

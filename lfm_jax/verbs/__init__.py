@@ -1,4 +1,4 @@
-"""The verbs of the `lfm` command, one module each: SUMMARY, add_arguments(parser), run(args, rest) -> exit status.
+"""The verbs of the `lfm` command, one module each: SUMMARY, EXAMPLES, add_arguments(parser), run(args, rest) -> exit status.
 
 A module imports what its verb needs when it runs, so that `lfm --help` answers at once.
 """

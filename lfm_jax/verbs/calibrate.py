@@ -17,6 +17,10 @@ from lfm_jax.verbs.arguments import (
 )
 
 SUMMARY = "fit a threshold, and measure where weights are blind"
+EXAMPLES = (
+    "lfm calibrate --data=VAL --out=calibrated.safetensors --objective=fpr=0.01",
+    "lfm calibrate --range --data=VAL --protocol=tiles256 --out=range.json",
+)
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import json
 from lfm_jax.verbs.arguments import refuse, results_to
 
 SUMMARY = "compare two evaluations of the same images"
+EXAMPLES = ("lfm compare results_a results_b", "lfm compare results_a results_b --metric=ap,auc --out=comparison.md")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

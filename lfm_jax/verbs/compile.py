@@ -6,6 +6,7 @@ import sys
 from lfm_jax.verbs.arguments import FAULT, add_config_arguments, load_config, positive
 
 SUMMARY = "check that a config compiles and fits on other devices"
+EXAMPLES = ("lfm compile --config=tiny --topology=cpu:8", "lfm compile --config=tpu_v5e --topology=v5e:16x16")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

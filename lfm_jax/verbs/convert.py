@@ -5,6 +5,7 @@ import argparse
 from lfm_jax.verbs.arguments import WEIGHTS_HELP, refuse
 
 SUMMARY = "convert weights between PyTorch, safetensors and checkpoints"
+EXAMPLES = ("lfm convert lfm_bs_model.pth lfm.safetensors", "lfm convert runs/tiny tiny.pth")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

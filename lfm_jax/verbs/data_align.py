@@ -7,6 +7,10 @@ from lfm_jax.runtime.paths import expanded
 from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse, whole
 
 SUMMARY = "make fakes that differ from photographs in a decoder's traces alone"
+EXAMPLES = (
+    "lfm data align DATA/train aligned --encoder=E.pth --decoder=D.pth",
+    "lfm data align DATA/train aligned --encoder=E.pth --decoder=D.pth --seed=1",
+)
 NAMED = 10  # photographs without a fake, in the message at the end
 
 

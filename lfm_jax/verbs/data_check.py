@@ -6,6 +6,7 @@ import sys
 from lfm_jax.verbs.arguments import SOME_FAILED, add_labels_argument, add_threads_argument, make_folder, refuse
 
 SUMMARY = "list what labelled folders hold and what is wrong with them"
+EXAMPLES = ("lfm data check DATA", "lfm data check DATA --labels=real:nature,fake:ai --out=check")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

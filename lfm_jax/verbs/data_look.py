@@ -7,6 +7,7 @@ from lfm_jax.runtime.paths import expanded
 from lfm_jax.verbs.arguments import add_config_arguments, load_config, positive
 
 SUMMARY = "draw images as training sees them, on one sheet"
+EXAMPLES = ("lfm data look --config=tiny --out=sheet.png", "lfm data look --config=tiny --out=sheet.png --images=8 --draws=4")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, refuse
 
 SUMMARY = "verify images and pack them into ArrayRecord data sets"
+EXAMPLES = ("lfm data prepare DATA prepared", "lfm data prepare DATA prepared --suite=gangen_detection --whole")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import argparse
 from lfm_jax.verbs.arguments import add_weights_argument, make_folder, refuse
 
 SUMMARY = "serve a page that scores images in the browser"
+EXAMPLES = ("lfm demo", "lfm demo --weights=runs/tiny --out=page")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

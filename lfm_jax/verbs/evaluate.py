@@ -1,6 +1,7 @@
 """`lfm evaluate`: metrics of every generator in labelled folders, for one or more sets of weights."""
 
 import argparse
+import sys
 from contextlib import nullcontext
 
 from lfm_jax.verbs.arguments import (
@@ -21,6 +22,10 @@ from lfm_jax.verbs.arguments import (
 )
 
 SUMMARY = "measure accuracy and AP on labelled folders"
+EXAMPLES = (
+    "lfm evaluate --data=builtin --out=results",
+    "lfm evaluate --data=DATA --protocol=crop256 --views=as_is,fakes_q96,all_q96 --out=results",
+)
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
@@ -47,6 +52,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.evaluation.cells import CellStore, data_hash
     from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
     from lfm_jax.evaluation.tables import swapped_labels
+    from lfm_jax.inference.answers import terminal_width
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
@@ -75,7 +81,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             return SOME_FAILED if evaluation.errors else 0
         if out and cells:
             write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
-    print(evaluation.table())
+    print(evaluation.table(terminal_width(sys.stdout)))
+    if args.out:
+        say(f"lfm evaluate: report: {args.out.rstrip('/')}/report.html")
     if cut := {record["path"] for record in evaluation.truncated}:
         say(f"lfm evaluate: {len(cut)} of the images are cut, and were scored with what is missing in grey or black")
     for remark in swapped_labels(evaluation.rows):

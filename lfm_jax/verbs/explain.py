@@ -5,6 +5,7 @@ import argparse
 from lfm_jax.verbs.arguments import PROTOCOL_HELP, add_weights_argument, make_folder, refuse, report_failures
 
 SUMMARY = "show where in an image its score comes from"
+EXAMPLES = ("lfm explain photo.png --out=why", "lfm explain photos/ --out=why --protocol=tiles256")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

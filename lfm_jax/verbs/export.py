@@ -5,6 +5,7 @@ import argparse
 from lfm_jax.verbs.arguments import add_weights_argument, positive, refuse
 
 SUMMARY = "write a checked file that runs without lfm_jax"
+EXAMPLES = ("lfm export --format=onnx lfm.onnx", "lfm export --format=torch --weights=runs/tiny tiny.pth")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from lfm_jax.verbs.arguments import (
 )
 
 SUMMARY = "look for traces of AI generators in images"
+EXAMPLES = ("lfm predict photo.png", "lfm predict photos/ --sort=score --format=csv --out=answers.csv")
 SORTS = ("given", "score")
 
 

@@ -6,6 +6,7 @@ from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import SOME_FAILED, add_config_arguments, load_config, whole
 
 SUMMARY = "train variants of a config with several seeds, for one table"
+EXAMPLES = ("lfm sweep --config=ablations/k --out=runs/k", "lfm sweep --config=ablations/k --out=runs/k --only=k16-seed0")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

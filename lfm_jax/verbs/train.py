@@ -7,6 +7,10 @@ import sys
 from lfm_jax.verbs.arguments import add_cluster_arguments, add_config_arguments, join_cluster, load_config
 
 SUMMARY = "train a detector, or resume its training, and test it"
+EXAMPLES = (
+    "lfm train --config=tiny --workdir=runs/tiny",
+    "lfm train --config=folder --config.data.root=DATA --workdir=runs/mine",
+)
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

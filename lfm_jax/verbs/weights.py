@@ -7,6 +7,7 @@ from lfm_jax.verbs.arguments import nearest, refuse
 from lfm_jax.weights import named
 
 SUMMARY = "list the weights that have a name, or fetch some"
+EXAMPLES = ("lfm weights", "lfm weights lfm")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -105,6 +105,21 @@ def test_few_images_get_a_remark_with_their_numbers():
     assert fit(*arrays(rng.normal(-1, 1, 200), rng.normal(1, 1, 200)), "accuracy").remarks == []
 
 
+def test_a_fit_of_weights_that_hardly_tell_the_labels_apart_is_called_useless():
+    rng = np.random.default_rng(0)
+    labels = np.arange(2000) % 2
+    fitted = fit(labels, rng.normal(labels * 80.0, 200), "accuracy")
+    assert fitted.temperature > 50
+    warnings = [remark for remark in fitted.remarks if remark.startswith("warning: ")]
+    assert any("hardly tell such images apart" in warning and "guessing gets 50 %" in warning for warning in warnings)
+    assert any(
+        "as an order, not as probabilities" in warning and f"temperature {fitted.temperature:.3g}" in warning
+        for warning in warnings
+    )
+    alarms_are_rare = fit(labels, rng.normal(labels * 3.0, 1), "fpr=0.01")
+    assert not any("warning" in remark for remark in alarms_are_rare.remarks)
+
+
 def test_images_that_all_score_alike_get_a_remark():
     fitted = fit(*arrays([0.0] * 100, [0.0] * 100), "accuracy")
     assert any("one answer for all" in remark for remark in fitted.remarks)

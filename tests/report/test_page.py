@@ -111,6 +111,16 @@ def test_what_a_file_says_of_its_origin_stands_below_its_picture_and_is_no_marku
     assert "script" not in {tag for tag, _ in page.tags}
 
 
+def test_it_begins_with_what_was_found_and_accused_in_counts(reported):
+    """The pictures of this set have one colour each, so that nothing can be said of any of them."""
+    page, _, results = reported(*VIEWS)
+    counts = next(cell for cell in results["answers"] if cell["view"] == "as_is")
+    assert counts["generated"]["cannot tell"] == counts["photographs"]["cannot tell"] == 6
+    text = " ".join(page.text.split())
+    assert "In short Found 0 of 6 generated pictures, accused 0 of 6 photographs." in text
+    assert "Of 12 files nothing can be said (6 generated, 6 photographs): 12 flat." in text
+
+
 def test_a_report_of_one_view_says_what_that_cannot_show(reported):
     assert "One view alone" in reported("as_is")[0].text
     assert "Saving only the fakes" in reported(*VIEWS)[0].text

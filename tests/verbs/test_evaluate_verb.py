@@ -9,7 +9,7 @@ def test_evaluate_prints_the_table_and_writes_the_files(lfm, weights_file, label
     ran = lfm(
         "evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol", "native,crop64", "--out", tmp_path / "out"
     )
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.err) == (0, f"lfm evaluate: report: {tmp_path / 'out'}/report.html\n")
     assert ran.out == (tmp_path / "out/table.md").read_text()
     rows = [re.sub(r"\||\[.*?\]", "", line).split() for line in ran.out.splitlines()[2:]]
     expected = [["gan_a", "2", "2", "75.0", "100.0", "50.0"], ["gan_b", "4", "3", "100.0", "100.0", "100.0"]]
