@@ -8,12 +8,13 @@
 #
 #   sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-task=1 launch/slurm.sh --config=PRESET --workdir=SHARED_DIR
 #
+# The arguments go to `lfm train`, or to another verb that takes --cluster if they begin with one (evaluate --weights=...).
 # The workdir must be on storage that all nodes can see. The run saves and stops 120 s before the time limit, on scancel
 # and on pre-emption; a requeued job, or the same sbatch again, resumes it. Set LFM_VENV to the virtual environment to
 # activate, if lfm is not on PATH.
 set -euo pipefail
 
-[ $# -gt 0 ] || { echo "launch/slurm.sh: no arguments for lfm train: expected --config=PRESET --workdir=DIR" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "launch/slurm.sh: no arguments for lfm: expected --config=PRESET --workdir=DIR" >&2; exit 2; }
 : "${SLURM_JOB_ID:?launch/slurm.sh: not inside a SLURM job: start it with sbatch}"
 if [ -n "${LFM_VENV:-}" ]; then
   # shellcheck disable=SC1091
@@ -22,4 +23,5 @@ fi
 command -v lfm > /dev/null || { echo "launch/slurm.sh: no lfm command: set LFM_VENV to the environment it is installed in" >&2; exit 2; }
 
 # If one task dies, the others cannot continue: end them at once and say which one it was.
-exec srun --kill-on-bad-exit=1 --label lfm train --cluster=slurm "$@"
+case $1 in -*) verb=train ;; *) verb=$1; shift ;; esac
+exec srun --kill-on-bad-exit=1 --label lfm "$verb" --cluster=slurm "$@"

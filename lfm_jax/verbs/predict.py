@@ -3,10 +3,11 @@
 import argparse
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import (
+    FAULT,
     PROTOCOL_HELP,
     add_speed_arguments,
     add_truncated_argument,
@@ -15,6 +16,9 @@ from lfm_jax.verbs.arguments import (
     report_failures,
     results_to,
 )
+
+if TYPE_CHECKING:
+    from lfm_jax.inference.shards import Shard
 
 SUMMARY = "look for traces of AI generators in images"
 EXAMPLES = ("lfm predict photo.png", "lfm predict photos/ --sort=score --format=csv --out=answers.csv")
@@ -34,7 +38,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     unsure = 'answer "cannot tell" to scores from LOW to HIGH, e.g. 0.3,0.7'
     verb.add_argument("--unsure", type=_shares, metavar="LOW,HIGH", help=unsure)
     verb.add_argument("--every", metavar="TIME", help="also score videos, a frame every TIME, e.g. 1s or 500ms")
-    verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal")
+    verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal; with --shard, a folder for the parts")
+    shard_help = "score every N-th image from the I-th on (I from 0) into a part of its own in --out; a part there is skipped"
+    verb.add_argument("--shard", type=_shard, metavar="I/N", help=shard_help)
+    verb.add_argument("--collect", action="store_true", help="count what is in a folder of parts, given as PATH")
     add_truncated_argument(verb)
     add_speed_arguments(verb)
 
@@ -50,6 +57,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.runtime.progress import say
     from lfm_jax.weights import named
 
+    if args.collect:
+        return _collect(args)
+    if args.shard:
+        args.format = "jsonl" if args.format == "table" else args.format
+        if not args.out or args.sort == "score":
+            raise UserError("--shard takes --out=DIR, a folder for all parts, and no --sort")
     if args.format == "parquet":
         require_parquet()
         if not args.out:
@@ -67,12 +80,58 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     passed = Passed() if args.format == "table" else None
     options = {"unsure": args.unsure, "every": every, "batch_size": args.batch_size, "threads": args.threads}
     records: Iterable[dict[str, Any]]
-    records = predict_files(detector, args.paths, protocol=protocol, passed=passed, **options)
+    records = predict_files(detector, args.paths, protocol=protocol, passed=passed, shard=args.shard, **options)
+    if args.shard:
+        return _score_part(args, records, {"weights": detector.card.weights_sha256, "protocol": protocol})
     if args.sort == "score":
         records = sorted(records, key=lambda record: -record.get("score", -1.0))
     with results_to(args.out, inputs=[*args.paths, *filter(None, [args.weights])]) as out:
         _, failed = write_records(records, args.format, out, passed=passed)
     return report_failures(failed)
+
+
+def _score_part(args: argparse.Namespace, records: Iterable[dict[str, Any]], common: dict[str, Any]) -> int:
+    from lfm_jax.inference import shards
+    from lfm_jax.inference.predict import list_files
+    from lfm_jax.inference.records import write_records
+    from lfm_jax.runtime.paths import expanded
+    from lfm_jax.runtime.progress import say
+
+    folder = expanded(args.out)
+    part = args.shard.file(folder, args.format)
+    files = list_files(args.paths, videos=args.every is not None)
+    common |= {name: getattr(args, name) for name in ("format", "threshold", "unsure", "every", "truncated")}
+    common |= {"shards": args.shard.count, "images": len(files), "listing_sha256": shards.listing_hash(files)}
+    try:
+        shards.agree(folder, common)
+        if part.exists():
+            say(f"lfm predict: {part} is there already")
+            return 0
+        with shards.writing(part) as out:
+            _, failed = write_records(records, args.format, out)
+    except OSError as error:
+        raise UserError(f"--out={args.out}: {error.strerror or error}") from None
+    return report_failures(failed)
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from lfm_jax.inference import shards
+    from lfm_jax.runtime.paths import expanded
+
+    if len(args.paths) != 1:
+        raise UserError("--collect takes one folder of parts")
+    totals = shards.collect(expanded(args.paths[0]))
+    print(totals)
+    return FAULT if totals.missing else 0
+
+
+def _shard(text: str) -> "Shard":
+    from lfm_jax.inference.shards import Shard
+
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _share(text: str) -> float:

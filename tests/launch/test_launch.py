@@ -71,6 +71,13 @@ def test_the_manifest_agrees_with_itself():
         (["slurm.sh"], {}, ["--config=PRESET"]),
         (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": ""}, ["SLURM_JOB_ID", "sbatch"]),
         (["slurm.sh", "--config=c.py"], {"SLURM_JOB_ID": "1", "PATH": "/usr/bin:/bin"}, ["no lfm command", "LFM_VENV"]),
+        (["predict_array.sh", "photos/"], {}, ["--out=DIR PATH"]),
+        (["predict_array.sh", "--out=o", "photos/"], {"SLURM_ARRAY_TASK_ID": ""}, ["SLURM_ARRAY_TASK_ID", "sbatch --array"]),
+        (
+            ["predict_array.sh", "--out=o", "p/"],
+            {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "3"},
+            ["begin with 0", "LFM_PARTS"],
+        ),
         (["tpu_pod.sh", "name"], {}, ["usage", "NAME ZONE"]),
         (["tpu_pod.sh", "name", "zone", "--config=c.py"], {"LFM_DIR": ""}, ["LFM_DIR"]),
         (["tpu_pod.sh", "name", "zone", "--config=c.py"], {"LFM_DIR": "x", "PATH": "/usr/bin:/bin"}, ["gcloud"]),
@@ -97,3 +104,39 @@ def test_the_tpu_script_runs_the_same_command_on_every_host(tmp_path):
     assert remote.startswith(r"cd my\ dir && source /v/bin/activate && lfm train --cluster=tpu --config=c.py")
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {remote.split('lfm train ')[1]}"], capture_output=True, text=True)
     assert words.stdout.splitlines() == ["--cluster=tpu", "--config=c.py", "--workdir=gs://b/it's", "--config.data.root=/d"]
+
+
+@pytest.fixture
+def printing(tmp_path):
+    """A PATH on which lfm and srun print what they were called with."""
+    for name in ("lfm", "srun"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        program.chmod(0o755)
+    return f"{tmp_path}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("env", "part"),
+    [
+        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "7"}, "5/8"),
+        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "5", "LFM_PARTS": "64"}, "5/64"),
+    ],
+)
+def test_a_task_of_an_array_scores_its_own_part(printing, env, part):
+    argv = [LAUNCH / "predict_array.sh", "--out=parts", "my photos/"]
+    ran = subprocess.run(argv, env=environment() | env | {"PATH": printing}, capture_output=True, text=True)
+    assert ran.stdout == f"lfm predict --shard={part} --out=parts my photos/\n", ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--config=c.py"], "lfm train --cluster=slurm --config=c.py"),
+        (["evaluate", "--weights=w"], "lfm evaluate --cluster=slurm --weights=w"),
+    ],
+)
+def test_the_slurm_script_trains_or_runs_the_verb_that_is_named(printing, arguments, command):
+    env = environment() | {"PATH": printing, "SLURM_JOB_ID": "1"}
+    ran = subprocess.run([LAUNCH / "slurm.sh", *arguments], env=env, capture_output=True, text=True)
+    assert ran.stdout.strip().endswith(command), ran.stderr
