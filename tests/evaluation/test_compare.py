@@ -44,7 +44,7 @@ def folder(tmp_path, tiny_detector, monkeypatch):
             cell = {"weights": card.weights_sha256[:12], "protocol": protocol, "view": view}
             records = [
                 {"path": f"{group}/{label}/{i}.png", "suite": group.split("/")[0], "generator": group.split("/")[-1]}
-                | {"label": label, "logit": float(logit), "score": 0.5, **cell}
+                | {"label": label, "logit": float(logit), "score": 0.5, "verdict": "no trace found", "why": "", **cell}
                 for group, labels in groups.items()
                 for label, logits in enumerate(labels)
                 for i, logit in enumerate(logits)
