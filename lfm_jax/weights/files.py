@@ -3,6 +3,7 @@
 Neither needs PyTorch, and nothing in a file is run.
 """
 
+import json
 import pickle
 import struct
 import zipfile
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from lfm_jax.errors import WeightsError, first_line
 from lfm_jax.runtime.paths import write_whole
@@ -87,10 +88,21 @@ def read_safetensors(path: Path) -> tuple[StateDict, Card | None]:
 
 
 def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
-    """Writes the tensors and the card as one .safetensors file."""
+    """Writes the tensors and the card as one .safetensors file. The same weights and card give the same bytes."""
+    text = card.to_json()
+    content = _with_sorted_metadata(save(state, metadata={"card": text, CARD_PROOF: json_hash(text)}))
     with _Replacing(path) as partial:
-        text = card.to_json()
-        save_file(state, partial, metadata={"card": text, CARD_PROOF: json_hash(text)})
+        partial.write_bytes(content)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The bytes of a .safetensors with its metadata in order: the library writes them in one that changes from run to run."""
+    start, end = 8, 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as the format asks, so that tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _array(path: Path, key: str, tensor: np.ndarray | pth.NotPlain) -> np.ndarray:

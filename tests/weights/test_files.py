@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -254,10 +255,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, weights, monkeypatch):
     weights_io.save(path, weights)
     before = path.read_bytes()
 
-    def full_disk(*_, **__):
+    def full_disk(path, content):
+        with open(path, "wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("lfm_jax.weights.files.save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         weights_io.save(path, weights)
     assert path.read_bytes() == before
