@@ -10,12 +10,33 @@ import time
 
 import pytest
 
+from lfm_jax.data.sources import records
 from lfm_jax.errors import UserError
+from lfm_jax.evaluation.saved import read_evaluation
 from lfm_jax.export import lfm_stablehlo
 from lfm_jax.weights import io as weights_io
 from tests.helpers.launching import environment
 
 SECONDS = 300
+SWEEP = """
+from lfm_jax.config import base
+from lfm_jax.training.sweep import Sweep
+
+
+def get_config():
+    config = base()
+    config.steps, config.batch_size = 2, 8
+    config.model.widths, config.model.maps, config.model.pooling.k = (4, 8, 8, 8), 4, 4
+    config.data.source, config.data.resize, config.data.crop = "synthetic", 0, 48
+    config.data.synthetic = {"side": 64, "train": 16, "val": 8, "test": 16}
+    config.eval.protocol = "native"
+    config.eval.every_steps = config.checkpoint.every_steps = 1
+    return config
+
+
+def get_sweep():
+    return Sweep({"topk": {}, "mean": {"model.pooling.kind": "mean"}}, seeds=(0,))
+"""
 
 
 def start(argv):
@@ -96,3 +117,74 @@ def test_export(weights_file, tmp_path):
     finish(argv)
     lfm_stablehlo.load(out / "w.stablehlo")
     assert {path.name for path in out.iterdir()} == {"lfm_stablehlo.py", "w.stablehlo"}
+
+
+@pytest.mark.slow
+def test_calibrate(weights_file, labelled_folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    argv = [
+        "calibrate",
+        f"--weights={weights_file}",
+        f"--data={labelled_folder}",
+        "--protocol=native",
+        f"--out={out / 'c.safetensors'}",
+    ]
+    seen = []
+    for changes in (1, 2):
+        killed(argv, out, changes=changes)
+        seen.append(weights_or_nothing(out / "c.safetensors"))
+    finish(argv)
+    assert set(seen) <= {None, weights_or_nothing(out / "c.safetensors")}
+
+
+@pytest.mark.slow
+def test_data_prepare(labelled_folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    argv = ["data", "prepare", labelled_folder, out]
+    for changes in (2, 12):
+        killed(argv, out, changes=changes)
+        for folder in records.find_prepared(out).values():
+            assert all(read_all(folder, split) for split in records.splits_of(folder))
+    finish(argv)
+    (folder,) = records.find_prepared(out).values()
+    assert sum(len(read_all(folder, split)) for split in records.splits_of(folder)) == len(list(labelled_folder.rglob("*.png")))
+    assert not list(folder.parents[1].glob("*/*.incomplete*"))
+
+
+def read_all(folder, split):
+    source = records.open_prepared_split(folder, "", split)
+    return [source.encoded(index) for index in range(len(source.examples))]
+
+
+@pytest.mark.slow
+def test_evaluate(weights_file, labelled_folder, tmp_path):
+    argv = ["evaluate", f"--weights={weights_file}", f"--data={labelled_folder}", "--protocol=native,crop48"]
+    finish([*argv, f"--out={tmp_path / 'whole'}"])
+    out = tmp_path / "out"
+    out.mkdir()
+    whole = read_evaluation(tmp_path / "whole").predictions
+    for changes in (2, 6):
+        killed([*argv, f"--out={out}"], out, changes=changes)
+        if (out / "results.json").exists():
+            assert read_evaluation(out).predictions == whole
+    finish([*argv, f"--out={out}"])
+    assert read_evaluation(out).predictions == whole
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_sweep(tmp_path):
+    preset, out = tmp_path / "sweep.py", tmp_path / "out"
+    preset.write_text(SWEEP)
+    out.mkdir()
+    finish(["sweep", f"--config={preset}", f"--out={tmp_path / 'whole'}"])
+    for changes in (15, 40):
+        killed(["sweep", f"--config={preset}", f"--out={out}"], out, changes=changes)
+    finish(["sweep", f"--config={preset}", f"--out={out}"])
+
+    def without_times(folder):
+        return [line.rsplit(",", 1)[0] for line in (folder / "table.csv").read_text().splitlines()]
+
+    assert without_times(out) == without_times(tmp_path / "whole")
