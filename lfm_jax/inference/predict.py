@@ -19,7 +19,6 @@ from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions, Record
 from lfm_jax.inference.scoring import Scored, score_stream
-from lfm_jax.inference.shards import Shard
 from lfm_jax.inference.verdict import Picture
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import progress, say
@@ -35,14 +34,12 @@ def predict_files(
     unsure: Unsure = None,
     passed: Passed | None = None,
     every: float | None = None,
-    shard: Shard | None = None,
     batch_size: int = 32,
     threads: int = 8,
 ) -> Iterator[Record]:
     """Scores files, and all images below folders, and yields one record for each, in order.
 
     Args:
-      shard: score this part of them alone.
       unsure: scores to answer "cannot tell" to, (lowest, highest).
       passed: counts files that are not read, which are named at once without it.
       every: also score videos, a frame every so many seconds: a record for each, whose path ends in #t=SECONDS.
@@ -50,9 +47,7 @@ def predict_files(
     Raises:
       DataError: no image files in `paths`.
     """
-    files: Sequence[str] = list_files(paths, passed, videos=every is not None)
-    if shard is not None:
-        files = shard.of(files)
+    files = list_files(paths, passed, videos=every is not None)
     options: dict[str, Any] = {"protocol": protocol, "unsure": unsure, "batch_size": batch_size, "threads": threads}
     for video, group in groupby(files, key=lambda file: every is not None and is_video(file)):
         if video and every:

@@ -18,6 +18,7 @@ from lfm_jax.verbs.arguments import (
 )
 
 if TYPE_CHECKING:
+    from lfm_jax.inference.detector import Detector
     from lfm_jax.inference.shards import Shard
 
 SUMMARY = "look for traces of AI generators in images"
@@ -77,12 +78,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     protocol = protocols.parse(args.protocol or detector.card.protocol).name
     for caveat in detector.card.caveats([protocol]):
         say(f"lfm predict: {caveat}")
-    passed = Passed() if args.format == "table" else None
     options = {"unsure": args.unsure, "every": every, "batch_size": args.batch_size, "threads": args.threads}
-    records: Iterable[dict[str, Any]]
-    records = predict_files(detector, args.paths, protocol=protocol, passed=passed, shard=args.shard, **options)
     if args.shard:
-        return _score_part(args, records, {"weights": detector.card.weights_sha256, "protocol": protocol})
+        return _score_part(args, detector, {"protocol": protocol, **options})
+    passed = Passed() if args.format == "table" else None
+    records: Iterable[dict[str, Any]]
+    records = predict_files(detector, args.paths, protocol=protocol, passed=passed, **options)
     if args.sort == "score":
         records = sorted(records, key=lambda record: -record.get("score", -1.0))
     with results_to(args.out, inputs=[*args.paths, *filter(None, [args.weights])]) as out:
@@ -90,9 +91,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     return report_failures(failed)
 
 
-def _score_part(args: argparse.Namespace, records: Iterable[dict[str, Any]], common: dict[str, Any]) -> int:
+def _score_part(args: argparse.Namespace, detector: "Detector", options: dict[str, Any]) -> int:
     from lfm_jax.inference import shards
-    from lfm_jax.inference.predict import list_files
+    from lfm_jax.inference.predict import list_files, predict_files
     from lfm_jax.inference.records import write_records
     from lfm_jax.runtime.paths import expanded
     from lfm_jax.runtime.progress import say
@@ -100,6 +101,7 @@ def _score_part(args: argparse.Namespace, records: Iterable[dict[str, Any]], com
     folder = expanded(args.out)
     part = args.shard.file(folder, args.format)
     files = list_files(args.paths, videos=args.every is not None)
+    common = {"weights": detector.card.weights_sha256, "protocol": options["protocol"]}
     common |= {name: getattr(args, name) for name in ("format", "threshold", "unsure", "every", "truncated")}
     common |= {"shards": args.shard.count, "images": len(files), "listing_sha256": shards.listing_hash(files)}
     try:
@@ -107,8 +109,9 @@ def _score_part(args: argparse.Namespace, records: Iterable[dict[str, Any]], com
         if part.exists():
             say(f"lfm predict: {part} is there already")
             return 0
+        own = args.shard.of(files)
         with shards.writing(part) as out:
-            _, failed = write_records(records, args.format, out)
+            _, failed = write_records(predict_files(detector, own, **options) if own else [], args.format, out)
     except OSError as error:
         raise UserError(f"--out={args.out}: {error.strerror or error}") from None
     return report_failures(failed)
