@@ -88,6 +88,11 @@ DATA = Group(
     name=Field("", 'Which prepared data set to use, e.g. forensynths; "" if there is only one. For tfds.'),
     labels=Field("", 'Names of the label folders where they are not 0_real and 1_fake, e.g. "real:nature,fake:ai".'),
     classes=Field("", 'Train and validate on these GROUP folders only, e.g. "car,cat"; "" takes all of them.'),
+    hold_out=Field(
+        "",
+        'GROUP folders of train to validate on instead, beside the split val if there is one, e.g. "sd35,dalle2". Leaving out one '
+        "generator after another tells how well the next one will be seen.",
+    ),
     test_root=Field(
         "",
         'Test suites kept elsewhere, ROOT/SUITE/GENERATOR/... or prepared; "" takes the test split, if there is one.',

@@ -1,4 +1,4 @@
-"""Several sources read as one."""
+"""Several sources read as one, and a part of one."""
 
 from collections.abc import Sequence
 
@@ -26,3 +26,20 @@ class JoinedSource:
     def content_hash(self, index: int) -> str:
         source, place = self._places[index]
         return source.content_hash(place)
+
+
+class PartOfSource:
+    """Some of the examples of a source, in its order. `indices` are their places in it."""
+
+    def __init__(self, source: Source, indices: Sequence[int]):
+        self.name, self._source, self._indices = source.name, source, indices
+        self.examples: Sequence[Example] = [source.examples[index] for index in indices]
+
+    def image(self, index: int) -> Image.Image:
+        return self._source.image(self._indices[index])
+
+    def encoded(self, index: int) -> bytes | None:
+        return self._source.encoded(self._indices[index])
+
+    def content_hash(self, index: int) -> str:
+        return self._source.content_hash(self._indices[index])

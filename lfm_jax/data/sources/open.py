@@ -23,7 +23,7 @@ from lfm_jax.data.sources import records
 from lfm_jax.data.sources.base import EXAMPLE, LABEL_FOLDERS, Labels, MissingSplitError, Source, names_of, parse_labels
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import FileSource, entries_of, open_folder
-from lfm_jax.data.sources.joined import JoinedSource
+from lfm_jax.data.sources.joined import JoinedSource, PartOfSource
 from lfm_jax.data.sources.listed import open_list
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
@@ -90,10 +90,30 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
     """
     if split == "test" and config.test_root:
         return open_tests(config.test_root, labels=_labels(config))
-    source = SOURCES.choose(config.source)(config, split, seed=seed)
+    source = (_with_hold_out if config.hold_out and split != "test" else _split)(config, split, seed=seed)
     if split != "test" and len({example.label for example in source.examples}) < 2:
         raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
     return source
+
+
+def _split(config: ConfigDict, split: str, *, seed: int) -> Source:
+    return SOURCES.choose(config.source)(config, split, seed=seed)
+
+
+def _with_hold_out(config: ConfigDict, split: str, *, seed: int) -> Source:
+    """The training split without the groups that are held out, or the validation split, if there is one, together with them."""
+    train, held_out = _split(config, "train", seed=seed), names_in(config.hold_out)
+    groups = [example.generator for example in train.examples]
+    if unknown := set(held_out) - set(groups):
+        missing, present = (", ".join(sorted(names)) for names in (unknown, set(groups)))
+        raise DataError(f"config.data.hold_out = {config.hold_out}: no group {missing} in train, only {present}")
+    part = PartOfSource(train, [index for index, group in enumerate(groups) if (group in held_out) == (split == "val")])
+    if split == "train":
+        return part
+    try:
+        return JoinedSource([_split(config, "val", seed=seed), part], name=f"{part.name}: hold_out, and val")
+    except MissingSplitError:
+        return part
 
 
 def open_test_split(config: ConfigDict, *, seed: int) -> Source | None:
@@ -160,4 +180,9 @@ def _root(config: ConfigDict) -> str:
 
 def _classes(config: ConfigDict, split: str) -> Sequence[str]:
     """The classes to read; a test split is always read whole."""
-    return [] if split == "test" else [name for name in config.classes.split(",") if name]
+    return [] if split == "test" else names_in(config.classes)
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a list such as "car,cat"; none in ""."""
+    return [name.strip() for name in text.split(",") if name.strip()]

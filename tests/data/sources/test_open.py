@@ -233,6 +233,38 @@ def test_classes_choose_in_train_and_val_only(make):
         assert {generator for _, generator in by_generator(open_split(data, split, seed=0))} == generators
 
 
+def test_groups_held_out_are_validated_on_and_not_trained_on(make):
+    data = data_config(make(*both("train/car", "train/cat", "train/dog", "val/car")), hold_out="cat, dog")
+    train, val = (open_split(data, split, seed=0) for split in ("train", "val"))
+    assert {example.path for example in train.examples} == {"car/0_real/1.png", "car/1_fake/1.png"}
+    assert [example.generator for example in val.examples] == ["car"] * 2 + ["cat"] * 2 + ["dog"] * 2
+    whole = open_split(data_config(data.root), "train", seed=0)
+    by_path = {example.path: index for index, example in enumerate(whole.examples)}
+    for index in range(2, 6):  # each goes with its own image and bytes
+        place = by_path[val.examples[index].path]
+        assert val.encoded(index) == whole.encoded(place)
+        assert val.content_hash(index) == whole.content_hash(place)
+        assert val.image(index).tobytes() == whole.image(place).tobytes()
+
+
+def test_without_a_validation_split_the_groups_held_out_are_it(make):
+    data = data_config(make(*both("train/car", "train/cat")), hold_out="cat")
+    assert {example.generator for example in open_split(data, "val", seed=0).examples} == {"cat"}
+
+
+def test_a_group_to_hold_out_that_is_not_there_is_named(make):
+    data = data_config(make(*both("train/car", "train/cat", "val/car")), hold_out="cat,dgo")
+    for split in ("train", "val"):
+        with pytest.raises(DataError, match=r"config.data.hold_out = cat,dgo: no group dgo in train, only car, cat"):
+            open_split(data, split, seed=0)
+
+
+def test_holding_out_every_fake_leaves_nothing_to_train_on(make):
+    data = data_config(make("train/photos/0_real", *both("train/cat")), hold_out="cat")
+    with pytest.raises(DataError, match="images of one label only"):
+        open_split(data, "train", seed=0)
+
+
 def test_test_suites_may_be_elsewhere(make):
     root, elsewhere = make(*both("train/car", "val/car")), make(*both("S1/a", "S2/b"), root="suites")
     assert open_test_split(data_config(root), seed=0) is None
