@@ -40,14 +40,23 @@ def overlay(model: Lfm, pixels: np.ndarray, evidence: np.ndarray) -> Image.Image
         heat[y0:y1, x0:x1] = evidence[place]
     ranked = (divmod(int(place), evidence.shape[1]) for place in np.argsort(-np.abs(evidence), axis=None))
     windows = ((window(model, place, pixels), float(evidence[place])) for place in ranked if evidence[place] != 0)
-    return paint(pixels, heat, without_overlap(windows, FRAMED, box=lambda window: window[0]))
+    return paint(Image.fromarray(pixels), heat, without_overlap(windows, FRAMED, box=lambda window: window[0]))
 
 
-def paint(pixels: np.ndarray, heat: np.ndarray, frames: Sequence[Window]) -> Image.Image:
-    """pixels uint8 [H, W, 3], evidence float32 [H, W] and the windows to frame -> the picture that `overlay` describes."""
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None].repeat(3, 2)
+def paint(image: Image.Image, heat: np.ndarray, frames: Sequence[Window], *, side: int | None = None) -> Image.Image:
+    """An RGB image, evidence float32 [height, width] and the windows to frame -> the picture that `overlay` describes.
+
+    All three are first scaled down where the image's longer side is above `side` px.
+    """
+    largest = max(float(np.abs(heat).max()), np.finfo(np.float32).tiny)
+    if side and max(image.size) > side:
+        small = at_most(image, side)
+        heat = np.asarray(Image.fromarray(heat).resize(small.size, Image.Resampling.BOX))
+        frames = [(scaled(box, small.width / image.width), evidence) for box, evidence in frames]
+        image = small
+    grey = np.asarray(image.convert("L"), np.float32)[..., None]
     painted = heat[..., None]
-    opacity = STRONGEST * np.sqrt(np.abs(painted) / max(float(np.abs(heat).max()), np.finfo(np.float32).tiny))
+    opacity = STRONGEST * np.sqrt(np.abs(painted) / largest)
     colour = np.where(painted > 0, *np.array([FAKE, REAL], np.float32))
     image = Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
     pen, thick = ImageDraw.Draw(image), max(1, max(image.size) // 128)
@@ -76,16 +85,14 @@ def figure(image: Image.Image, heat: np.ndarray, *, scored: Box, windows: Sequen
     """
     from matplotlib.figure import Figure  # here, as it takes a second to load
 
-    whole = Figure(
-        figsize=(13, 8.6),
-    )
+    whole = Figure(figsize=(13, 8.6))
     top = 1 - _write_header(whole, words)
     edges = {"left": 0.015, "right": 0.985, "top": top - 0.03, "bottom": 0.02}  # by hand: matplotlib's own layout takes a second
     grid = whole.add_gridspec(4, FRAMED * 3, height_ratios=(5, 0.12, 0.62, 1.9), hspace=0.08, wspace=0.25, **edges)
     panels = [whole.add_subplot(grid[0, FRAMED * place : FRAMED * (place + 1)]) for place in range(3)]
     (left, top, right, bottom), seen = scored, image.crop(scored)
     moved = [((x0 - left, y0 - top, x1 - left, y1 - top), evidence) for (x0, y0, x1, y1), evidence in windows]
-    painted = paint(np.asarray(seen), heat[top:bottom, left:right], moved)
+    painted = paint(seen, heat[top:bottom, left:right], moved, side=LARGEST_PANEL)
     noise, gain = residual(seen)
     everything = scored == (0, 0, *image.size)
     titles = [
@@ -132,12 +139,17 @@ def framed(image: Image.Image, scored: Box, *, side: int = LARGEST_PANEL) -> Ima
     small = at_most(image, side)
     if scored == (0, 0, *image.size):
         return small
-    scale = small.width / image.width
-    x0, y0, x1, y1 = (round(side * scale) for side in scored)
+    x0, y0, x1, y1 = scaled(scored, small.width / image.width)
     pen, thick = ImageDraw.Draw(small), max(2, max(small.size) // 150)
     for out, colour in ((thick, SCORED), (2 * thick, (255, 255, 255))):
         pen.rectangle((x0 - out, y0 - out, x1 - 1 + out, y1 - 1 + out), outline=colour, width=thick)
     return small
+
+
+def scaled(box: Box, scale: float) -> Box:
+    """The box in an image that is made `scale` times as large."""
+    left, top, right, bottom = (round(side * scale) for side in box)
+    return left, top, right, bottom
 
 
 def _scale(whole: Any, axes: Any, largest: float) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.listing import list_images
 from lfm_jax.errors import DataError, TooSmallError, UserError
-from lfm_jax.inference.drawing import THUMBNAIL, framed, thumbnail_sheet
+from lfm_jax.inference.drawing import THUMBNAIL, thumbnail_sheet
 from lfm_jax.inference.explanation import Explanation, explain_image
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.records import valid_json
@@ -51,11 +51,10 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
             failed.append({"path": str(file), "error": str(error)})
             continue
         facts = {"path": str(file), "weights_sha256": network.card.weights_sha256, **explanation.to_dict(entries=entries)}
-        overlay = _write_pair(explanation, facts, target)
+        _write_pair(explanation, facts, target)
         if len(thumbnails) < MAX_IN_SHEET:
             answer, score = explanation.prediction.verdict, explanation.prediction.score
-            thumbnail = framed(overlay, explanation.scored, side=THUMBNAIL)
-            thumbnails.append((str(target.relative_to(out)), answer, score, thumbnail))
+            thumbnails.append((str(target.relative_to(out)), answer, score, explanation.thumbnail(THUMBNAIL)))
     if len(targets) > 1 and thumbnails:
         thumbnail_sheet(thumbnails).save(out / f"{SHEET}.png")
         if len(targets) > MAX_IN_SHEET:
@@ -63,13 +62,11 @@ def explain_files(network: Network, paths: Sequence[str], out: Path, *, protocol
     return failed
 
 
-def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -> Image.Image:
-    """Writes `target`.json and `target`.png; returns the overlay."""
+def _write_pair(explanation: Explanation, facts: dict[str, Any], target: Path) -> None:
+    """Writes `target`.json and `target`.png."""
     target.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{target}.json").write_text(valid_json(json.dumps(facts, indent=1, ensure_ascii=False)), encoding="utf-8")
-    overlay = explanation.overlay()
     Path(f"{target}.png").write_bytes(explanation.figure())
-    return overlay
 
 
 def _targets(paths: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:

@@ -89,9 +89,17 @@ class Explanation:
         """At most `count` locations, strongest first, whose windows do not overlap."""
         return evidence_lib.without_overlap(self.locations, count, box=lambda location: location.box)
 
-    def overlay(self) -> Image.Image:
-        """The image in grey, red where it speaks for a trace and blue against, with the strongest windows framed."""
-        return drawing.paint(np.asarray(self.image), self.heat, self._windows())
+    def overlay(self, *, side: int | None = None) -> Image.Image:
+        """The image in grey, red where it speaks for a trace and blue against, with the strongest windows framed.
+
+        It is as large as the image, or at most `side` px.
+        """
+        return drawing.paint(self.image, self.heat, self._windows(), side=side)
+
+    def thumbnail(self, side: int) -> Image.Image:
+        """The overlay of at most `side` px, with a frame around the part that was looked at unless that is all of it."""
+        small = self.overlay(side=side)
+        return drawing.framed(small, drawing.scaled(self.scored, small.width / self.image.width))
 
     def figure(self) -> bytes:
         """PNG of the answer, the image, the evidence and residual of its scored part, and the strongest windows."""

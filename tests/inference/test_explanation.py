@@ -47,6 +47,27 @@ def test_pixels_outside_a_box_change_none_of_its_values_and_pixels_inside_do(tin
         assert not np.array_equal(maps_at(location, inside), maps_at(location, pixels))
 
 
+def test_a_small_overlay_shows_the_same_evidence_at_the_same_places(tiny_detector, noise):
+    explanation = tiny_detector.explain(noise(400, 640, strength=90), protocol="tiles48")
+    small = explanation.overlay(side=160)
+    large = explanation.overlay().resize(small.size, Image.Resampling.BOX)
+    assert small.size == (160, 100)
+    assert explanation.overlay(side=1000).size == (640, 400)
+    redness = [np.asarray(picture, np.float32) @ [1, 0, -1] for picture in (small, large)]
+    assert np.corrcoef(redness[0].ravel(), redness[1].ravel())[0, 1] > 0.8  # frames are thinner in the large one
+
+
+def test_a_thumbnail_frames_what_was_looked_at(tiny_detector, noise):
+    image = noise(400, 640, strength=90)
+    thumbnail = np.asarray(tiny_detector.explain(image, protocol="crop320").thumbnail(160))
+    amber = (thumbnail == drawing.SCORED).all(-1)
+    rows, columns = np.nonzero(amber)
+    assert thumbnail.shape == (100, 160, 3)
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == pytest.approx((40, 10, 120, 90), abs=3)
+    whole = np.asarray(tiny_detector.explain(image, protocol="native").thumbnail(160))
+    assert not (whole == drawing.SCORED).all(-1).any()
+
+
 def test_without_resizing_a_box_is_the_networks_window(tiny_detector, image):
     backbone = tiny_detector.model.backbone
     for location in tiny_detector.explain(image, protocol="crop64").locations:
