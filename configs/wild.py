@@ -13,24 +13,22 @@ Tables and what failed: docs/notes/wild.md.
 
 from ml_collections import ConfigDict
 
-from lfm_jax.config import base
+from lfm_jax.configs import robust
 from lfm_jax.data import augmentations
 
 
 def get_config() -> ConfigDict:
-    config = base()
+    config = robust.get_config()
     config.steps = 8000
-    config.data.resize, config.data.crop = 0, 128
     config.data.balance = "source"
     config.data.augment = augmentations.as_files_are()
     config.data.aligned.share = 0.25
     config.data.aligned.augment = augmentations.mild()
     config.data.cache_mib = 2048
     config.data.max_broken_share = 0.02
-    config.optim.name, config.optim.weight_decay = "adamw", 0.01
-    config.optim.lr, config.optim.schedule, config.optim.warmup_steps = 5e-4, "cosine", 200
+    config.optim.lr, config.optim.warmup_steps = 5e-4, 200
     config.average_decay = 0.998
-    config.eval.protocol = config.eval.predict_protocol = "tiles128"
     config.eval.every_steps = config.checkpoint.every_steps = 500
     config.eval.test = False
+    config.log_every_steps = 50
     return config
