@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lfm_jax.data.containers import JPEG_START, PNG_SIGNATURE
+from lfm_jax.data.provenance import exif
 
 MAX_STEPS = 1 << 16  # chunks, segments or boxes walked over
 MAX_BLOCK = 1 << 18  # bytes of one piece, as stored and as unpacked
@@ -32,11 +33,12 @@ class Block(NamedTuple):
 
 
 def blocks_of(data: Buffer) -> Iterator[Block]:
-    """The metadata of a PNG, JPEG, WebP, TIFF, or of the boxes of an MP4 or its kin; nothing for other files."""
+    """The metadata of a PNG, JPEG, WebP, GIF, TIFF, or of the boxes of an MP4 or its kin; nothing for other files."""
     walk = (
         _png if data[:8] == PNG_SIGNATURE
         else _jpeg if data[:2] == JPEG_START
         else _webp if data[:4] == b"RIFF"
+        else _gif if data[:4] == b"GIF8"
         else _boxes if data[4:8] == b"ftyp"
         else _tiff if data[:4] in (b"II*\0", b"MM\0*")
         else None
@@ -148,5 +150,41 @@ def _boxes(data: Buffer) -> Iterator[Block]:
         place += length
 
 
+def _gif(data: Buffer) -> Iterator[Block]:
+    """The extensions before the first picture."""
+    place = 13 + _colour_table(data[10:11])
+    for _ in range(MAX_STEPS):
+        kind, label = data[place : place + 1], data[place + 1 : place + 2]
+        if kind != b"!":
+            return
+        place, parts = _sub_blocks(data, place + 2)
+        content = b"".join(parts)
+        if label == b"\xfe":
+            yield Block("comment", "", content)
+        elif label == b"\xff" and parts and parts[0] == b"C2PA_GIF\1\0\0":
+            yield Block("c2pa", "", content[11:])
+
+
+def _colour_table(flags: bytes) -> int:
+    """Bytes of the table that the flags announce."""
+    return 3 << (flags[0] % 8 + 1) if flags and flags[0] & 0x80 else 0
+
+
+def _sub_blocks(data: Buffer, place: int) -> tuple[int, list[bytes]]:
+    """The parts of an extension, of up to 255 bytes each, and the place behind it; parts beyond MAX_BLOCK bytes are passed over."""
+    parts, kept = list[bytes](), 0
+    for _ in range(MAX_STEPS):
+        size = int.from_bytes(data[place : place + 1])
+        place += 1
+        if size == 0:
+            break
+        if kept < MAX_BLOCK:
+            parts.append(data[place : place + size])
+        kept, place = kept + size, place + size
+    return place, parts
+
+
 def _tiff(data: Buffer) -> Iterator[Block]:
     yield Block("exif", "", data[:])
+    if manifest := exif.read_exif(data[:]).get(exif.C2PA):
+        yield Block("c2pa", "", manifest)

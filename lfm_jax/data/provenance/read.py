@@ -22,6 +22,8 @@ MIME = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
     "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "TIFF or camera raw": "image/tiff",
     "HEIC": "image/heic",
     "AVIF": "image/avif",
     "MP4": "video/mp4",

@@ -163,6 +163,15 @@ def test_a_file_without_metadata_says_nothing(container, file):
     assert provenance_of(b"").line() == "says nothing"
 
 
+def test_the_comment_of_a_gif_is_read_in_all_its_parts_and_behind_other_extensions(file):
+    data = file("GIF", comment=("a cat, " * 100 + PARAMETERS).encode())  # of several parts, each with its size before it
+    padded = data.replace(b"!\xfe", b"!\xff\x0bSOMETHING10\x03abc\x00!\xfe", 1)
+    for variant in (data, padded):
+        assert provenance_of(variant).claim == GENERATED
+    for end in range(len(padded)):  # cut anywhere, it says as much as is there
+        provenance_of(padded[:end])
+
+
 def test_an_image_comes_with_its_provenance_from_a_path_and_without_from_pixels(file, tmp_path, noise):
     (tmp_path / "a.png").write_bytes(file("PNG", pnginfo=png_text(parameters=PARAMETERS)))
     image, provenance = read_image(str(tmp_path / "a.png"))
@@ -181,7 +190,15 @@ def signed():
 
 
 @pytest.mark.parametrize(
-    ("container", "mime"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp"), ("AVIF", "image/avif")]
+    ("container", "mime"),
+    [
+        ("JPEG", "image/jpeg"),
+        ("PNG", "image/png"),
+        ("WEBP", "image/webp"),
+        ("AVIF", "image/avif"),
+        ("GIF", "image/gif"),
+        ("TIFF", "image/tiff"),
+    ],
 )
 def test_content_credentials_are_checked_with_their_signer_and_generator(container, mime, file, signed):
     provenance = provenance_of(
