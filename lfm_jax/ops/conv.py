@@ -4,7 +4,8 @@ SNet's two operations look right and down only (VALID, aligned), so an image tha
 the values of the image alone. On a CPU, XLA computes a convolution with a border around the image by a faster routine than
 one without, so wide inputs get a border that is cut off again. XLA's gradients of a 2 x 2 convolution (an unpacked
 correlation) and of `reduce_window` (a serial scatter) are several times slower there than the matrix products and selects
-written here. On other platforms XLA's own forms are as fast as any. The form is chosen when a program is lowered, so a
+written here. In bfloat16 every convolution there is written as matrix products, since only those use the bfloat16 units that
+some CPUs have. On other platforms XLA's own forms are as fast as any. The form is chosen when a program is lowered, so a
 program compiled ahead for another platform gets the one for that platform.
 """
 
@@ -20,7 +21,8 @@ WIDE = 128  # from this many input channels on, the faster routine makes up for 
 @jax.custom_vjp
 def conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves x [B, H, W, C] with kernel [2, 2, C, O], stride 1, VALID; returns [B, H - 1, W - 1, O]."""
-    return lax.platform_dependent(x, kernel, cpu=fast_conv2x2 if x.shape[-1] >= WIDE else _conv2x2, default=_conv2x2)
+    faster = x.shape[-1] >= WIDE or x.dtype == jnp.bfloat16
+    return lax.platform_dependent(x, kernel, cpu=fast_conv2x2 if faster else _conv2x2, default=_conv2x2)
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -69,19 +71,41 @@ def _conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array:
 
 def fast_conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv2x2` in the form that is fastest on a CPU."""
-    if x.shape[-1] < NARROW:
+    if x.shape[-1] < NARROW or x.dtype == jnp.bfloat16:
         return jnp.matmul(jnp.concatenate(_views(x), -1), kernel.reshape(-1, kernel.shape[-1]), precision=_precision(x))
     return _conv2x2(x, kernel, border=1)[:, 1:-1, 1:-1]
 
 
 def fast_conv2x2_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradients of x and kernel for the gradient of the result, in the form that is fastest on a CPU."""
+    if x.dtype == jnp.bfloat16:
+        return _bfloat16_gradient(x, kernel, grad)
     x_grad = _conv2x2(grad, kernel[::-1, ::-1].swapaxes(2, 3), border=1)
     views = [jnp.concatenate(_views(x), -1)] if x.shape[-1] < NARROW else _views(x)
     # Flattened first: XLA does not take an einsum over b, h and w for a plain matrix product, and is 3 times slower.
     flat = grad.reshape(-1, grad.shape[-1])
     products = [jnp.matmul(view.reshape(-1, view.shape[-1]).T, flat, precision=_precision(x)) for view in views]
     return x_grad, jnp.stack(products).reshape(kernel.shape)
+
+
+def _bfloat16_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`fast_conv2x2_gradient` as matrix products alone, which a CPU with bfloat16 units computes many times faster."""
+    batch, height, width, outputs = grad.shape
+    channels = x.shape[-1]
+    # What each of the four weights sends back, every one to its own place.
+    parts = jnp.matmul(grad, kernel.reshape(-1, outputs).T).reshape(batch, height, width, 4, channels)
+    borders = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    back = [
+        jnp.pad(parts[:, :, :, part].astype(jnp.float32), ((0, 0), (top, 1 - top), (left, 1 - left), (0, 0)))
+        for part, (top, left) in enumerate(borders)
+    ]
+    x_grad = back[0] + back[1] + back[2] + back[3]
+    # The product with the identity is the transpose, to the bit, and costs a fraction of XLA's own.
+    identity = jnp.eye(outputs, dtype=grad.dtype)
+    transposed = lax.dot_general(identity, grad.reshape(-1, outputs), (((1,), (1,)), ((), ())))
+    seen = jnp.concatenate(_views(x), -1).reshape(-1, 4 * channels)
+    kernel_grad = jnp.matmul(transposed, seen).reshape(outputs, 2, 2, channels)
+    return x_grad.astype(x.dtype), kernel_grad.transpose(1, 2, 3, 0)
 
 
 def _views(x: jax.Array) -> list[jax.Array]:

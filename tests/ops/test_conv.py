@@ -46,6 +46,19 @@ def test_the_gradients_of_the_convolution_are_those_of_the_plain_one(size, chann
         np.testing.assert_allclose(gradient, reference, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [3, 20, 130])
+def test_in_bfloat16_it_is_the_plain_one_up_to_rounding(channels):
+    x, kernel, cotangent = normal(0, 2, 6, 7, channels), normal(1, 2, 2, channels, 5), normal(2, 2, 5, 6, 5)
+    arrays = [jnp.asarray(array, jnp.bfloat16) for array in (cotangent, x, kernel)]
+    exact = [array.astype(jnp.float32) for array in arrays]
+    found = [conv2x2(*arrays[1:]), *gradients(conv2x2)(*arrays)]
+    expected = [plain_conv(*exact[1:]), *gradients(plain_conv)(*exact)]
+    for array, reference in zip(found, expected, strict=True):
+        assert array.dtype == jnp.bfloat16
+        # The sums of four products are each rounded once, to 8 bits, and so is their sum.
+        np.testing.assert_allclose(array.astype(jnp.float32), reference, rtol=0, atol=2**-7 * float(jnp.abs(reference).max()))
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (2, 3)])
 @pytest.mark.parametrize("ties", [False, True])
