@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.runtime.fields import flatten
+from lfm_jax.runtime.paths import replacing
 
 COMMON = "shards.json"
 FORMATS = ("jsonl", "csv", "parquet")
@@ -84,13 +85,11 @@ def _compare(file: Path, common: Mapping[str, Any]) -> None:
 @contextmanager
 def writing(part: Path) -> Iterator[TextIO]:
     """A file to write a part to, which appears under its name once it is whole."""
-    partial = part.with_name(f".{part.name}.{os.uname().nodename}.{os.getpid()}")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            yield out
-        partial.replace(part)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(part, several_writers=True) as partial,
+        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out,
+    ):
+        yield out
 
 
 @dataclass

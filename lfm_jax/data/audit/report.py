@@ -12,6 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from lfm_jax.data.audit.formats import FEATURES, MIN_PER_LABEL
+from lfm_jax.runtime.paths import write_whole
 
 NAMED_PER_KIND = 10  # findings; all are in check.json
 NAMED_VALUES = 3  # of a count by value
@@ -39,8 +40,8 @@ def report_text(report: dict[str, Any]) -> str:
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Writes check.json and check.md into the folder `out`."""
     versions = {name: version(name) for name in ("lfm_jax", "pillow", "scikit-learn")}
-    (out / "check.json").write_text(json.dumps({**report, "versions": versions}, indent=1) + "\n")
-    (out / "check.md").write_text(report_text(report) + "\n", encoding="utf-8")
+    write_whole(out / "check.json", (json.dumps({**report, "versions": versions}, indent=1) + "\n").encode())
+    write_whole(out / "check.md", (report_text(report) + "\n").encode())
 
 
 def place_name(row: dict[str, Any]) -> str:
