@@ -30,8 +30,8 @@ def report_text(report: dict[str, Any]) -> str:
         f"## {report['images']} images in {_plain(report['root'])}\n\n{_contents(report)}",
         f"## Problems\n\n{_findings(report['problems']) or 'none'}",
         f"## Notes\n\n{_findings(report['notes']) or 'none'}",
-        f"## What formats are there\n\n{_formats(report)}",
-        f"## What format alone can tell\n\n{SEPARATION}\n\n{_separation(report)}",
+        f"## What formats are there\n\n{_formats(report)}" if report["format"] else "",
+        f"## What format alone can tell\n\n{SEPARATION}\n\n{_separation(report)}" if report["format"] else "",
         "\n".join(f"- {place_name(row)}: {row['verdict']}." for row in report["format"] if row["ap"]),
     ]
     return "\n\n".join(part for part in parts if part)
