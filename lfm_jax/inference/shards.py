@@ -5,7 +5,6 @@ finished. What the parts have in common (images, weights, protocol) is written o
 """
 
 import csv
-import hashlib
 import json
 import os
 from collections import Counter
@@ -47,11 +46,6 @@ class Shard:
     def file(self, folder: Path, format: str) -> Path:
         """Where the part lies in the folder of all parts."""
         return folder / f"part-{self.index:05d}-of-{self.count:05d}.{format}"
-
-
-def listing_hash(files: Sequence[str]) -> str:
-    """sha256 of the paths of all images, in their order."""
-    return hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
 
 
 def agree(folder: Path, common: Mapping[str, Any]) -> None:
