@@ -32,7 +32,10 @@ MOVED = {
 }
 
 RENAMED = {  # functions that documents of version 0.1 name, under new names or in another module
-    "lfm_jax.calibrate": {"calibrate": "lfm_jax.evaluation.calibrate.calibrate_network"},
+    "lfm_jax.calibrate": {
+        "calibrate": "lfm_jax.evaluation.calibrate.calibrate_network",
+        **{name: f"lfm_jax.evaluation.fitting.{name}" for name in ("Fit", "best_cut", "false_alarm_limit", "fit_temperature")},
+    },
     "lfm_jax.compare": {
         "compare": "lfm_jax.evaluation.compare.compare_evaluations",
         "read": "lfm_jax.evaluation.saved.read_evaluation",

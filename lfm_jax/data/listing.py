@@ -1,8 +1,9 @@
 """Finding image files in folders: all of them, in one order, and never in silence about what is passed over."""
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lfm_jax.data.images import IMAGE_SUFFIXES
@@ -49,6 +50,14 @@ def image_files(folder: Path, passed: Passed | None = None, *, videos: bool = Fa
                 yield above + name
             elif passed is not None:
                 passed[kind] += 1
+
+
+def listing_hash(images: Iterable[str]) -> str:
+    """sha256 of a list of images, each told by a line such as its path, in their order."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def kind_unless_image(path: str) -> str | None:

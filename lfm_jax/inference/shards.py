@@ -5,7 +5,6 @@ finished. What the parts have in common (images, weights, protocol) is written o
 """
 
 import csv
-import hashlib
 import json
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any, TextIO
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.runtime.fields import flatten
+from lfm_jax.runtime.paths import replacing
 
 COMMON = "shards.json"
 FORMATS = ("jsonl", "csv", "parquet")
@@ -46,11 +46,6 @@ class Shard:
     def file(self, folder: Path, format: str) -> Path:
         """Where the part lies in the folder of all parts."""
         return folder / f"part-{self.index:05d}-of-{self.count:05d}.{format}"
-
-
-def listing_hash(files: Sequence[str]) -> str:
-    """sha256 of the paths of all images, in their order."""
-    return hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
 
 
 def agree(folder: Path, common: Mapping[str, Any]) -> None:
@@ -84,13 +79,11 @@ def _compare(file: Path, common: Mapping[str, Any]) -> None:
 @contextmanager
 def writing(part: Path) -> Iterator[TextIO]:
     """A file to write a part to, which appears under its name once it is whole."""
-    partial = part.with_name(f".{part.name}.{os.uname().nodename}.{os.getpid()}")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            yield out
-        partial.replace(part)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(part, several_writers=True) as partial,
+        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out,
+    ):
+        yield out
 
 
 @dataclass

@@ -25,6 +25,7 @@ from lfm_jax.evaluation.tables import grouped, percent
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.report import charts, gallery, notes
+from lfm_jax.runtime.paths import write_whole
 
 GRID = {view for names in views.GRID.values() for view in names}
 MAX_ERRORS = 200  # files listed; all are in results.json
@@ -42,7 +43,7 @@ def write_page(
       network: the first of those evaluated; it explains the mistakes.
     """
     html = render_page(results, predictions, _galleries(predictions, source, network))
-    path.write_text(html, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
+    write_whole(path, html.encode(errors="backslashreplace"))  # a file name need not be UTF-8
 
 
 def render_page(results: Mapping[str, Any], predictions: Sequence[dict[str, Any]], galleries: Sequence[Mapping[str, Any]]) -> str:

@@ -1,7 +1,11 @@
 """Paths as people write them, and files that are there whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST = 150  # bytes of a file's name that its partial one repeats, as most file systems allow 255
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -17,8 +21,27 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(text)
 
 
+@contextmanager
+def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
+    """Gives the path of a hidden file beside `path` to write to, which takes the place of `path` once it is whole.
+
+    Where writing fails, as on a full disk or by an interrupt, an older file stays as it was and nothing is left beside it. Where
+    the process is killed, what it had written stays beside it until the file is written again.
+
+    Args:
+      several_writers: processes, also on other machines, may write this file at the same time; the last to finish wins.
+    """
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
+    writer = f".{os.uname().nodename[: LONGEST // 3]}.{os.getpid()}" if several_writers else ""
+    partial = path.with_name(f".{name}{writer}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that an interruption leaves the old one or the new one, never a part."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    """Writes a file so that an interruption or a full disk leaves the old one or the new one, never a part."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)

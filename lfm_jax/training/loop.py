@@ -27,6 +27,7 @@ from lfm_jax.inference.scoring import score_together
 from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import StopNotice, agreed, gather, is_main
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 from lfm_jax.runtime.settings import settled
 from lfm_jax.runtime.storage import as_path, locked
@@ -62,7 +63,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> d
     with run.files, _alone_in(folder), Checkpoints(run.workdir, keep=config.checkpoint.keep) as checkpoints:
         state = starting_state(run, checkpoints)
         if is_main():
-            (folder / "config.json").write_text(config.to_json(indent=1) + "\n")
+            write_whole(folder / "config.json", (config.to_json(indent=1) + "\n").encode())
             run.files.pull(writers.METRICS)
         with MetricWriter(folder, step=int(state.step)) if is_main() else NoWriter() as writer, StopNotice() as notice:
             state = fit(run, state, checkpoints, writer, notice)

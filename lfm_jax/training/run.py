@@ -1,7 +1,6 @@
 """What a training run consists of before its first step: data, network, optimizer, length and starting state."""
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -17,7 +16,7 @@ from lfm_jax import __version__, models
 from lfm_jax import config as config_lib
 from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources.base import Source
+from lfm_jax.data.sources.base import Source, listing_of
 from lfm_jax.data.sources.open import open_split, open_test_split
 from lfm_jax.errors import ConfigError
 from lfm_jax.models import Lfm
@@ -113,7 +112,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
     train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
     test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
     splits = {"training": train_set, "validation": val_set, "test": test_set}
-    listings = {f"{name} images": listing_hash(source) for name, source in splits.items() if source is not None}
+    listings = {f"{name} images": listing_of(source) for name, source in splits.items() if source is not None}
     counts = {f"number of {name} images": len(source.examples) for name, source in splits.items() if source is not None}
     require_agreement(counts | listings, "the data they find")
     steps_per_epoch = len(train_set.examples) / config.batch_size
@@ -134,14 +133,6 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
         steps=steps,
         listing=listings["training images"],
     )
-
-
-def listing_hash(source: Source) -> str:
-    """sha256 of the paths and labels of a source's images, in their order."""
-    digest = hashlib.sha256()
-    for example in source.examples:
-        digest.update(f"{example.label} {example.path}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def starting_state(run: Run, checkpoints: Checkpoints) -> TrainState:

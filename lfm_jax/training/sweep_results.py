@@ -20,6 +20,7 @@ from lfm_jax.evaluation.compare import compare_evaluations
 from lfm_jax.evaluation.metrics import HEADLINE, METRICS
 from lfm_jax.evaluation.saved import read_evaluation, read_results
 from lfm_jax.evaluation.tables import grouped, percent
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.training.sweep import TESTED, SweepRun
 
 CSV_COLUMNS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")  # of each of HEADLINE
@@ -126,8 +127,8 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 def write(results: Results, out: Path) -> None:
     """Write the table, the CSV, the JSON and the picture into the folder `out`."""
-    (out / "table.md").write_text(markdown(results) + "\n")
-    (out / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
+    write_whole(out / "table.md", (markdown(results) + "\n").encode())
+    write_whole(out / "results.json", (json.dumps(asdict(results), indent=1) + "\n").encode())
     with open(out / "table.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["variant", "seed", *(name + end for name in HEADLINE for end in CSV_COLUMNS), "step", "seconds"])

@@ -50,8 +50,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from lfm_jax.data import protocols, views
     from lfm_jax.data.sources.open import open_validation
-    from lfm_jax.evaluation.calibrate import calibrate_network, calibration_table, false_alarm_limit, range_table
+    from lfm_jax.evaluation.calibrate import calibrate_network, calibration_table, range_table
     from lfm_jax.evaluation.cells import data_hash
+    from lfm_jax.evaluation.fitting import false_alarm_limit
     from lfm_jax.evaluation.leaks import known_from_tests, leak
     from lfm_jax.inference.detector import load
     from lfm_jax.runtime.paths import expanded

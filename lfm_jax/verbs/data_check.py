@@ -10,7 +10,8 @@ EXAMPLES = ("lfm data check DATA", "lfm data check DATA --labels=real:nature,fak
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("root", metavar="ROOT", help="[SPLIT/][SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders")
+    layout = "[SPLIT/][SUITE/]GENERATOR[/CLASS]/{0_real,1_fake}/ folders, or prepared data, whose records are all read back"
+    verb.add_argument("root", metavar="ROOT", help=layout)
     verb.add_argument("--out", metavar="DIR", help="folder for check.json, check.md and format.png")
     add_labels_argument(verb)
     add_threads_argument(verb)
@@ -19,16 +20,23 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data.audit.check import check_folder
+    from lfm_jax.data.audit.prepared import check_prepared
     from lfm_jax.data.audit.report import report_text, write_report
     from lfm_jax.data.sources.base import parse_labels
+    from lfm_jax.data.sources.records import find_prepared
     from lfm_jax.evaluation import plots
 
     out = make_folder(args.out) if args.out else None
-    report = check_folder(args.root, threads=args.threads, labels=parse_labels(args.labels))
+    labels = parse_labels(args.labels)
+    if find_prepared(args.root):
+        report = check_prepared(args.root, threads=args.threads)
+    else:
+        report = check_folder(args.root, threads=args.threads, labels=labels)
     if out:
         with out:
             write_report(report, out.folder)
-            plots.formats(report["format"], out.folder / "format.png")
+            if report["format"]:
+                plots.formats(report["format"], out.folder / "format.png")
     print(report_text(report))
     if report["clean"]:
         return 0

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from lfm_jax.verbs.arguments import (
     PROTOCOL_HELP,
@@ -20,6 +21,10 @@ from lfm_jax.verbs.arguments import (
     require_stdout,
     whole,
 )
+
+if TYPE_CHECKING:
+    from lfm_jax.data.sources.base import Source
+    from lfm_jax.inference.detector import Detector
 
 SUMMARY = "measure accuracy and AP on labelled folders"
 EXAMPLES = (
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     images.take_truncated(args.truncated == "score")
     join_cluster(args)
     source, detectors = open_data(args, open_tests), [load(path) for path in args.weights or [None]]
+    _require_agreement(args, options, source, detectors)
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
         source = KeptSource(source, limit=args.keep_mib << 20)
     out = make_folder(args.out) if args.out else None
@@ -92,6 +98,21 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         for caveat in detector.card.caveats(options["protocols"]):
             say(f"lfm evaluate: {detector.card.weights_sha256[:12]}: {caveat}")
     return report_failures(evaluation.errors)
+
+
+def _require_agreement(args: argparse.Namespace, options: dict[str, Any], source: "Source", detectors: "list[Detector]") -> None:
+    """Ends all processes if one of them would score something else: their results would be put together all the same."""
+    from importlib.metadata import version
+
+    from lfm_jax.data.sources.base import listing_of
+    from lfm_jax.runtime import distributed
+
+    facts = {"--protocol": options["protocols"], "--views": options["views"]}
+    facts |= {f"--{name}": getattr(args, name) for name in ("out", "truncated")}
+    facts |= {"weights": [detector.card.weights_sha256 for detector in detectors]}
+    facts |= {name: version(name) for name in ("lfm_jax", "jax", "pillow")}
+    facts |= {"number of images": len(source.examples), "images": listing_of(source)}
+    distributed.require_agreement(facts, "what they are to evaluate")
 
 
 def view_names(chosen: str, *, grid: bool) -> list[str]:

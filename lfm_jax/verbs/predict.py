@@ -92,6 +92,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _score_part(args: argparse.Namespace, detector: "Detector", options: dict[str, Any]) -> int:
+    from lfm_jax.data.listing import listing_hash
     from lfm_jax.inference import shards
     from lfm_jax.inference.predict import list_files, predict_files
     from lfm_jax.inference.records import write_records
@@ -103,7 +104,7 @@ def _score_part(args: argparse.Namespace, detector: "Detector", options: dict[st
     files = list_files(args.paths, videos=args.every is not None)
     common = {"weights": detector.card.weights_sha256, "protocol": options["protocol"]}
     common |= {name: getattr(args, name) for name in ("format", "threshold", "unsure", "every", "truncated")}
-    common |= {"shards": args.shard.count, "images": len(files), "listing_sha256": shards.listing_hash(files)}
+    common |= {"shards": args.shard.count, "images": len(files), "listing_sha256": listing_hash(files)}
     try:
         shards.agree(folder, common)
         if part.exists():

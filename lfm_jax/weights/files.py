@@ -9,14 +9,13 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from lfm_jax.errors import WeightsError, first_line
-from lfm_jax.runtime.paths import write_whole
+from lfm_jax.runtime.paths import replacing, write_whole
 from lfm_jax.weights import pth, pth_writer
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.integrity import json_hash
@@ -60,7 +59,8 @@ def write_torch(path: Path, state: StateDict, card: Card) -> None:
 
     The card appears first: with other weights it is refused, and weights without their card would be used as if by default.
     """
-    with _Replacing(path) as partial:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         pth_writer.write(partial, state)
         write_whole(path.with_name(card_name(path.name)), (card.to_json() + "\n").encode())
 
@@ -91,8 +91,8 @@ def write_safetensors(path: Path, state: StateDict, card: Card) -> None:
     """Writes the tensors and the card as one .safetensors file. The same weights and card give the same bytes."""
     text = card.to_json()
     content = _with_sorted_metadata(save(state, metadata={"card": text, CARD_PROOF: json_hash(text)}))
-    with _Replacing(path) as partial:
-        partial.write_bytes(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:
@@ -157,20 +157,3 @@ def _parse_card(text: str, what: str) -> Card:
         return Card.from_json(text)
     except WeightsError as error:
         raise WeightsError(f"{what} is damaged: {error}") from None
-
-
-class _Replacing:
-    """Writes to a sibling first, so that a full disk or an interrupt never leaves half a file under the final name."""
-
-    def __init__(self, path: Path):
-        self.path, self.partial = path, path.with_name(f".{path.name}.partial")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.partial
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is None:
-            self.partial.replace(self.path)
-        else:
-            self.partial.unlink(missing_ok=True)

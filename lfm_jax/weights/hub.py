@@ -1,6 +1,5 @@
 """Weights from the Hugging Face Hub: hf://OWNER/NAME, hf://OWNER/NAME@REVISION, hf://OWNER/NAME/FILE."""
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,16 @@ def download(address: str) -> Path:
     def get(name: str) -> Any:
         return huggingface_hub.hf_hub_download(repository, name, revision=revision)
 
+    here = isinstance(huggingface_hub.try_to_load_from_cache(repository, file, revision=revision), str)
     try:
-        path = Path(get(file))
+        try:  # the card first: without it weights would be used as if by default
+            get(f"{file}.card.json")
+        except errors.LocalEntryNotFoundError:  # without a connection; if there is a card, it came with the file
+            if not here:
+                raise
+        except errors.EntryNotFoundError:  # most files have theirs inside
+            pass
+        return Path(get(file))
     except errors.LocalEntryNotFoundError:
         raise WeightsError(f"{address}: the Hub cannot be reached, and the file is not in its cache on this machine") from None
     except errors.EntryNotFoundError:
@@ -43,6 +50,3 @@ def download(address: str) -> Path:
         raise WeightsError(f"{address}: there is no such repository, or it is private: log in with hf auth login") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{address} cannot be fetched: {first_line(error)}") from None
-    with contextlib.suppress(errors.EntryNotFoundError, OSError):  # most files have theirs inside
-        get(f"{file}.card.json")
-    return path

@@ -1,14 +1,17 @@
 """Listing image files: all of them, in order, whatever their names and however folders are linked."""
 
+import hashlib
 import inspect
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
-from lfm_jax.data.listing import Passed, list_images, walk
-from lfm_jax.data.sources.folder import open_files
+from lfm_jax.data.listing import Passed, list_images, listing_hash, walk
+from lfm_jax.data.sources.base import Example, listing_of
+from lfm_jax.data.sources.folder import FileSource, open_files
 
 
 def touch(root, *names):
@@ -174,3 +177,11 @@ def test_walk_gives_folders_and_files_and_says_what_is_unreadable(tmp_path, unre
         (tmp_path / "a", [], ["1.txt"]),
         (tmp_path / "b", [], None),
     ]
+
+
+def test_the_hash_of_a_listing_is_the_one_that_checkpoints_hold_and_tells_order_and_labels():
+    images = [Example("gan/0_real/a.png", 0), Example(os.fsdecode(b"gan/1_fake/\xe4.png"), 1)]
+    assert listing_of(FileSource(Path(), images)) == listing_hash(["0 gan/0_real/a.png", "1 gan/1_fake/\udce4.png"])
+    content = b"0 gan/0_real/a.png\n1 gan/1_fake/\xe4.png\n"
+    assert listing_of(FileSource(Path(), images)) == hashlib.sha256(content).hexdigest()
+    assert len({listing_hash(lines) for lines in (["a", "b"], ["b", "a"], ["a"], ["a b"], [])}) == 5

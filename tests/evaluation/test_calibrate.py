@@ -12,7 +12,8 @@ from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.sources.open import open_validation
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation.calibrate import best_cut, calibrate_network, fit, fit_temperature
+from lfm_jax.evaluation.calibrate import calibrate_network
+from lfm_jax.evaluation.fitting import best_cut, fit, fit_temperature
 from lfm_jax.evaluation.leaks import known_from_tests, leak
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.weights import io as weights_io

@@ -11,8 +11,8 @@ from PIL import Image
 import lfm_jax
 from lfm_jax.data import transforms, views
 from lfm_jax.data.sources.base import Example
-from lfm_jax.evaluation.calibrate import best_cut
 from lfm_jax.evaluation.cells import data_hash
+from lfm_jax.evaluation.fitting import best_cut
 from lfm_jax.weights import io as weights_io
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -205,6 +206,29 @@ def test_lines_are_on_disk_before_the_next_image_is_scored(format, given_logits,
     with open(tmp_path / "out", "w", newline="") as out:
         assert write_records(watched(), format, out) == (3, [])
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_nothing_is_kept_of_an_image_once_its_record_is_written(given_logits, save_with_logit, tmp_path, format):
+    """So that the memory for a million images is that for a thousand, but for their paths. A record takes about 2 kB."""
+    original = save_with_logit(tmp_path / "0.png", 3)
+    for index in range(1, 700):
+        os.link(original, tmp_path / f"{index}.png")
+    early, late = [], []
+
+    def watched(records):
+        for number, record in enumerate(records):
+            if 100 <= number < 200 or number >= 600:
+                (early if number < 200 else late).append(tracemalloc.get_traced_memory()[0])
+            yield record
+
+    tracemalloc.start()
+    try:
+        with open(os.devnull, "w") as out:
+            write_records(watched(predict_files(given_logits, [str(tmp_path)], protocol="native")), format, out)
+    finally:
+        tracemalloc.stop()
+    assert (min(late) - min(early)) / 500 < 200
 
 
 def test_write_counts_what_was_scored_and_returns_what_was_not(given_logits, save_with_logit, tmp_path):

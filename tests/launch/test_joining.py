@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -45,9 +46,9 @@ def listening():
         open_one.close()
 
 
-def join(port, index):
+def join(port, index, *options, seconds=SECONDS):
     """A process of two, which is to join the other at this port."""
-    argv = [sys.executable, "-m", "lfm_jax", "train", "--config=tiny", "--workdir=never", f"--join_seconds={SECONDS}"]
+    argv = [sys.executable, "-m", "lfm_jax", "train", "--config=tiny", "--workdir=never", f"--join_seconds={seconds}", *options]
     argv += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={index}"]
     return subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -69,3 +70,17 @@ def test_joining_what_is_not_there_ends_in_one_line(listening):
         assert first == f"joining 127.0.0.1:{port} as process {index} of 2, for at most 3 s", name
         assert len(rest) == 1 and rest[0].startswith("lfm") and re.search(words, rest[0]), (name, err)
         assert (process.returncode, out) == (2, ""), name
+
+
+def test_processes_that_would_train_different_things_both_end_naming_the_fields():
+    """Trained together all the same, they would hang or train on garbage."""
+    port = free_port()
+    options = [["--config.seed=0"], ["--config.seed=1", "--config.optim.lr=0.5"]]
+    together = [join(port, index, *options[index], seconds=120) for index in range(2)]
+    ended = [process.communicate(timeout=240) for process in together]
+    for process, (_, err) in zip(together, ended, strict=True):
+        assert process.returncode == 2
+        assert "processes 0 and 1 differ in what they are to train; start all of them alike:" in err
+        assert "config.seed: 0 and 1" in err and re.search(r"config\.optim\.lr: [\d.e-]+ and 0\.5", err)
+        assert "config.batch_size" not in err and "Traceback" not in err
+    assert not Path("never").exists()

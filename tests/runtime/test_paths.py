@@ -1,12 +1,15 @@
-"""A path is what the person who wrote it meant, wherever it is given."""
+"""A path is what the person who wrote it meant, wherever it is given; a file is there whole or not at all."""
 
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from lfm_jax.data.sources.folder import open_files, open_folder
 from lfm_jax.data.sources.records import find_prepared
-from lfm_jax.runtime.paths import expanded
+from lfm_jax.runtime.paths import expanded, replacing, write_whole
 from lfm_jax.runtime.storage import as_path
 
 
@@ -58,3 +61,51 @@ def test_results_and_images_are_found_in_a_home_folder(home, noise, weights_file
     assert (home / "seen" / "a.json").is_file()
     ran = lfm("compare", "~/one", "~/other")
     assert str(home / "one") in ran.err
+
+
+@pytest.fixture
+def full_disk():
+    """From now on no file may grow beyond 20 bytes."""
+    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("older", [None, b"older"])
+def test_a_full_disk_leaves_the_older_file_and_nothing_beside_it(tmp_path, full_disk, older):
+    file = tmp_path / "results.json"
+    if older:
+        file.write_bytes(older)
+    with pytest.raises(OSError, match="File too large"):
+        write_whole(file, b"x" * 1000)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == ({file: older} if older else {})
+
+
+@pytest.mark.parametrize("several_writers", [False, True])
+def test_an_interrupt_leaves_the_older_file_and_nothing_beside_it(tmp_path, several_writers):
+    file = tmp_path / "part.jsonl"
+    file.write_bytes(b"older")
+    with pytest.raises(KeyboardInterrupt), replacing(file, several_writers=several_writers) as partial:
+        partial.write_bytes(b"half of")
+        assert file.read_bytes() == b"older"
+        raise KeyboardInterrupt
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "\N{SNOWMAN}" * 85, os.fsdecode(b"\xe4" * 255)], ids=["ascii", "utf-8", "bytes"])
+def test_a_file_may_have_the_longest_name_there_is(tmp_path, name):
+    for several_writers in (False, True):
+        with replacing(tmp_path / name, several_writers=several_writers) as partial:
+            partial.write_bytes(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path):
+    file = tmp_path / "cell.json"
+    with pytest.raises(FileNotFoundError), replacing(file) as partial:
+        pass  # nothing is written
+    partial.write_bytes(b"left by a kill")
+    write_whole(file, b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]

@@ -2,13 +2,14 @@
 
 import re
 import signal
+import subprocess
 
 import pytest
 
 from lfm_jax.errors import ConfigError, PreemptedError
 from lfm_jax.training import writers
 from lfm_jax.training.loop import train_and_evaluate
-from tests.helpers.launching import same_weights, values
+from tests.helpers.launching import PRESET, environment, same_weights, values
 from tests.helpers.training import dies_in_step, python, signal_in_step, small_config
 
 
@@ -84,3 +85,28 @@ def test_a_full_disk_is_reported_in_one_line_and_costs_no_earlier_checkpoint(who
     assert "Traceback" not in ran.stderr
     train_and_evaluate(small_config(data_root), workdir)
     assert same_weights(workdir, whole_run[0])
+
+
+SLOW_TO_SAVE = """
+import time
+from lfm_jax.weights.checkpoint import Checkpoints
+
+Checkpoints.save_last = lambda *_: time.sleep(300)
+"""
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path):
+    """The first one is in test_storage: the run saves and ends."""
+    preset, workdir = tmp_path / "preset.py", tmp_path / "run"
+    preset.write_text(PRESET + SLOW_TO_SAVE)
+    argv = ["lfm", "train", f"--config={preset}", f"--workdir={workdir}"]
+    process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step 2 ") or line.startswith("saving after this step"):
+            process.send_signal(signal.SIGINT)
+        if line.startswith("saving after this step"):
+            break
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert rest.strip() == "lfm train: interrupted"
+    assert not list((workdir / "checkpoints" / "last").iterdir())

@@ -3,6 +3,7 @@
 import re
 
 from lfm_jax.data.sources import folder
+from lfm_jax.runtime import distributed
 
 
 def test_evaluate_prints_the_table_and_writes_the_files(lfm, weights_file, labelled_folder, tmp_path):
@@ -58,3 +59,12 @@ def test_evaluate_takes_several_weights(lfm, weights_file, labelled_folder):
     assert ran.status == 0
     assert ran.out.splitlines()[-1].split("|")[2].strip() == "mean of 2"
     assert "± 0.0" in ran.out.splitlines()[-1]
+
+
+def test_processes_that_would_score_different_things_are_refused_naming_them(lfm, weights_file, labelled_folder, monkeypatch):
+    """Their shares would be put together all the same. A second process is made up that has other weights and a file more."""
+    monkeypatch.setattr(distributed, "gather", lambda ours: [ours, {**ours, "weights": ["0" * 64], "number of images": 12}])
+    ran = lfm("evaluate", "--weights", weights_file, "--data", labelled_folder, "--protocol", "native")
+    assert (ran.status, ran.out) == (2, "")
+    assert "processes 0 and 1 differ in what they are to evaluate; start all of them alike:" in ran.err
+    assert "number of images: 11 and 12" in ran.err and "weights: [" in ran.err and "--protocol" not in ran.err

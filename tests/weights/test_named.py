@@ -225,6 +225,7 @@ def repository(server, weights_file):
             path = f"/OWNER/NAME/resolve/{revision}/{name}"
             server.files[path] = content
             server.headers[path] = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": "0" * 40}
+            server.headers[f"{path}.card.json"] = {"X-Error-Code": "EntryNotFound"}
     return server
 
 
@@ -252,11 +253,33 @@ def test_weights_on_the_hub_are_loaded_by_their_address(address, repository, wei
     ],
 )
 def test_what_is_not_on_the_hub_is_said_in_one_line(address, message, repository, tmp_path):
-    repository.headers["/OWNER/NAME/resolve/main/none.pth"] = {"X-Error-Code": "EntryNotFound"}
-    repository.headers["/OWNER/NONE/resolve/main/model.safetensors"] = {"X-Error-Code": "RepoNotFound"}
+    for ending in ("", ".card.json"):
+        repository.headers[f"/OWNER/NAME/resolve/main/none.pth{ending}"] = {"X-Error-Code": "EntryNotFound"}
+        repository.headers[f"/OWNER/NONE/resolve/main/model.safetensors{ending}"] = {"X-Error-Code": "RepoNotFound"}
     ran = load_from_hub(address, repository, tmp_path)
     last = ran.stderr.strip().splitlines()[-1]
     assert last.startswith(f"lfm_jax.errors.WeightsError: {address}") and message in last
+
+
+@pytest.mark.parametrize("failure", ["no connection", "connection reset"])
+def test_a_card_that_cannot_be_fetched_is_not_taken_for_none(failure, tmp_path, weights_file, monkeypatch):
+    """With another threshold than its own, a network would answer otherwise."""
+    hub = pytest.importorskip("huggingface_hub", reason="speaks to the Hub")
+    errors = pytest.importorskip("huggingface_hub.errors")
+    error = errors.LocalEntryNotFoundError if failure == "no connection" else OSError
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+
+    def fetch(_, name, *, revision):
+        if name.endswith(".card.json"):
+            raise error(failure)
+        return str(weights_file)
+
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    with pytest.raises(WeightsError, match=r"hf://OWNER/NAME:? (the Hub cannot be reached|cannot be fetched)"):
+        weights_io.load("hf://OWNER/NAME")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_, **__: str(weights_file))
+    if failure == "no connection":  # fetched before, with all that there is
+        assert weights_io.load("hf://OWNER/NAME").card.weights_sha256 == weights_io.load(weights_file).card.weights_sha256
 
 
 @pytest.mark.slow  # the Hub's library tries again for 20 s

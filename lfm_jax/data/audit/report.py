@@ -12,6 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from lfm_jax.data.audit.formats import FEATURES, MIN_PER_LABEL
+from lfm_jax.runtime.paths import write_whole
 
 NAMED_PER_KIND = 10  # findings; all are in check.json
 NAMED_VALUES = 3  # of a count by value
@@ -29,8 +30,8 @@ def report_text(report: dict[str, Any]) -> str:
         f"## {report['images']} images in {_plain(report['root'])}\n\n{_contents(report)}",
         f"## Problems\n\n{_findings(report['problems']) or 'none'}",
         f"## Notes\n\n{_findings(report['notes']) or 'none'}",
-        f"## What formats are there\n\n{_formats(report)}",
-        f"## What format alone can tell\n\n{SEPARATION}\n\n{_separation(report)}",
+        f"## What formats are there\n\n{_formats(report)}" if report["format"] else "",
+        f"## What format alone can tell\n\n{SEPARATION}\n\n{_separation(report)}" if report["format"] else "",
         "\n".join(f"- {place_name(row)}: {row['verdict']}." for row in report["format"] if row["ap"]),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -39,8 +40,8 @@ def report_text(report: dict[str, Any]) -> str:
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Writes check.json and check.md into the folder `out`."""
     versions = {name: version(name) for name in ("lfm_jax", "pillow", "scikit-learn")}
-    (out / "check.json").write_text(json.dumps({**report, "versions": versions}, indent=1) + "\n")
-    (out / "check.md").write_text(report_text(report) + "\n", encoding="utf-8")
+    write_whole(out / "check.json", (json.dumps({**report, "versions": versions}, indent=1) + "\n").encode())
+    write_whole(out / "check.md", (report_text(report) + "\n").encode())
 
 
 def place_name(row: dict[str, Any]) -> str:

@@ -92,6 +92,8 @@ def first_damage(data_set: Path, contents: Mapping[str, Contents], *, sample: in
                 record, facts = records[place], verified.facts[place]
                 if hashlib.sha256(record["image"]).hexdigest() != facts.sha256 or Facts.decode(record) != facts:
                     return f"record {place} of {split} is not {facts.path}"
+        except OSError as error:  # no sign of damage: what is there is left alone
+            raise UserError(f"{split} of {data_set} cannot be read: {error.strerror or first_line(error)}") from None
         except Exception as error:  # damaged records raise almost anything
             return f"{split} cannot be read: {first_line(error)}"
     return ""

@@ -16,6 +16,7 @@ from lfm_jax.data.prepare.layout import Part
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.records import Facts, parse_line
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
 
@@ -66,8 +67,7 @@ class Journal:
         readable = [line for line in lines if line.endswith(b"\n") and self._remember(line)]
         if len(readable) < len(lines):  # damaged, or cut short by a kill
             say(f"{path}: {len(lines) - len(readable)} of {len(lines)} lines are damaged; their images are read again")
-            path.with_suffix(".tmp").write_bytes(b"".join(readable))
-            path.with_suffix(".tmp").replace(path)
+            write_whole(path, b"".join(readable))
         self._log: IO[str] = open(path, "a", buffering=1)  # noqa: SIM115  # closed by __exit__
 
     def _remember(self, line: bytes) -> bool:

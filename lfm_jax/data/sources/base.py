@@ -12,6 +12,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from lfm_jax.data.listing import listing_hash
 from lfm_jax.errors import DataError
 
 Labels = Mapping[str, int]  # name of a folder, or of a label in a list: 0 real, 1 fake
@@ -57,6 +58,11 @@ class Source(Protocol):
     def content_hash(self, index: int) -> str:
         """Text that differs wherever the content of `examples[index]` does. Broken files have one too."""
         ...
+
+
+def listing_of(source: Source) -> str:
+    """The hash of a source's images by label and path, in their order: two sources of one hash give the same examples."""
+    return listing_hash(f"{example.label} {example.path}" for example in source.examples)
 
 
 def parse_labels(text: str, *, field: str = "--labels") -> Labels:

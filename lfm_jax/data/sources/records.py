@@ -262,6 +262,8 @@ def _facts_of(records: Records, name: str) -> list[Facts]:
     for place in range(len(records)):
         try:
             facts.append(Facts.decode(records[place]))
+        except OSError as error:
+            raise DataError(f"record {place} of {name} cannot be read: {error.strerror or first_line(error)}") from None
         except Exception as error:
             raise DamagedDataError(f"record {place} of {name} cannot be read, and there is no index: {first_line(error)}") from None
     return facts

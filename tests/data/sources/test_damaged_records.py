@@ -80,6 +80,18 @@ def test_a_whole_check_finds_what_the_sample_misses(root, out, lfm):
     assert lfm("data", "prepare", root, out, "--whole").out.count("already there, verified") == 1
 
 
+def test_data_check_reads_every_record_of_prepared_data_without_the_images(root, out, lfm, tmp_path):
+    ran = lfm("data", "check", out)
+    assert (ran.status, ran.err) == (0, "")
+    assert "## 60 images in" in ran.out and "## Problems\n\nnone" in ran.out
+    flip_a_record(out, (root / "train/car/0_real/05.png").read_bytes())
+    ran = lfm("data", "check", out, f"--out={tmp_path / 'report'}")
+    assert (ran.status, "problems; " in ran.err) == (3, True)
+    problems = json.loads((tmp_path / "report/check.json").read_text())["problems"]
+    assert "car/0_real/05.png" in [problem["where"].partition("/train/")[2] for problem in problems]
+    assert {problem["kind"] for problem in problems} == {"broken record"}
+
+
 @pytest.mark.parametrize(("field", "value"), [("label", 1), ("path", "car/0_real/99.png"), ("sha256", "0"), ("generator", "b")])
 def test_an_index_that_contradicts_its_records_is_refused_when_they_are_read(field, value, out):
     lines = index_of(out).read_text().splitlines()
