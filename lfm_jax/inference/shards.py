@@ -85,12 +85,24 @@ def _compare(file: Path, common: Mapping[str, Any]) -> None:
 def writing(part: Path) -> Iterator[TextIO]:
     """A file to write a part to, which appears under its name once it is whole."""
     partial = part.with_name(f".{part.name}.{os.uname().nodename}.{os.getpid()}")
+    _remove_abandoned(part)
     try:
         with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out:
             yield out
         partial.replace(part)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(part: Path) -> None:
+    """Removes what processes of this machine that were killed had written of a part."""
+    for partial in part.parent.glob(f".{part.name}.{os.uname().nodename}.*"):
+        try:
+            os.kill(int(partial.name.rpartition(".")[2]), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue
 
 
 @dataclass
