@@ -50,6 +50,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         "--parts", type=positive, metavar="N", help="score in N parts, one after the other; those in --out are skipped"
     )
     parts.add_argument("--shard", type=_shard, metavar="I/N", help=shard_help)
+    verb.add_argument("--engine", type=_actors, metavar="ray", help="hand the parts to Ray, ray:N to N of its actors")
     verb.add_argument("--collect", action="store_true", help="count what is in a folder of parts, given as PATH")
     add_truncated_argument(verb)
     add_speed_arguments(verb)
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         args.format = "jsonl" if args.format == "table" else args.format
         if not args.out or args.sort == "score":
             raise UserError("--shard and --parts take --out=DIR, a folder for all parts, and no --sort")
+    if args.engine is not None and not args.parts:
+        raise UserError("--engine=ray hands out parts: give --parts=N, several for each of its actors, and --out=DIR")
     if args.format == "parquet":
         require_parquet()
         if not args.out:
@@ -108,6 +111,7 @@ def _score_parts(args: argparse.Namespace, detector: "Detector", options: dict[s
     from lfm_jax.inference import shards
     from lfm_jax.inference.parts import Parts, in_this_process
     from lfm_jax.inference.predict import list_files
+    from lfm_jax.inference.ray_engine import on_ray
     from lfm_jax.runtime.paths import expanded
     from lfm_jax.runtime.progress import say
 
@@ -124,7 +128,11 @@ def _score_parts(args: argparse.Namespace, detector: "Detector", options: dict[s
         if len(missing) < len(wanted):
             there = parts.file(args.shard.index) if args.shard else f"{count - len(missing)} of {count} parts"
             say(f"lfm predict: {there} {'is' if args.shard else 'are'} there already")
-        failed = list(itertools.chain.from_iterable(in_this_process(parts, detector, missing)))
+        if args.engine is None:
+            scored = in_this_process(parts, detector, missing)
+        else:
+            scored = on_ray(parts, detector, missing, actors=args.engine, imports=args.imports)
+        failed = list(itertools.chain.from_iterable(scored))
     except OSError as error:
         raise UserError(f"--out={args.out}: {error.strerror or error}") from None
     return report_failures(failed)
@@ -148,6 +156,14 @@ def _shard(text: str) -> "Shard":
         return Shard.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _actors(text: str) -> int:
+    """How many actors of Ray, 0 to leave it to the cluster."""
+    engine, colon, count = text.partition(":")
+    if engine != "ray" or (colon and not count.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected ray, or ray:N with a number of actors")
+    return int(count or 0)
 
 
 def _share(text: str) -> float:
