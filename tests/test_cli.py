@@ -28,7 +28,7 @@ OPTIONS = {
     "compile": ["--config", "--config.FIELD", "--topology", "--what", "--num_slices"],
     "predict": [
         *("PATH", "--weights", "--protocol", "--format", "--sort", "--threshold", "--unsure", "--every", "--out", "--truncated"),
-        *("--shard", "--collect"),
+        *("--list", "--parts", "--shard", "--engine", "--collect"),
         *("--batch_size", "--threads"),
     ],
     "convert": ["SRC", "DST"],

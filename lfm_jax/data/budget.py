@@ -139,7 +139,9 @@ _value_being_read: contextvars.ContextVar[tuple[Reader, int] | None] = contextva
 
 
 def size_of(value: Any) -> int:
-    """Bytes of the pixels in a value: arrays and images, alone or in tuples, lists and mappings."""
+    """Bytes of the pixels in a value, and of files: arrays, images and bytes, alone or in tuples, lists and mappings."""
+    if isinstance(value, bytes):
+        return len(value)
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, Image.Image):

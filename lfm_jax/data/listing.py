@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lfm_jax.data.images import IMAGE_SUFFIXES
 from lfm_jax.data.kinds import IMAGES, VIDEOS, kind_of_file
+from lfm_jax.errors import DataError
+from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
 
 TOOL_FOLDERS = {"@eadir", "__macosx", "$recycle.bin", "#recycle", "lost+found", "system volume information"}
@@ -26,6 +29,23 @@ class Passed(Counter[str]):
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {kind}" for kind, count in self.most_common())
+
+
+def listed(file: str) -> list[str]:
+    """The paths in a file, or on standard input for "-": one per line, or ended by NUL as `find -print0` writes them.
+
+    Raises:
+      DataError: it cannot be read, or names nothing.
+    """
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else expanded(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"--list={file}: {error.strerror}") from None
+    lines = content.split(b"\0") if b"\0" in content else content.replace(b"\r\n", b"\n").split(b"\n")
+    paths = [os.fsdecode(line) for line in lines if line.strip()]
+    if not paths:
+        raise DataError(f"--list={file}: names no files")
+    return paths
 
 
 def list_images(folder: Path, passed: Passed | None = None, *, videos: bool = False) -> Iterator[Path]:
@@ -62,10 +82,16 @@ def listing_hash(images: Iterable[str]) -> str:
 
 def kind_unless_image(path: str) -> str | None:
     """None for an image file, otherwise what kind of file it is."""
+    return kind_of_name_or(path, lambda: kind_of_file(path))
+
+
+def kind_of_name_or(path: str, look: Callable[[], str]) -> str | None:
+    """`kind_unless_image` of a file wherever it lies; `look` tells the kind by the contents where the name does not."""
     name = path.lower()
     if name.endswith(IMAGE_SUFFIXES):
         return None
-    kind = os.path.splitext(name)[1] if name.endswith(NEVER_IMAGES) else kind_of_file(path)  # noqa: PTH122
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122
+    kind = suffix if name.endswith(NEVER_IMAGES) else look() or suffix or "no suffix"
     return None if kind in IMAGES else kind
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from lfm_jax.data.budget import Reader
+from lfm_jax.data.budget import Reader, size_of
 
 S = TypeVar("S")
 T = TypeVar("T")
 MAX_PIECE = 8  # values computed in one go
+MAX_BYTES_AHEAD = 1 << 28  # of items that were read and not decoded, such as the files in an archive
 
 
 def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int) -> Iterator[T]:
@@ -51,13 +52,14 @@ def read_ahead(read: Callable[[int], T], count: int, *, threads: int, ahead: int
 def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int) -> Iterator[T]:
     """Yields read(item) for each of `items`, which may be endless, about `ahead` of them computed before they are asked for.
 
-    The caller's own thread iterates over `items`. An exception of `read` is raised in its place in the order.
+    Fewer are where the items hold more than MAX_BYTES_AHEAD. The caller's own thread iterates over `items`. An exception of
+    `read` is raised in its place in the order.
     """
-    under_way: collections.deque[tuple[int, Future[T]]] = collections.deque()
-    reader = Reader()
+    under_way: collections.deque[tuple[int, int, Future[T]]] = collections.deque()  # number, bytes of the item, value
+    reader, held = Reader(), 0
 
     def next_value() -> Iterator[T]:
-        number, future = under_way.popleft()
+        number, _, future = under_way.popleft()
         reader.wait_for(number)
         yield future.result()
         reader.taken(number)
@@ -65,12 +67,15 @@ def read_stream(read: Callable[[S], T], items: Iterable[S], *, threads: int, ahe
     with ThreadPoolExecutor(threads) as pool:
         try:
             for number, item in enumerate(items):
-                under_way.append((number, pool.submit(reader.read, number, functools.partial(read, item))))
-                if len(under_way) > ahead:
+                under_way.append((number, size_of(item), pool.submit(reader.read, number, functools.partial(read, item))))
+                held += under_way[-1][1]
+                del item  # a file of an archive may be large
+                while len(under_way) > ahead or held > MAX_BYTES_AHEAD:
+                    held -= under_way[0][1]
                     yield from next_value()
             while under_way:
                 yield from next_value()
         finally:
             reader.close()
-            for _, unread in under_way:  # the caller has stopped early
+            for _, _, unread in under_way:  # the caller has stopped early
                 unread.cancel()

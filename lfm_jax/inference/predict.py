@@ -1,5 +1,6 @@
 """Scores for images without labels: files, folders and videos as records, and streams of images in Python."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -9,12 +10,13 @@ from typing import Any
 from PIL import Image
 
 from lfm_jax.data import protocols
+from lfm_jax.data.archives import SUFFIXES, Member, is_archive, members, require_readable
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.listing import Passed
 from lfm_jax.data.provenance import Provenance, provenance_of_file, read_image
 from lfm_jax.data.sources.folder import open_files
 from lfm_jax.data.video import Frame, Video, is_video
-from lfm_jax.errors import DataError
+from lfm_jax.errors import DataError, UserError
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Failure, Prediction
 from lfm_jax.inference.records import Predictions, Record
@@ -22,6 +24,7 @@ from lfm_jax.inference.scoring import Scored, score_stream
 from lfm_jax.inference.verdict import Picture
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import progress, say
+from lfm_jax.runtime.storage import is_remote
 
 Unsure = tuple[float, float] | None  # scores that are answered "cannot tell", (lowest, highest)
 
@@ -37,7 +40,7 @@ def predict_files(
     batch_size: int = 32,
     threads: int = 8,
 ) -> Iterator[Record]:
-    """Scores files, and all images below folders, and yields one record for each, in order.
+    """Scores files, the images in archives, and all images below folders, and yields one record for each, in order.
 
     Args:
       unsure: scores to answer "cannot tell" to, (lowest, highest).
@@ -54,18 +57,44 @@ def predict_files(
             for file in group:
                 yield from _video_records(network, file, every=every, **options)
         else:
-            images = list(group)
-            outcomes = _outcomes(network, images, **options)
-            for item, outcome in progress(outcomes, total=len(images), what="scored"):
-                cut = {"truncated": item.truncated} if item.truncated and item.error is None else {}
-                yield {"path": images[item.index], **asdict(outcome), **cut}
+            yield from _image_records(network, list(group), passed, **options)
+
+
+def _image_records(network: Network, files: Sequence[str], passed: Passed | None, **options: Any) -> Iterator[Record]:
+    """A record for each image, whether it is a file or inside an archive: batches do not end where archives do."""
+    names: dict[int, str] = {}  # by place in the stream, until the answer is given
+    left_out = Passed() if passed is None else passed
+
+    def images() -> Iterator[str | Member]:
+        place = itertools.count()
+        for file in files:
+            for image in members(file, left_out) if is_archive(file) else [file]:
+                names[next(place)] = image.name if isinstance(image, Member) else image
+                yield image
+
+    total = None if any(map(is_archive, files)) else len(files)
+    for item, outcome in progress(_outcomes(network, images(), **options), total=total, what="scored"):
+        cut = {"truncated": item.truncated} if item.truncated and item.error is None else {}
+        yield {"path": names.pop(item.index), **asdict(outcome), **cut}
+    if passed is None:
+        left_out.tell("archives")
 
 
 def list_files(paths: Sequence[str], passed: Passed | None = None, *, videos: bool = False) -> list[str]:
-    """The images, and videos where asked for, that `predict_files` scores. Raises DataError if there are none."""
+    """The images, archives, and videos where asked for, that `predict_files` scores.
+
+    Raises:
+      DataError: there are none.
+      UserError: one of them is of a kind that cannot be read here.
+    """
     files = [example.path for example in open_files(paths, passed, videos=videos).examples]
     if not files:
-        raise DataError(f"no image files in {', '.join(map(str, paths))}")
+        raise DataError(f"no image files in {', '.join(map(str, paths))}; archives are read where they are named, not in folders")
+    for file in files:
+        if is_archive(file):
+            require_readable(file)
+        elif is_remote(file):
+            raise UserError(f"{file}: of what lies in buckets only archives are read ({', '.join(SUFFIXES)})")
     return files
 
 

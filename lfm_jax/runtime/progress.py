@@ -20,12 +20,14 @@ def only_here(here: bool) -> None:
     _silent = not here
 
 
-def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", done: int = 0, lines: bool = True) -> Iterator[T]:
+def progress(
+    items: Iterable[T], *, total: int | None, what: str, unit: str = "image", done: int = 0, lines: bool = True
+) -> Iterator[T]:
     """Yield `items`, showing how many of `total` have passed.
 
     Args:
       items: what to count.
-      total: how many there are in all.
+      total: how many there are in all, None if that is not known yet.
       what: name of the work, in front of the bar or line.
       unit: what is counted, in the singular.
       done: how many had passed before this call.
@@ -43,7 +45,7 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "image", 
         now = time.monotonic()
         if lines and now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now
-            say(f"{what}: {done + count}/{total} {unit}s, {count / (now - start):.1f}/s")
+            say(f"{what}: {done + count}{'' if total is None else f'/{total}'} {unit}s, {count / (now - start):.1f}/s")
 
 
 def say(line: str) -> None:

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
+import fsspec
 import fsspec.config
 from etils import epath
 
@@ -51,6 +52,26 @@ def as_path(path: str | os.PathLike[str]) -> AnyPath:
         if not root.exists():
             raise FileNotFoundError("no such bucket")
     return epath.Path(text)
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of an object in a bucket or on a server, such as gs://BUCKET/shard.tar."""
+    return "://" in os.fspath(path)
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Opens a file to be read, on this machine or wherever fsspec reaches (gs://, s3://, https:// and so on).
+
+    Raises:
+      UserError: what fsspec needs for this kind of storage is not installed; names it.
+      OSError: there is no such file, or it cannot be reached.
+    """
+    if not is_remote(path):
+        return open(expanded(path), "rb")
+    try:
+        return cast(IO[bytes], fsspec.open(path, "rb").open())
+    except (ImportError, ValueError) as error:  # the latter for a protocol that it does not know
+        raise UserError(f"{path}: {first_line(error)}") from None
 
 
 class Mirror:

@@ -45,7 +45,7 @@ def add_truncated_argument(verb: argparse.ArgumentParser) -> None:
         choices=("refuse", "score"),
         default="refuse",
         metavar="HOW",
-        help="images whose pixels are cut: refuse (default), or score them as the released code does",
+        help="images whose pixels are cut: refuse (default), or score, as the authors do",
     )
 
 

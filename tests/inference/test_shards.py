@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -54,9 +56,23 @@ def test_an_interrupted_part_leaves_nothing_under_its_name(score, tmp_path, monk
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lfm_jax.inference.records.write_records", interrupted)
+    monkeypatch.setattr("lfm_jax.inference.parts.write_records", interrupted)
     assert score("0/2").status == 130
     assert [file.name for file in (tmp_path / "parts").iterdir()] == ["shards.json"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(score, tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    score("1/2")
+    part = tmp_path / "parts" / "part-00000-of-00002.jsonl"
+    host = os.uname().nodename
+    left, written = (part.with_name(f".{part.name}.{host}.{pid}.part") for pid in (gone.pid, os.getppid()))
+    left.touch()
+    written.touch()
+    score("0/2")
+    assert part.exists()
+    assert [left.exists(), written.exists()] == [False, True]
 
 
 @pytest.mark.parametrize("options", [["--protocol=crop48"], ["--threshold=0.7"], ["--format=csv"]])

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from lfm_jax.data.archives import Member
 from lfm_jax.data.images import as_rgb, decode_bytes, formats_for, read
 from lfm_jax.data.kinds import HEAD, kind_of
 from lfm_jax.data.provenance import exif
@@ -47,14 +48,14 @@ def provenance_of_file(path: str | os.PathLike[str]) -> Provenance:
 
 
 def read_image(image: Any) -> tuple[Image.Image, Provenance | None]:
-    """An RGB image from a path, a PIL image or an array, and what its file says; None where it came as pixels.
+    """An RGB image from a path, a member of an archive, a PIL image or an array, and what its file says; None for pixels.
 
     Raises:
       ImageError: the file cannot be read.
       ValueError: an array of another shape or dtype.
     """
-    if isinstance(image, (str, os.PathLike)):
-        data = read(expanded(image))
+    if isinstance(image, (str, os.PathLike, Member)):
+        data = image.read() if isinstance(image, Member) else read(expanded(image))
         return decode_bytes(data), provenance_of(data)
     return as_rgb(image), None
 

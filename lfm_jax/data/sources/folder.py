@@ -13,6 +13,7 @@ from lfm_jax.data.sources.base import EXAMPLE, LABEL_FOLDERS, Example, Labels, m
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
+from lfm_jax.runtime.storage import is_remote
 
 NAMED_ENTRIES = 8  # of a folder, in a message
 
@@ -111,15 +112,20 @@ def label_folders(
 def open_files(paths: Sequence[str | os.PathLike[str]], passed: Passed | None = None, *, videos: bool = False) -> FileSource:
     """Images without labels, and `videos` where asked for, in the order given: files, and folders searched at every depth.
 
-    A file that does not exist stays in the list, so that scoring names it.
+    Archives stay in the list as they are where they are named; those inside folders are passed over. A file that does not
+    exist stays in the list, so that scoring names it.
 
     Args:
       passed: counts what was passed over, which is said at once without it.
     """
     tell, passed = passed is None, Passed() if passed is None else passed
-    files = [
-        file for path in map(expanded, paths) for file in (list_images(path, passed, videos=videos) if path.is_dir() else [path])
-    ]
+    files: list[str | Path] = []
+    for path in paths:
+        if is_remote(path):
+            files.append(os.fspath(path))
+        else:
+            path = expanded(path)
+            files += list_images(path, passed, videos=videos) if path.is_dir() else [path]
     if tell:
         passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
     return FileSource(Path(), [Example(str(file)) for file in files])
