@@ -1,0 +1,176 @@
+"""A block of the network in training as GPUs and TPUs are given it, where moving bytes costs more than computing.
+
+The unpooled activations are the largest arrays of a step, and every pass over them counts:
+
+- A negative scale of BatchNorm turns the largest value of a window into the smallest, so the sign of the scale goes into the
+  kernel. Then pooling comes before the norm, which only sees pooled values.
+- Mean and variance are taken in one pass, of values less a shift near their mean: the running mean.
+
+Beyond that the two differ. A TPU computes the statistics while it convolves, and has an instruction that hands the gradient of
+a window to its largest value. On a GPU both would take passes of their own. There the place of the largest value is written
+down while pooling, one byte per window, and the statistics of a convolution of few channels follow from the moments of its
+input, which is far smaller. Neither the first block's statistics nor its gradient then read the unpooled activations again.
+"""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lfm_jax.ops import norm
+from lfm_jax.ops.conv import NARROW, plain_conv2x2, plain_max_pool2x2, precision_of, views
+from lfm_jax.ops.norm import Normed
+
+Device = Literal["gpu", "tpu"]
+Saved = tuple[Any, ...]
+Moments = tuple[jax.Array, jax.Array]
+CLOSED = 4  # instead of a place in the window, 0 to 3, where ReLU lets nothing through
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
+def conv_pool_norm_relu(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool, device: Device
+) -> Normed:
+    """`ops.block.conv_norm_relu_pool` in the form for `device`."""
+    return _forward(x, kernel, scale, bias, shift, epsilon, pool, device)[0]
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool, device: Device
+) -> tuple[Normed, Saved]:
+    sign = _sign(scale)
+    signed = kernel * sign.astype(kernel.dtype)
+    y = plain_conv2x2(x, signed)
+    if _by_moments(x, device):
+        mean, var = statistics_from_moments(moments_of_views(x), signed)
+    else:
+        mean, var = shifted_statistics(y, shift * sign)
+    strongest, places = _pooled(y, device) if pool else (y, None)
+    result = norm.finish(strongest, mean, jnp.abs(scale) * lax.rsqrt(var + epsilon), bias)
+    if places is not None:
+        # The barrier makes XLA keep both for the gradient. It would rather pool again, from activations four times their size.
+        strongest, places = lax.optimization_barrier((strongest, jnp.where(result > 0, places, CLOSED)))
+    return (result, mean * sign, var), (x, kernel, scale, bias, mean, var, strongest, places)
+
+
+def _backward(epsilon: float, pool: bool, device: Device, saved: Saved, grads: Normed) -> Saved:
+    x, kernel, scale, bias, mean, var, strongest, places = saved
+    sign = _sign(scale)
+    signed, size, inverse = kernel * sign.astype(kernel.dtype), jnp.abs(scale), lax.rsqrt(var + epsilon)
+    y = plain_conv2x2(x, signed)  # by name: XLA sees that it is that of the forward pass
+    if places is None:
+        grad, size_grad, bias_grad = norm.through_relu(strongest, grads[0], mean, inverse, size, bias)
+        at_y = jax.vjp(plain_max_pool2x2, y)[1](grad.astype(y.dtype))[0] if pool else grad
+    else:
+        grad = jnp.where(places == CLOSED, 0, grads[0].astype(jnp.float32))
+        standard = (strongest.astype(jnp.float32) - mean) * inverse
+        size_grad, bias_grad = (grad * standard).sum((0, 1, 2)), grad.sum((0, 1, 2))
+        at_y = _at_places(grads[0], places, y.shape)
+    count = y.size // y.shape[-1]
+    y_grad = norm.through_norm(y, at_y, mean, inverse, size, size_grad / count, bias_grad / count)
+    x_grad = jax.vjp(lambda x: plain_conv2x2(x, signed), x)[1](y_grad)[0]
+    if _by_moments(x, device):
+        direct = _kernel_gradient(x, at_y.astype(x.dtype), device)
+        signed_grad = _through_moments(direct, moments_of_views(x), signed, size, inverse, size_grad, bias_grad)
+    else:
+        signed_grad = _kernel_gradient(x, y_grad, device)
+    return x_grad, (signed_grad * sign).astype(kernel.dtype), size_grad * sign, bias_grad, jnp.zeros_like(scale)
+
+
+conv_pool_norm_relu.defvjp(_forward, _backward)
+
+
+def shifted_statistics(y: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean and biased variance [C] of y [B, H, W, C] in one pass, in float32.
+
+    The square of the distance from `shift` [C] to the mean cancels in the variance: a distance of ten standard deviations
+    costs two digits of float32's seven.
+    """
+    centred = y.astype(jnp.float32) - shift
+    mean, square = centred.mean((0, 1, 2)), jnp.square(centred).mean((0, 1, 2))
+    return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
+
+
+def moments_of_views(x: jax.Array) -> Moments:
+    """The mean [4 C] and covariance [4 C, 4 C] of what a 2 x 2 kernel looks at in x [B, H, W, C], in float32."""
+    looks = views(x)
+    seen = jnp.concatenate([*looks, jnp.ones_like(looks[0][..., :1])], -1)  # whose products with the ones are their sums
+    seen = seen.reshape(len(x), -1, seen.shape[-1])
+    per_image = (((1,), (1,)), ((0,), (0,)))
+    sums = lax.dot_general(seen, seen, per_image, precision=precision_of(x), preferred_element_type=jnp.float32)
+    means = sums.sum(0) / (len(x) * seen.shape[1])
+    mean = means[-1, :-1]
+    return mean, means[:-1, :-1] - jnp.outer(mean, mean)
+
+
+def statistics_from_moments(moments: Moments, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean and biased variance [O] of a convolution with kernel [2, 2, C, O] by the moments of what it looks at."""
+    mean, covariance = moments
+    weights = kernel.reshape(len(mean), -1).astype(jnp.float32)
+    return _product(mean, weights), jnp.maximum((weights * _product(covariance, weights)).sum(0), 0)
+
+
+def _through_moments(
+    direct: jax.Array,
+    moments: Moments,
+    kernel: jax.Array,
+    size: jax.Array,
+    inverse: jax.Array,
+    size_grad: jax.Array,
+    bias_grad: jax.Array,
+) -> jax.Array:
+    """The kernel's gradient, float32, where `direct` is that for the gradient of BatchNorm's result.
+
+    What the norm adds to it are sums of the input over all positions, alone and times the activations: its moments.
+    """
+    mean, covariance = moments
+    weights = kernel.reshape(len(mean), -1).astype(jnp.float32)
+    through_var = size_grad * inverse * _product(covariance, weights)
+    through_mean = bias_grad * mean[:, None]
+    flat = size * inverse * (direct.astype(jnp.float32).reshape(weights.shape) - through_mean - through_var)
+    return flat.reshape(kernel.shape)
+
+
+def _kernel_gradient(x: jax.Array, y_grad: jax.Array, device: Device) -> jax.Array:
+    """The gradient of a kernel [2, 2, C, O] for y_grad [B, H - 1, W - 1, O]: float32 on a TPU, and summed so over devices.
+
+    cuDNN has no such convolution of bfloat16; XLA would first make both arguments float32, twice the bytes.
+    """
+    wide = jnp.float32 if device == "tpu" else None
+    layout = ("CHWN", "IHWO", "HWNC")
+    return lax.conv_general_dilated(
+        x, y_grad, (1, 1), "VALID", dimension_numbers=layout, precision=precision_of(x), preferred_element_type=wide
+    )
+
+
+def _by_moments(x: jax.Array, device: Device) -> bool:
+    return device == "gpu" and x.shape[-1] < NARROW
+
+
+def _sign(scale: jax.Array) -> jax.Array:
+    return jnp.where(scale < 0, -1.0, 1.0)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _pooled(y: jax.Array, device: Device) -> tuple[jax.Array, jax.Array | None]:
+    """The largest value of each window of y [B, H, W, C] and, on a GPU, the place of the first of them."""
+    if device == "tpu":
+        return plain_max_pool2x2(y), None
+    a, b, c, d = norm.windows(y)
+    above, below = jnp.maximum(a, b), jnp.maximum(c, d)
+    places = jnp.where(above >= below, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    return jnp.maximum(above, below), places.astype(jnp.int8)
+
+
+def _at_places(grad: jax.Array, places: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The gradient of each window [B, H // 2, W // 2, C] at its place, and zeros elsewhere: [B, H, W, C], which is `shape`."""
+    batch, height, width, channels = grad.shape
+    numbers = jnp.arange(4, dtype=places.dtype).reshape(2, 1, 2, 1)
+    spread = jnp.where(places[:, :, None, :, None] == numbers, grad[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, 2 * height, 2 * width, channels)
+    return jnp.pad(spread, ((0, 0), (0, shape[1] - 2 * height), (0, shape[2] - 2 * width), (0, 0)))
