@@ -1,5 +1,9 @@
 """A whole block as one operation, on each platform, against its steps one after another."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +18,35 @@ from lfm_jax.ops.norm import finish, norm_relu_pool, statistics
 from tests.helpers.networks import normal
 from tests.helpers.platforms import as_on, lowered_text
 
+ON_FOUR_DEVICES = """
+import re
+import jax
+import jax.numpy as jnp
+import numpy as np
+from lfm_jax.ops.device_block import conv_pool_norm_relu
+from lfm_jax.runtime import sharding
+
+assert jax.device_count() == 4
+x, kernel = (np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((8, 9, 12, 3), (2, 2, 3, 6)))
+scale, bias, shift = np.full(6, -0.7, np.float32), np.zeros(6, np.float32), np.zeros(6, np.float32)
+
+def gradients(kernel, scale, x):
+    def loss(kernel, scale):
+        return jnp.square(conv_pool_norm_relu(x, kernel, scale, bias, shift, 1e-5, True, "gpu")[0].astype(jnp.float32)).sum()
+
+    return jax.grad(loss, (0, 1))(kernel, scale)
+
+alone = jax.jit(gradients)(kernel, scale, x)
+mesh = sharding.data_mesh()
+rest, split = sharding.replicated(mesh), sharding.split_batch(mesh)
+step = jax.jit(gradients, in_shardings=(rest, rest, split), out_shardings=rest)
+for result, expected in zip(step(kernel, scale, x), alone, strict=True):
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
+narrow = [jnp.asarray(array, jnp.bfloat16) for array in (kernel, x)]
+summed = re.findall(r"= (.+?) all-reduce", step.lower(narrow[0], scale, narrow[1]).compile().as_text())
+assert any("2,2,3,6" in shapes for shapes in summed), summed
+assert not any("bf16" in shapes for shapes in summed), summed
+"""
 SCALE = np.array([1.5, -0.7, 0.3, 1, -1, 0.1], np.float32)  # a negative scale turns the largest of a window into the smallest
 EPSILON = 1e-5
 
@@ -160,3 +193,9 @@ def test_images_pass_one_by_one_on_cpu_alone(platform, loops, monkeypatch):
     monkeypatch.setattr(block, "VALUES_AT_ONCE", 0)
     text = lowered_text(platform, lambda *args: conv_norm_relu_pool(*args, EPSILON, True)[0], *arguments((9, 12), 3))
     assert ("stablehlo.while" in text) == loops
+
+
+def test_gradients_of_kernels_are_summed_over_devices_in_float32():
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    ran = subprocess.run([sys.executable, "-c", ON_FOUR_DEVICES], env=env, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
