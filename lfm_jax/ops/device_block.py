@@ -6,10 +6,13 @@ The unpooled activations are the largest arrays of a step, and every pass over t
   kernel. Then pooling comes before the norm, which only sees pooled values.
 - Mean and variance are taken in one pass, of values less a shift near their mean: the running mean.
 
+With few input channels, as in the first block, the kernel's gradient does not need the gradient of every activation: what the
+norm spreads over all positions is known from how the input and the activations vary together, a small matrix.
+
 Beyond that the two differ. A TPU computes the statistics while it convolves, and has an instruction that hands the gradient of
 a window to its largest value. On a GPU both would take passes of their own. There the place of the largest value is written
-down while pooling, one byte per window, and the statistics of a convolution of few channels follow from the moments of its
-input, which is far smaller. Neither the first block's statistics nor its gradient then read the unpooled activations again.
+down while pooling, one byte per window, and the first block's statistics follow from the moments of its input, which is far
+smaller than what comes out. So its unpooled activations are not read again.
 """
 
 import functools
@@ -45,20 +48,22 @@ def _forward(
     sign = _sign(scale)
     signed = kernel * sign.astype(kernel.dtype)
     y = plain_conv2x2(x, signed)
-    if _by_moments(x, device):
-        mean, var = statistics_from_moments(moments_of_views(x), signed)
+    moments: Moments | None
+    if _is_narrow(x) and device == "gpu":
+        mean, var, moments = statistics_by_moments(x, signed)
     else:
         mean, var = shifted_statistics(y, shift * sign)
+        moments = moments_with(x, y, mean) if _is_narrow(x) else None
     strongest, places = _pooled(y, device) if pool else (y, None)
     result = norm.finish(strongest, mean, jnp.abs(scale) * lax.rsqrt(var + epsilon), bias)
     if places is not None:
         # The barrier makes XLA keep both for the gradient. It would rather pool again, from activations four times their size.
         strongest, places = lax.optimization_barrier((strongest, jnp.where(result > 0, places, CLOSED)))
-    return (result, mean * sign, var), (x, kernel, scale, bias, mean, var, strongest, places)
+    return (result, mean * sign, var), (x, kernel, scale, bias, mean, var, moments, strongest, places)
 
 
 def _backward(epsilon: float, pool: bool, device: Device, saved: Saved, grads: Normed) -> Saved:
-    x, kernel, scale, bias, mean, var, strongest, places = saved
+    x, kernel, scale, bias, mean, var, moments, strongest, places = saved
     sign = _sign(scale)
     signed, size, inverse = kernel * sign.astype(kernel.dtype), jnp.abs(scale), lax.rsqrt(var + epsilon)
     y = plain_conv2x2(x, signed)  # by name: XLA sees that it is that of the forward pass
@@ -73,11 +78,14 @@ def _backward(epsilon: float, pool: bool, device: Device, saved: Saved, grads: N
     count = y.size // y.shape[-1]
     y_grad = norm.through_norm(y, at_y, mean, inverse, size, size_grad / count, bias_grad / count)
     x_grad = jax.vjp(lambda x: plain_conv2x2(x, signed), x)[1](y_grad)[0]
-    if _by_moments(x, device):
-        direct = _kernel_gradient(x, at_y.astype(x.dtype), device)
-        signed_grad = _through_moments(direct, moments_of_views(x), signed, size, inverse, size_grad, bias_grad)
-    else:
+    if moments is None:
         signed_grad = _kernel_gradient(x, y_grad, device)
+    else:
+        # size * inverse * (the gradient of what the norm returns, less what goes through the mean and through the variance)
+        average, covariance = moments
+        direct = _kernel_gradient(x, at_y.astype(x.dtype), device).reshape(covariance.shape)
+        signed_grad = size * inverse * (direct - bias_grad * average[:, None] - size_grad * inverse * covariance)
+        signed_grad = signed_grad.reshape(kernel.shape)
     return x_grad, (signed_grad * sign).astype(kernel.dtype), size_grad * sign, bias_grad, jnp.zeros_like(scale)
 
 
@@ -95,44 +103,35 @@ def shifted_statistics(y: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.A
     return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
 
 
-def moments_of_views(x: jax.Array) -> Moments:
-    """The mean [4 C] and covariance [4 C, 4 C] of what a 2 x 2 kernel looks at in x [B, H, W, C], in float32."""
+def statistics_by_moments(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array, Moments]:
+    """The mean and biased variance [O] of x [B, H, W, C] convolved with kernel [2, 2, C, O], from x alone, in float32.
+
+    Returns them and `moments_with` that convolution.
+    """
     looks = views(x)
     seen = jnp.concatenate([*looks, jnp.ones_like(looks[0][..., :1])], -1)  # whose products with the ones are their sums
     seen = seen.reshape(len(x), -1, seen.shape[-1])
     per_image = (((1,), (1,)), ((0,), (0,)))
     sums = lax.dot_general(seen, seen, per_image, precision=precision_of(x), preferred_element_type=jnp.float32)
     means = sums.sum(0) / (len(x) * seen.shape[1])
-    mean = means[-1, :-1]
-    return mean, means[:-1, :-1] - jnp.outer(mean, mean)
+    average, weights = means[-1, :-1], kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
+    covariance = _product(means[:-1, :-1] - jnp.outer(average, average), weights)
+    return _product(average, weights), jnp.maximum((weights * covariance).sum(0), 0), (average, covariance)
 
 
-def statistics_from_moments(moments: Moments, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean and biased variance [O] of a convolution with kernel [2, 2, C, O] by the moments of what it looks at."""
-    mean, covariance = moments
-    weights = kernel.reshape(len(mean), -1).astype(jnp.float32)
-    return _product(mean, weights), jnp.maximum((weights * _product(covariance, weights)).sum(0), 0)
+def moments_with(x: jax.Array, y: jax.Array, mean: jax.Array) -> Moments:
+    """How what a 2 x 2 kernel looks at in x [B, H, W, C] varies, alone and with the convolution y, whose mean is `mean` [O].
 
-
-def _through_moments(
-    direct: jax.Array,
-    moments: Moments,
-    kernel: jax.Array,
-    size: jax.Array,
-    inverse: jax.Array,
-    size_grad: jax.Array,
-    bias_grad: jax.Array,
-) -> jax.Array:
-    """The kernel's gradient, float32, where `direct` is that for the gradient of BatchNorm's result.
-
-    What the norm adds to it are sums of the input over all positions, alone and times the activations: its moments.
+    Returns:
+      the average [4 C] over all positions, and the covariance with y [4 C, O], both float32.
     """
-    mean, covariance = moments
-    weights = kernel.reshape(len(mean), -1).astype(jnp.float32)
-    through_var = size_grad * inverse * _product(covariance, weights)
-    through_mean = bias_grad * mean[:, None]
-    flat = size * inverse * (direct.astype(jnp.float32).reshape(weights.shape) - through_mean - through_var)
-    return flat.reshape(kernel.shape)
+    count, wide = y.size // y.shape[-1], x.astype(jnp.float32)
+    # A view leaves out the last or first row and column of an image. So does its sum, which is cheaper than one per view.
+    edges = [(row, column) for row in (-1, 0) for column in (-1, 0)]
+    left_out = [wide[:, row].sum(1) + wide[:, :, column].sum(1) - wide[:, row, column] for row, column in edges]
+    average = (wide.sum((1, 2))[:, None] - jnp.stack(left_out, 1)).sum(0).reshape(-1) / count
+    together = _convolve_for_kernel(x, y, dtype=jnp.float32).reshape(len(average), -1) / count
+    return average, together - jnp.outer(average, mean)
 
 
 def _kernel_gradient(x: jax.Array, y_grad: jax.Array, device: Device) -> jax.Array:
@@ -175,8 +174,8 @@ _widened.def_partition(
 )
 
 
-def _by_moments(x: jax.Array, device: Device) -> bool:
-    return device == "gpu" and x.shape[-1] < NARROW
+def _is_narrow(x: jax.Array) -> bool:
+    return x.shape[-1] < NARROW
 
 
 def _sign(scale: jax.Array) -> jax.Array:

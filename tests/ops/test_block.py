@@ -13,7 +13,7 @@ from jax import lax
 from lfm_jax.ops import block
 from lfm_jax.ops.block import conv_norm_relu_pool
 from lfm_jax.ops.conv import NARROW, WIDE, conv2x2, plain_conv2x2, plain_max_pool2x2
-from lfm_jax.ops.device_block import moments_of_views, shifted_statistics, statistics_from_moments
+from lfm_jax.ops.device_block import moments_with, shifted_statistics, statistics_by_moments
 from lfm_jax.ops.norm import finish, norm_relu_pool, statistics
 from tests.helpers.networks import normal
 from tests.helpers.platforms import as_on, lowered_text
@@ -166,10 +166,17 @@ def test_statistics_by_moments_are_exact():
     rows[:, ::2, ::2] = 0
     kernel = normal(1, 2, 2, 3, 4)
     kernel[..., 0] = np.array([1, -1])[:, None] * np.ones((2, 2, 3), np.float32)
-    y = np.asarray(plain_conv2x2(*(jnp.asarray(array, jnp.float32) for array in (rows, kernel))), np.float64)
-    mean, var = statistics_from_moments(jax.jit(moments_of_views)(rows), kernel)
+    y = np.asarray(plain_conv2x2(jnp.asarray(rows), jnp.asarray(kernel)), np.float64)
+    mean, var, moments = jax.jit(statistics_by_moments)(rows, kernel)
     np.testing.assert_allclose(mean, y.mean((0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(var, y.var((0, 1, 2)), rtol=1e-5)
+    seen = (
+        np.concatenate([rows[:, i : i + 127, j : j + 127] for i in (0, 1) for j in (0, 1)], -1).reshape(-1, 12).astype(np.float64)
+    )
+    covariance = (seen - seen.mean(0)).T @ y.reshape(-1, 4) / len(seen)
+    for average, together in (moments, jax.jit(moments_with)(rows, y.astype(np.float32), mean)):
+        np.testing.assert_allclose(average, seen.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(together, covariance, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
