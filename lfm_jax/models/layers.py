@@ -99,7 +99,8 @@ class ConvNormReluPool(nn.Module):
         # Subtracting the batch's mean cancels the convolution's bias, so only the running mean includes it and it gets no
         # gradient. Computing one would give rounding noise, which Adam blows up to steps of the full learning rate, and
         # different ones on every number of devices.
-        activations, mean, var = conv_norm_relu_pool(x, kernel, norm.scale, norm.bias, EPSILON, self.pool)
+        shift = norm.running.mean.value - conv_bias
+        activations, mean, var = conv_norm_relu_pool(x, kernel, norm.scale, norm.bias, shift, EPSILON, self.pool)
         samples = x.shape[0] * (x.shape[1] - 1) * (x.shape[2] - 1)
         norm.running.move(mean + conv_bias, var, samples=samples)
         return activations

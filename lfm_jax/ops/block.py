@@ -1,11 +1,13 @@
 """One block of the network in training: convolution, BatchNorm, ReLU and 2 x 2 max-pooling as a single operation.
 
-With few input channels a convolution returns far more values than it takes, and on a CPU writing them to memory costs more
-than computing them. There a few images at a time are convolved and pooled in the cache, and convolved again for the
-gradient. On other platforms the gradient repeats the convolution of the forward pass by name, and XLA computes it once.
+The form is chosen here for each platform, when a program is lowered: `ops.device_block` for GPUs and TPUs, and for CPUs the
+steps of `ops.norm` or, with few input channels, what is written below. There a convolution returns far more values than it
+takes, and writing them to memory costs more than computing them; so a few images at a time are convolved and pooled in the
+cache, and convolved again for the gradient.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from jax import lax
 
 from lfm_jax.ops import norm
 from lfm_jax.ops.conv import WIDE, conv2x2, fast_conv2x2, fast_conv2x2_gradient
+from lfm_jax.ops.device_block import conv_pool_norm_relu
 from lfm_jax.ops.norm import Normed, norm_relu_pool
 from lfm_jax.ops.pieces import in_pieces
 
@@ -21,8 +24,24 @@ VALUES_AT_ONCE = 1 << 22  # of a convolution's result: 16 MB in float32, about h
 Saved = tuple[jax.Array, ...]
 
 
-def conv_norm_relu_pool(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool) -> Normed:
-    """`norm_relu_pool` of x [B, H, W, C] convolved with kernel [2, 2, C, O]; scale and bias are BatchNorm's, [O]."""
+def conv_norm_relu_pool(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool
+) -> Normed:
+    """`norm_relu_pool` of x [B, H, W, C] convolved with kernel [2, 2, C, O]; scale and bias are BatchNorm's, [O].
+
+    Where the variance is taken in one pass, it is of values less `shift` [O], and the more exact the nearer that is to their
+    mean. Results do not depend on it otherwise.
+    """
+    options: dict[str, Any] = {"epsilon": epsilon, "pool": pool}
+    gpu, tpu = (functools.partial(conv_pool_norm_relu, **options, device=device) for device in ("gpu", "tpu"))
+    cpu = functools.partial(_on_cpu, **options)
+    return lax.platform_dependent(x, kernel, scale, bias, shift, cpu=cpu, tpu=tpu, default=gpu)
+
+
+def _on_cpu(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, *, epsilon: float, pool: bool
+) -> Normed:
+    del shift
     if pool and x.shape[-1] < WIDE:
         return _pooled(x, kernel, scale, bias, epsilon)
     return norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, pool)
@@ -34,20 +53,6 @@ def _pooled(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, 
 
 
 def _forward(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[Normed, Saved]:
-    on_cpu, elsewhere = (functools.partial(function, epsilon=epsilon) for function in (_forward_on_cpu, _forward_elsewhere))
-    *normed, strongest = lax.platform_dependent(x, kernel, scale, bias, cpu=on_cpu, default=elsewhere)
-    return tuple(normed), (x, kernel, scale, bias, *normed[1:], strongest)
-
-
-def _backward(epsilon: float, saved: Saved, grads: Normed) -> Saved:
-    on_cpu, elsewhere = (functools.partial(function, epsilon=epsilon) for function in (_backward_on_cpu, _backward_elsewhere))
-    return lax.platform_dependent(saved, grads[0], cpu=on_cpu, default=elsewhere)
-
-
-_pooled.defvjp(_forward, _backward)
-
-
-def _forward_on_cpu(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
     def piece(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> tuple[Saved, Saved]:
         y = fast_conv2x2(x, kernel)
         wide = y.astype(jnp.float32)
@@ -57,18 +62,14 @@ def _forward_on_cpu(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax
     (strongest, means, variances), _ = in_pieces(piece, (x,), (kernel, scale), at_once=_images_at_once(x, kernel))
     mean = means.mean(0)
     var = (variances + jnp.square(means - mean)).mean(0)
-    return norm.finish(strongest, mean, scale * lax.rsqrt(var + epsilon), bias), mean, var, strongest
+    result = norm.finish(strongest, mean, scale * lax.rsqrt(var + epsilon), bias)
+    return (result, mean, var), (x, kernel, scale, bias, mean, var, strongest)
 
 
-def _forward_elsewhere(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float) -> Saved:
-    normed = norm_relu_pool(conv2x2(x, kernel), scale, bias, epsilon, True)
-    return *normed, normed[0]
-
-
-def _backward_on_cpu(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
+def _backward(epsilon: float, saved: Saved, grads: Normed) -> Saved:
     x, kernel, scale, bias, mean, var, strongest = saved
     inverse = lax.rsqrt(var + epsilon)
-    grad, scale_grad, bias_grad = norm.through_relu(strongest, grad, mean, inverse, scale, bias)
+    grad, scale_grad, bias_grad = norm.through_relu(strongest, grads[0], mean, inverse, scale, bias)
 
     def piece(x: jax.Array, grad: jax.Array, kernel: jax.Array, *norms: jax.Array) -> tuple[Saved, Saved]:
         y = fast_conv2x2(x, kernel)
@@ -82,8 +83,7 @@ def _backward_on_cpu(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
     return x_grad, kernel_grad.astype(kernel.dtype), scale_grad, bias_grad
 
 
-def _backward_elsewhere(saved: Saved, grad: jax.Array, *, epsilon: float) -> Saved:
-    return jax.vjp(lambda *args: _forward_elsewhere(*args, epsilon=epsilon)[0], *saved[:4])[1](grad)
+_pooled.defvjp(_forward, _backward)
 
 
 def _images_at_once(x: jax.Array, kernel: jax.Array) -> int:

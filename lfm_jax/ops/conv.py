@@ -22,12 +22,12 @@ WIDE = 128  # from this many input channels on, the faster routine makes up for 
 def conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves x [B, H, W, C] with kernel [2, 2, C, O], stride 1, VALID; returns [B, H - 1, W - 1, O]."""
     faster = x.shape[-1] >= WIDE or x.dtype == jnp.bfloat16
-    return lax.platform_dependent(x, kernel, cpu=fast_conv2x2 if faster else _conv2x2, default=_conv2x2)
+    return lax.platform_dependent(x, kernel, cpu=fast_conv2x2 if faster else plain_conv2x2, default=plain_conv2x2)
 
 
 def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies the channels of x [..., C] by kernel [C, O]; returns float32 [..., O]."""
-    return jnp.matmul(x, kernel, precision=_precision(x), preferred_element_type=jnp.float32)
+    return jnp.matmul(x, kernel, precision=precision_of(x), preferred_element_type=jnp.float32)
 
 
 def padded_conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
@@ -39,9 +39,9 @@ def padded_conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     if side == 1:
         # Written as a convolution writes them: where sides are symbols, jax does not see that ceil(H / 2) is (H - 1) // 2 + 1.
         rows, columns = (slice(0, (length - 1) // stride * stride + 1, stride) for length in x.shape[1:3])
-        return jnp.matmul(x[:, rows, columns], kernel[0, 0], precision=_precision(x))
+        return jnp.matmul(x[:, rows, columns], kernel[0, 0], precision=precision_of(x))
     layout, border = ("NHWC", "HWIO", "NHWC"), ((side // 2, side // 2),) * 2
-    return lax.conv_general_dilated(x, kernel, (stride, stride), border, dimension_numbers=layout, precision=_precision(x))
+    return lax.conv_general_dilated(x, kernel, (stride, stride), border, dimension_numbers=layout, precision=precision_of(x))
 
 
 def max_pool3x3(x: jax.Array) -> jax.Array:
@@ -61,30 +61,30 @@ def max_pool2x2(x: jax.Array) -> jax.Array:
 
     The gradient goes to the first maximum of a window.
     """
-    return _max_pool2x2(x)
+    return plain_max_pool2x2(x)
 
 
-def _conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array:
+def plain_conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array:
     layout, sides = ("NHWC", "HWIO", "NHWC"), ((border, border),) * 2
-    return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=layout, precision=_precision(x))
+    return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=layout, precision=precision_of(x))
 
 
 def fast_conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv2x2` in the form that is fastest on a CPU."""
     if x.shape[-1] < NARROW or x.dtype == jnp.bfloat16:
-        return jnp.matmul(jnp.concatenate(_views(x), -1), kernel.reshape(-1, kernel.shape[-1]), precision=_precision(x))
-    return _conv2x2(x, kernel, border=1)[:, 1:-1, 1:-1]
+        return jnp.matmul(jnp.concatenate(views(x), -1), kernel.reshape(-1, kernel.shape[-1]), precision=precision_of(x))
+    return plain_conv2x2(x, kernel, border=1)[:, 1:-1, 1:-1]
 
 
 def fast_conv2x2_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradients of x and kernel for the gradient of the result, in the form that is fastest on a CPU."""
     if x.dtype == jnp.bfloat16:
         return _bfloat16_gradient(x, kernel, grad)
-    x_grad = _conv2x2(grad, kernel[::-1, ::-1].swapaxes(2, 3), border=1)
-    views = [jnp.concatenate(_views(x), -1)] if x.shape[-1] < NARROW else _views(x)
+    x_grad = plain_conv2x2(grad, kernel[::-1, ::-1].swapaxes(2, 3), border=1)
+    parts = [jnp.concatenate(views(x), -1)] if x.shape[-1] < NARROW else views(x)
     # Flattened first: XLA does not take an einsum over b, h and w for a plain matrix product, and is 3 times slower.
     flat = grad.reshape(-1, grad.shape[-1])
-    products = [jnp.matmul(view.reshape(-1, view.shape[-1]).T, flat, precision=_precision(x)) for view in views]
+    products = [jnp.matmul(part.reshape(-1, part.shape[-1]).T, flat, precision=precision_of(x)) for part in parts]
     return x_grad, jnp.stack(products).reshape(kernel.shape)
 
 
@@ -103,21 +103,21 @@ def _bfloat16_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tupl
     # The product with the identity is the transpose, to the bit, and costs a fraction of XLA's own.
     identity = jnp.eye(outputs, dtype=grad.dtype)
     transposed = lax.dot_general(identity, grad.reshape(-1, outputs), (((1,), (1,)), ((), ())))
-    seen = jnp.concatenate(_views(x), -1).reshape(-1, 4 * channels)
+    seen = jnp.concatenate(views(x), -1).reshape(-1, 4 * channels)
     kernel_grad = jnp.matmul(transposed, seen).reshape(outputs, 2, 2, channels)
     return x_grad.astype(x.dtype), kernel_grad.transpose(1, 2, 3, 0)
 
 
-def _views(x: jax.Array) -> list[jax.Array]:
+def views(x: jax.Array) -> list[jax.Array]:
     """What each of the four weights looks at in x [B, H, W, C], row by row, each [B, H - 1, W - 1, C]."""
     return [x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]]
 
 
 def _conv2x2_gradient_elsewhere(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.vjp(_conv2x2, x, kernel)[1](grad)
+    return jax.vjp(plain_conv2x2, x, kernel)[1](grad)
 
 
-def _max_pool2x2(x: jax.Array) -> jax.Array:
+def plain_max_pool2x2(x: jax.Array) -> jax.Array:
     lowest = np.array(-np.inf, x.dtype)
     return lax.reduce_window(x, lowest, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
@@ -141,10 +141,10 @@ def _max_pool2x2_gradient_on_cpu(x: jax.Array, grad: jax.Array) -> tuple[jax.Arr
 
 
 def _max_pool2x2_gradient_elsewhere(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
-    return jax.vjp(_max_pool2x2, x)[1](grad)
+    return jax.vjp(plain_max_pool2x2, x)[1](grad)
 
 
-def _precision(x: jax.Array) -> lax.Precision:
+def precision_of(x: jax.Array) -> lax.Precision:
     """Keeps float32 products in float32: by default GPUs and TPUs round the factors to fewer bits."""
     return lax.Precision.HIGHEST if x.dtype == jnp.float32 else lax.Precision.DEFAULT
 
@@ -154,6 +154,6 @@ conv2x2.defvjp(
     lambda saved, grad: lax.platform_dependent(*saved, grad, cpu=fast_conv2x2_gradient, default=_conv2x2_gradient_elsewhere),
 )
 max_pool2x2.defvjp(
-    lambda x: (_max_pool2x2(x), x),
+    lambda x: (plain_max_pool2x2(x), x),
     lambda x, grad: lax.platform_dependent(x, grad, cpu=_max_pool2x2_gradient_on_cpu, default=_max_pool2x2_gradient_elsewhere),
 )

@@ -2,9 +2,7 @@
 
 Nothing but the input is kept for the backward pass. Each window hands its gradient to a single position, so both sums of
 BatchNorm's gradient are sums over windows, a quarter of the positions. Taken step by step, as autodiff takes it, the
-gradient costs a dozen passes over the largest arrays of the network. On CPUs and NVIDIA GPUs the own gradient is used (on an
-H100 XLA's moves 1.8 times as many bytes in a step, as it gathers windows with their indices and scatters them); on TPUs, which
-have an instruction for it, XLA's. The choice is made when a program is lowered.
+gradient costs a dozen passes over the largest arrays of the network. This is the form for CPUs; `ops.block` chooses.
 """
 
 import functools
@@ -12,8 +10,6 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-from lfm_jax.ops.conv import max_pool2x2
 
 Normed = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -43,8 +39,12 @@ def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, po
 
 
 def _backward(epsilon: float, pool: bool, saved: tuple[jax.Array, ...], grads: Normed) -> tuple[jax.Array, ...]:
-    own, xlas = (functools.partial(f, epsilon=epsilon, pool=pool) for f in (_own_gradient, _gradient_by_xla))
-    return lax.platform_dependent(*saved, grads[0], cpu=own, cuda=own, default=xlas)
+    x, mean, var, scale, bias = saved
+    norm = (mean, lax.rsqrt(var + epsilon), scale, bias)
+    grad, scale_grad, bias_grad = through_relu(strongest(windows(x), scale) if pool else x, grads[0], *norm)
+    grad_at_x = to_first_strongest(x, scale, grad) if pool else grad
+    count = x.size // x.shape[-1]
+    return through_norm(x, grad_at_x, *norm[:3], scale_grad / count, bias_grad / count), scale_grad, bias_grad
 
 
 norm_relu_pool.defvjp(_forward, _backward)
@@ -62,30 +62,12 @@ def _apply(
     x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool
 ) -> jax.Array:
     factor = scale * lax.rsqrt(var + epsilon)
-    if not pool:
-        return finish(x, mean, factor, bias)
-    return lax.platform_dependent(
-        x, mean, factor, bias, cpu=lambda x, *norm: finish(strongest(windows(x), norm[1]), *norm), default=_finish_and_pool
-    )
+    return finish(strongest(windows(x), factor) if pool else x, mean, factor, bias)
 
 
 def finish(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
     """ReLU((x - mean) * factor + bias), computed in float32 and returned in the dtype of x."""
     return jax.nn.relu((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
-
-
-def _finish_and_pool(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
-    return max_pool2x2(finish(x, mean, factor, bias))
-
-
-def _own_gradient(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, grad: jax.Array, *, epsilon: float, pool: bool
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    norm = (mean, lax.rsqrt(var + epsilon), scale, bias)
-    grad, scale_grad, bias_grad = through_relu(strongest(windows(x), scale) if pool else x, grad, *norm)
-    grad_at_x = to_first_strongest(x, scale, grad) if pool else grad
-    count = x.size // x.shape[-1]
-    return through_norm(x, grad_at_x, *norm[:3], scale_grad / count, bias_grad / count), scale_grad, bias_grad
 
 
 def through_relu(
@@ -117,18 +99,6 @@ def through_norm(
     """
     standard = (x.astype(jnp.float32) - mean) * inverse
     return (scale * inverse * (grad - mean_bias_grad - standard * mean_scale_grad)).astype(x.dtype)
-
-
-def _gradient_by_xla(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, grad: jax.Array, *, epsilon: float, pool: bool
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    del mean, var
-
-    def plain(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-        mean, var = statistics(x)
-        return (_finish_and_pool if pool else finish)(x, mean, scale * lax.rsqrt(var + epsilon), bias)
-
-    return jax.vjp(plain, x, scale, bias)[1](grad)
 
 
 def windows(x: jax.Array) -> list[jax.Array]:

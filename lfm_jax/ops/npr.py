@@ -4,6 +4,7 @@ The last up-sampling layer of a generator ties neighbouring pixels together, and
 arXiv 2312.10461). LFM (BMVC 2025, arXiv 2508.17029) takes its magnitude. Larger blocks and other pixels are for ablations.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -11,6 +12,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 ResidualKind = Literal["abs", "signed", "none"]
 
@@ -91,12 +93,33 @@ def npr_residual(images: jax.Array, *, residual: Residual = Residual()) -> jax.A
     Raises:
       ValueError: `images` is not 4-D, or smaller than one block.
     """
-    factor, (row, column) = residual.factor, residual.anchor
+    factor = residual.factor
     if images.ndim != 4 or images.shape[1] < factor or images.shape[2] < factor:
         raise ValueError(f"npr_residual takes images [B, H, W, C] of at least {factor} x {factor} px, got {images.shape}")
     images = crop_to_blocks(images, factor)
     if residual.kind == "none":
         return images * residual.scale
-    anchors = images[:, row::factor, column::factor]
-    difference = images - jnp.repeat(jnp.repeat(anchors, factor, axis=1), factor, axis=2)
+    repeat, shift = (functools.partial(form, residual=residual) for form in (_repeated_anchors, _shifted_anchors))
+    difference = images - lax.platform_dependent(images, tpu=shift, default=repeat)
     return (jnp.abs(difference) if residual.kind == "abs" else difference) * residual.scale
+
+
+def _repeated_anchors(images: jax.Array, *, residual: Residual) -> jax.Array:
+    """The anchor of its block at every pixel of images [B, H, W, C], whose sides are multiples of the factor."""
+    factor, (row, column) = residual.factor, residual.anchor
+    anchors = images[:, row::factor, column::factor]
+    return jnp.repeat(jnp.repeat(anchors, factor, axis=1), factor, axis=2)
+
+
+def _shifted_anchors(images: jax.Array, *, residual: Residual) -> jax.Array:
+    """`_repeated_anchors` by shifts and selections, which a TPU does in passing; repeating pixels takes it several passes."""
+    for axis, anchor in enumerate(residual.anchor, start=1):
+        places = lax.broadcasted_iota(jnp.int32, images.shape, axis) % residual.factor
+        shifted = images
+        for place in range(residual.factor):
+            if place != anchor:
+                along = (place - anchor, anchor - place, 0)
+                border = [along if number == axis else (0, 0, 0) for number in range(images.ndim)]
+                shifted = jnp.where(places == place, lax.pad(images, np.zeros((), images.dtype), border), shifted)
+        images = shifted
+    return images

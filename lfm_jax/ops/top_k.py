@@ -2,7 +2,7 @@
 
 XLA's partitioner splits a top-k on TPUs, but not on CPUs, where it would first gather all rows on every device (354 MB per
 step at a batch of 1024). So CPU programs get a partitioning rule from here; the TPU compiler, in turn, does not know such
-rules.
+rules. On NVIDIA GPUs, XLA has a kernel for few values of long rows, and sorts shorter ones whole.
 """
 
 import functools
@@ -14,6 +14,8 @@ from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+LONG, FEW = 1024, 16  # from how many values per row on, and up to which K, XLA uses its kernel on a GPU
+
 
 def top_k(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The K largest values of each row of [B, M, N], in descending order; B or M may be split over devices.
@@ -24,20 +26,37 @@ def top_k(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
       values [B, M, K] and positions [B, M, K] int32; of equal values the one at the lower position comes first.
     """
     rows_only = lax.stop_gradient(rows)
-    _, positions = lax.platform_dependent(rows_only, cpu=lambda x: _top_k_rows(x, k), default=lambda x: tuple(lax.top_k(x, k)))
+    here, on_cuda = (functools.partial(form, k=k) for form in (_top_k, _top_k_of_long_rows))
+    _, positions = lax.platform_dependent(rows_only, cpu=lambda x: _top_k_rows(x, k), cuda=on_cuda, default=here)
     return jnp.take_along_axis(rows, positions, axis=-1, mode="promise_in_bounds"), positions
+
+
+def _top_k(rows: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    values, positions = lax.top_k(rows, k)
+    return values, positions
+
+
+def _top_k_of_long_rows(rows: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    """`_top_k` of rows filled up with -inf, which is not chosen before any value of the row: equals come in their order.
+
+    Rows whose length is not known yet, as in an exported program for images of any size, stay as they are.
+    """
+    length = rows.shape[-1]
+    missing = LONG - length if isinstance(length, int) else 0
+    if k <= FEW and 0 < missing <= LONG // 2:
+        rows = jnp.pad(rows, ((0, 0), (0, 0), (0, missing)), constant_values=-jnp.inf)
+    return _top_k(rows, k=k)
 
 
 @functools.partial(custom_partitioning, static_argnums=(1,))
 def _top_k_rows(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    values, positions = lax.top_k(rows, k)
-    return values, positions
+    return _top_k(rows, k=k)
 
 
 def _partition(k: int, mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
     axes = (*args[0].sharding.spec, None, None)[:2]
     whole_rows = NamedSharding(mesh, PartitionSpec(*axes, None))
-    return mesh, lambda rows: tuple(lax.top_k(rows, k)), (whole_rows, whole_rows), (whole_rows,)
+    return mesh, functools.partial(_top_k, k=k), (whole_rows, whole_rows), (whole_rows,)
 
 
 _top_k_rows.def_partition(partition=_partition, sharding_rule="b m n -> b m k, b m k", need_replication_factors=("n", "k"))

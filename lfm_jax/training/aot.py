@@ -34,7 +34,7 @@ from lfm_jax.runtime.progress import say
 from lfm_jax.training import optim
 from lfm_jax.training.run import abstract_state
 from lfm_jax.training.step import compiled_step
-from lfm_jax.training.traffic import Instruction, instructions
+from lfm_jax.training.traffic import Instruction, estimated_cycles, instructions
 
 GIB, MIB = 1 << 30, 1 << 20
 DEVICE_MEMORY = {  # bytes, by the kind of device that jax names
@@ -45,6 +45,7 @@ DEVICE_MEMORY = {  # bytes, by the kind of device that jax names
     "TPU v6 lite": 32 * GIB,
 }
 BANDWIDTH = {"TPU v4": 1.2e12, "TPU v5 lite": 8.19e11, "TPU v5": 2.77e12, "TPU v5p": 2.77e12, "TPU v6 lite": 1.64e12}  # bytes/s
+CLOCK = {"TPU v5 lite": 1.5e9}  # Hz; of the kinds for which the compiler's estimates were looked at
 GPUS = importlib.resources.files("lfm_jax.training") / "gpus"  # a description of each, as XLA takes it
 WHAT = ("train", "score")
 LARGEST = 5  # instructions that are named
@@ -61,6 +62,7 @@ class Program:
       flops: per device; 0 where the compiler does not count them.
       moved: bytes per device, an upper bound counted in the program's text; see `traffic`.
       largest: the instructions that move most.
+      cycles: that the compiler expects; 0 where it says nothing, as for GPUs.
       collectives: by kind, how many and the bytes of their results.
       error: why the program does not fit on a device; "" where it does.
     """
@@ -73,6 +75,7 @@ class Program:
     moved: int = 0
     largest: list[Instruction] = field(default_factory=list)
     collectives: dict[str, tuple[int, int]] = field(default_factory=dict)
+    cycles: int = 0
     error: str = ""
 
 
@@ -97,7 +100,7 @@ class Compilation:
 
     def table(self) -> str:
         """Markdown, a column per program."""
-        columns = [_column(program, self.device_memory, self.bandwidth) for program in self.programs.values()]
+        columns = [_column(program, self) for program in self.programs.values()]
         names = dict.fromkeys(name for column in columns for name in column)
         rows = [["devices", *[f"{self.devices} x {self.kind} on {self.hosts} host(s)"] * len(self.programs)]]
         rows += [[name, *(column.get(name, "-") for column in columns)] for name in names]
@@ -205,7 +208,7 @@ def _compile(images: int, function: Any, *args: Any) -> Program:
         text = ""
     moving = instructions(text)
     moved = sum(instruction.bytes for instruction in moving)
-    return Program(images, *program_memory(compiled), flops, moved, moving[:LARGEST], collectives(text))
+    return Program(images, *program_memory(compiled), flops, moved, moving[:LARGEST], collectives(text), estimated_cycles(text))
 
 
 def collectives(program_text: str) -> dict[str, tuple[int, int]]:
@@ -221,7 +224,8 @@ def collectives(program_text: str) -> dict[str, tuple[int, int]]:
     return {kind: (counts[kind], sizes[kind]) for kind in sorted(counts)}
 
 
-def _column(program: Program, device_memory: int | None, bandwidth: float | None) -> dict[str, str]:
+def _column(program: Program, on: Compilation) -> dict[str, str]:
+    device_memory, clock = on.device_memory, CLOCK.get(on.kind)
     if program.error:
         return {"images": str(program.images), "does not fit": program.error}
     cells = {
@@ -234,8 +238,10 @@ def _column(program: Program, device_memory: int | None, bandwidth: float | None
         cells["GFLOP"] = f"{program.flops / 1e9:.1f}"
     if program.moved:
         cells["moved, at most"] = f"{program.moved / 1e9:.2f} GB"
-        if bandwidth:
-            cells["moving that takes (estimate)"] = f"{1e3 * program.moved / bandwidth:.1f} ms"
+        if on.bandwidth:
+            cells["moving that takes (estimate)"] = f"{1e3 * program.moved / on.bandwidth:.1f} ms"
+    if program.cycles and clock:
+        cells["all of it takes (compiler's estimate)"] = f"{1e3 * program.cycles / clock:.1f} ms"
     for place, instruction in enumerate(program.largest, start=1):
         cells[f"largest, {place}"] = f"{instruction.bytes / 1e6:.0f} MB {instruction.kind} {instruction.origin[-40:]}".strip()
     return cells | {kind: f"{count} ({size:,} bytes)" for kind, (count, size) in program.collectives.items()}

@@ -64,6 +64,11 @@ def size_of(shape: str) -> int:
     return total
 
 
+def estimated_cycles(program_text: str) -> int:
+    """The cycles that the TPU compiler expects of all instructions, what a loop repeats counted once; 0 for other programs."""
+    return sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', program_text)))
+
+
 def _entry(program_text: str) -> Iterator[str]:
     """The lines of the entry computation."""
     inside = False

@@ -1,4 +1,4 @@
-"""BatchNorm, ReLU and max-pooling in one, on each platform, against the plain composition."""
+"""BatchNorm, ReLU and max-pooling in one, as CPUs compute it, against the plain composition."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,6 @@ import pytest
 
 from lfm_jax.ops.norm import norm_relu_pool
 from tests.helpers.networks import normal
-from tests.helpers.platforms import as_on
 
 
 def plain(x, scale, bias, pool):
@@ -37,22 +36,6 @@ def test_it_equals_the_steps_one_by_one_forward_and_gradient(size, pool):
     cotangent = normal(2, *expected.shape)
     gradients = jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], x, SCALE, bias)[1](cotangent)
     for result, reference in zip(gradients, gradient(cotangent), strict=True):
-        np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("size", SHAPES)
-@pytest.mark.parametrize("ties", [False, True])
-def test_the_gradient_for_cpu_and_the_one_for_other_platforms_agree(size, pool, ties):
-    x, bias = normal(0, 2, *size, 3), normal(1, 3)
-    x = x.round() if ties else x
-    cotangent = normal(2, *(2, size[0] // 2, size[1] // 2, 3) if pool else x.shape)
-
-    def gradients(*args):
-        return jax.vjp(lambda *args: norm_relu_pool(*args, 1e-5, pool)[0], *args)[1](cotangent)
-
-    here, there = (as_on(platform, gradients)(x, SCALE, bias) for platform in ("cpu", "tpu"))
-    for result, reference in zip(here, there, strict=True):
         np.testing.assert_allclose(result, reference, rtol=1e-4, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lfm_jax.ops.npr import Residual, crop_to_blocks, normalize, npr_residual, residual_of_pixels
+from tests.helpers.platforms import as_on
 
 SIGNED = Residual(kind="signed")
 # Half-precision values, so that no difference is a float32 subnormal, which XLA takes for 0.
@@ -38,6 +39,17 @@ def test_other_pixels_of_larger_blocks_can_be_subtracted(factor, anchor):
     rows, cols = (np.arange(side // factor * factor) for side in (17, 20))
     of_block = [places // factor * factor + place for places, place in zip((rows, cols), anchor, strict=True)]
     np.testing.assert_array_equal(residual, images[:, rows][:, :, cols] - images[:, of_block[0]][:, :, of_block[1]])
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize(("factor", "anchor"), [(2, (0, 0)), (2, (1, 0)), (4, (0, 3)), (8, (5, 5))])
+def test_every_platform_gives_the_same_bits(factor, anchor, platform):
+    images = np.random.default_rng(0).normal(size=(2, 17, 20, 3)).astype(np.float32)
+
+    def residual(images):
+        return npr_residual(images, residual=Residual(kind="signed", factor=factor, anchor=anchor))
+
+    np.testing.assert_array_equal(as_on(platform, residual)(images), residual(images))
 
 
 def test_an_anchor_outside_its_block_is_refused():

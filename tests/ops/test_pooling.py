@@ -15,6 +15,7 @@ from scipy import stats
 
 from lfm_jax.ops.pooling import RandomK, RankDropout, random_k_pool, rank_dropout, top_k_pool
 from lfm_jax.ops.pooling_variants import attention_pool, mean_pool, rank_groups, share_of
+from tests.helpers.platforms import as_on
 
 FALSE_ALARM = 1e-6
 
@@ -73,6 +74,21 @@ def test_k_that_does_not_fit_is_refused_with_the_numbers(k):
 def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         top_k_pool(np.zeros((1, 3, 3, 2), np.float32), k=2, mask=np.ones((1, 3, 2), bool))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("side", [10, 26, 33])  # a GPU fills 26 x 26 values up to 1024
+def test_every_platform_selects_the_same_positions_with_ties_and_padding(side, platform):
+    maps = np.random.default_rng(0).integers(-3, 3, (2, side, side, 3)).astype(np.float32)
+    mask = np.ones(maps.shape[:3], bool)
+    mask[1, :, 2:], mask[1, 4:] = False, False  # 8 positions count, fewer than are pooled
+
+    def pooled(maps, mask):
+        values, positions = top_k_pool(maps, k=16, mask=mask)
+        return values, positions, jax.grad(lambda maps: jnp.where(jnp.isfinite(values), top_k_pool(maps, k=16)[0], 0).sum())(maps)
+
+    for there, here in zip(as_on(platform, pooled)(maps, mask), pooled(maps, mask), strict=True):
+        np.testing.assert_array_equal(there, here)
 
 
 @pytest.mark.parametrize("pool", ["top_k", "random_k"])

@@ -11,8 +11,9 @@ from lfm_jax.training import aot
 from tests.helpers.launching import LAUNCH, environment
 
 CONFIGS = LAUNCH.parent / "configs"
-# Mean and variance over the global batch of four layers, forward and backward, and one for all gradients and metrics.
-ALL_REDUCES = 4 * 2 * 2 + 1
+# Statistics over the global batch, of four layers forward and three backward (the first needs none there), and one for all
+# gradients and metrics.
+ALL_REDUCES = 4 + 3 + 1
 ALL_REDUCES_CPU = 4 * (2 + 1) + 1  # the gradient written for CPUs sends both sums of a layer together
 needs_libtpu = pytest.mark.skipif(
     not importlib.util.find_spec("libtpu"), reason="needs libtpu: pip install 'lfm_jax[tpu]' (with JAX_PLATFORMS=cpu)"
@@ -41,12 +42,12 @@ def test_eight_cpu_devices():
 
 @pytest.mark.skipif(not importlib.util.find_spec("jax_plugins"), reason="needs pip install 'lfm_jax[gpu-compile]'")
 @pytest.mark.slow
-def test_a_gpu_that_is_not_here_moves_half_the_bytes_of_xlas_own_gradient():
+def test_a_gpu_that_is_not_here_moves_few_bytes_in_a_training_step():
     ran = compile_for("h100:1", "--config.batch_size=256", "--what=train", preset="gpu8.py")
     assert ran.returncode == 0, ran.stderr
     assert cells(ran, "devices") == ["1 x NVIDIA H100 80GB HBM3 on 1 host(s)"]
     (moved,) = cells(ran, "moved, at most")
-    assert float(moved.removesuffix(" GB")) == pytest.approx(33.4, rel=0.1)
+    assert float(moved.removesuffix(" GB")) == pytest.approx(26.0, rel=0.1)
 
 
 def test_one_program_can_be_asked_for():

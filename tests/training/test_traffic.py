@@ -1,6 +1,6 @@
 """Bytes that a program moves, counted in its text."""
 
-from lfm_jax.training.traffic import Instruction, instructions, size_of
+from lfm_jax.training.traffic import Instruction, estimated_cycles, instructions, size_of
 
 PROGRAM = """HloModule step
 
@@ -39,3 +39,9 @@ def test_sizes_of_shapes():
 
 def test_a_program_that_cannot_be_printed_has_no_instructions():
     assert instructions("") == []
+
+
+def test_cycles_that_the_tpu_compiler_expects_are_added_up():
+    text = '%a = f32[] fusion(), backend_config={"estimated_cycles":"1200"}\n%b = f32[] copy(), {"x":1,"estimated_cycles":"34"}'
+    assert estimated_cycles(text) == 1234
+    assert estimated_cycles(PROGRAM) == 0

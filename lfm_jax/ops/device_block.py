@@ -1,0 +1,205 @@
+"""A block of the network in training as GPUs and TPUs are given it, where moving bytes costs more than computing.
+
+The unpooled activations are the largest arrays of a step, and every pass over them counts:
+
+- A negative scale of BatchNorm turns the largest value of a window into the smallest, so the sign of the scale goes into the
+  kernel. Then pooling comes before the norm, which only sees pooled values.
+- Mean and variance are taken in one pass, of values less a shift near their mean: the running mean.
+
+With few input channels, as in the first block, the kernel's gradient does not need the gradient of every activation: what the
+norm spreads over all positions is known from how the input and the activations vary together, a small matrix.
+
+Beyond that the two differ. A TPU computes the statistics while it convolves, and has an instruction that hands the gradient of
+a window to its largest value. On a GPU both would take passes of their own. There the place of the largest value is written
+down while pooling, one byte per window, and the first block's statistics follow from the moments of its input, which is far
+smaller than what comes out. So its unpooled activations are not read again.
+"""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lfm_jax.ops import norm
+from lfm_jax.ops.conv import NARROW, plain_conv2x2, plain_max_pool2x2, precision_of, views
+from lfm_jax.ops.norm import Normed
+
+Device = Literal["gpu", "tpu"]
+Saved = tuple[Any, ...]
+Moments = tuple[jax.Array, jax.Array]
+CLOSED = 4  # instead of a place in the window, 0 to 3, where ReLU lets nothing through
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
+def conv_pool_norm_relu(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool, device: Device
+) -> Normed:
+    """`ops.block.conv_norm_relu_pool` in the form for `device`."""
+    return _forward(x, kernel, scale, bias, shift, epsilon, pool, device)[0]
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool, device: Device
+) -> tuple[Normed, Saved]:
+    sign = _sign(scale)
+    signed = kernel * sign.astype(kernel.dtype)
+    y = plain_conv2x2(x, signed)
+    moments: Moments | None
+    if _is_narrow(x) and device == "gpu":
+        mean, var, moments = statistics_by_moments(x, signed)
+    else:
+        mean, var = shifted_statistics(y, shift * sign)
+        moments = moments_with(x, y, mean) if _is_narrow(x) else None
+    strongest, places = _pooled(y, device) if pool else (y, None)
+    result = norm.finish(strongest, mean, jnp.abs(scale) * lax.rsqrt(var + epsilon), bias)
+    if places is not None:
+        # The barrier makes XLA keep both for the gradient. It would rather pool again, from activations four times their size.
+        strongest, places = lax.optimization_barrier((strongest, jnp.where(result > 0, places, CLOSED)))
+    return (result, mean * sign, var), (x, kernel, scale, bias, mean, var, moments, strongest, places)
+
+
+def _backward(epsilon: float, pool: bool, device: Device, saved: Saved, grads: Normed) -> Saved:
+    x, kernel, scale, bias, mean, var, moments, strongest, places = saved
+    sign = _sign(scale)
+    signed, size, inverse = kernel * sign.astype(kernel.dtype), jnp.abs(scale), lax.rsqrt(var + epsilon)
+    y = plain_conv2x2(x, signed)  # by name: XLA sees that it is that of the forward pass
+    if places is None:
+        grad, size_grad, bias_grad = norm.through_relu(strongest, grads[0], mean, inverse, size, bias)
+        at_y = jax.vjp(plain_max_pool2x2, y)[1](grad.astype(y.dtype))[0] if pool else grad
+    else:
+        grad = jnp.where(places == CLOSED, 0, grads[0].astype(jnp.float32))
+        standard = (strongest.astype(jnp.float32) - mean) * inverse
+        size_grad, bias_grad = (grad * standard).sum((0, 1, 2)), grad.sum((0, 1, 2))
+        at_y = _at_places(grads[0], places, y.shape)
+    count = y.size // y.shape[-1]
+    y_grad = norm.through_norm(y, at_y, mean, inverse, size, size_grad / count, bias_grad / count)
+    x_grad = jax.vjp(lambda x: plain_conv2x2(x, signed), x)[1](y_grad)[0]
+    if moments is None:
+        signed_grad = _kernel_gradient(x, y_grad, device)
+    else:
+        # size * inverse * (the gradient of what the norm returns, less what goes through the mean and through the variance)
+        average, covariance = moments
+        direct = _kernel_gradient(x, at_y.astype(x.dtype), device).reshape(covariance.shape)
+        signed_grad = size * inverse * (direct - bias_grad * average[:, None] - size_grad * inverse * covariance)
+        signed_grad = signed_grad.reshape(kernel.shape)
+    return x_grad, (signed_grad * sign).astype(kernel.dtype), size_grad * sign, bias_grad, jnp.zeros_like(scale)
+
+
+conv_pool_norm_relu.defvjp(_forward, _backward)
+
+
+def shifted_statistics(y: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean and biased variance [C] of y [B, H, W, C] in one pass, in float32.
+
+    The square of the distance from `shift` [C] to the mean cancels in the variance: a distance of ten standard deviations
+    costs two digits of float32's seven.
+    """
+    centred = y.astype(jnp.float32) - shift
+    mean, square = centred.mean((0, 1, 2)), jnp.square(centred).mean((0, 1, 2))
+    return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
+
+
+def statistics_by_moments(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array, Moments]:
+    """The mean and biased variance [O] of x [B, H, W, C] convolved with kernel [2, 2, C, O], from x alone, in float32.
+
+    Returns them and `moments_with` that convolution.
+    """
+    looks = views(x)
+    seen = jnp.concatenate([*looks, jnp.ones_like(looks[0][..., :1])], -1)  # whose products with the ones are their sums
+    seen = seen.reshape(len(x), -1, seen.shape[-1])
+    per_image = (((1,), (1,)), ((0,), (0,)))
+    sums = lax.dot_general(seen, seen, per_image, precision=precision_of(x), preferred_element_type=jnp.float32)
+    means = sums.sum(0) / (len(x) * seen.shape[1])
+    average, weights = means[-1, :-1], kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
+    covariance = _product(means[:-1, :-1] - jnp.outer(average, average), weights)
+    return _product(average, weights), jnp.maximum((weights * covariance).sum(0), 0), (average, covariance)
+
+
+def moments_with(x: jax.Array, y: jax.Array, mean: jax.Array) -> Moments:
+    """How what a 2 x 2 kernel looks at in x [B, H, W, C] varies, alone and with the convolution y, whose mean is `mean` [O].
+
+    Returns:
+      the average [4 C] over all positions, and the covariance with y [4 C, O], both float32.
+    """
+    count, wide = y.size // y.shape[-1], x.astype(jnp.float32)
+    # A view leaves out the last or first row and column of an image. So does its sum, which is cheaper than one per view.
+    edges = [(row, column) for row in (-1, 0) for column in (-1, 0)]
+    left_out = [wide[:, row].sum(1) + wide[:, :, column].sum(1) - wide[:, row, column] for row, column in edges]
+    average = (wide.sum((1, 2))[:, None] - jnp.stack(left_out, 1)).sum(0).reshape(-1) / count
+    together = _convolve_for_kernel(x, y, dtype=jnp.float32).reshape(len(average), -1) / count
+    return average, together - jnp.outer(average, mean)
+
+
+def _kernel_gradient(x: jax.Array, y_grad: jax.Array, device: Device) -> jax.Array:
+    """The gradient of a kernel [2, 2, C, O] for y_grad [B, H - 1, W - 1, O], in float32, and so summed over devices.
+
+    cuDNN has no such convolution of bfloat16 with a result in float32; XLA would first make both arguments float32. So a GPU
+    rounds its own sum, and a rule for the partitioner has it widened before it is added to those of the others.
+    """
+    gradient: jax.Array = _widened(x, y_grad) if device == "gpu" else _convolve_for_kernel(x, y_grad, dtype=jnp.float32)
+    return gradient
+
+
+def _convolve_for_kernel(x: jax.Array, y_grad: jax.Array, *, dtype: Any = None) -> jax.Array:
+    layout = ("CHWN", "IHWO", "HWNC")
+    return lax.conv_general_dilated(
+        x, y_grad, (1, 1), "VALID", dimension_numbers=layout, precision=precision_of(x), preferred_element_type=dtype
+    )
+
+
+@custom_partitioning
+def _widened(x: jax.Array, y_grad: jax.Array) -> jax.Array:
+    return _convolve_for_kernel(x, y_grad).astype(jnp.float32)
+
+
+def _partition(mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
+    axis = (*args[0].sharding.spec, None)[0]
+    images, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
+
+    def on_each(x: jax.Array, y_grad: jax.Array) -> jax.Array:
+        gradient = _convolve_for_kernel(x, y_grad).astype(jnp.float32)
+        return gradient if axis is None else lax.psum(gradient, axis)
+
+    return mesh, on_each, everywhere, (images, images)
+
+
+_widened.def_partition(
+    partition=_partition,
+    sharding_rule="b h w c, b i j o -> p q c o",
+    need_replication_factors=("h", "w", "c", "i", "j", "o", "p", "q"),  # all axes but the batch
+)
+
+
+def _is_narrow(x: jax.Array) -> bool:
+    return x.shape[-1] < NARROW
+
+
+def _sign(scale: jax.Array) -> jax.Array:
+    return jnp.where(scale < 0, -1.0, 1.0)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _pooled(y: jax.Array, device: Device) -> tuple[jax.Array, jax.Array | None]:
+    """The largest value of each window of y [B, H, W, C] and, on a GPU, the place of the first of them."""
+    if device == "tpu":
+        return plain_max_pool2x2(y), None
+    a, b, c, d = norm.windows(y)
+    above, below = jnp.maximum(a, b), jnp.maximum(c, d)
+    places = jnp.where(above >= below, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    return jnp.maximum(above, below), places.astype(jnp.int8)
+
+
+def _at_places(grad: jax.Array, places: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The gradient of each window [B, H // 2, W // 2, C] at its place, and zeros elsewhere: [B, H, W, C], which is `shape`."""
+    batch, height, width, channels = grad.shape
+    numbers = jnp.arange(4, dtype=places.dtype).reshape(2, 1, 2, 1)
+    spread = jnp.where(places[:, :, None, :, None] == numbers, grad[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, 2 * height, 2 * width, channels)
+    return jnp.pad(spread, ((0, 0), (0, shape[1] - 2 * height), (0, shape[2] - 2 * width), (0, 0)))
