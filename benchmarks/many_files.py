@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=50)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--packed", type=int, default=0, help="also from that many tar files")
+    parser.add_argument("--no_stream", action="store_true", help="in parts only, where there is nothing to compare logits with")
     parser.add_argument("--scratch", type=Path, help="folder to make the files in; default the system's")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
@@ -39,12 +40,14 @@ def main() -> None:
         make_many(root / "many", args.files)
         print(f"{args.files} files made in {time.monotonic() - start:.0f} s", flush=True)
         command = [sys.executable, "-m", "lfm_jax", "predict", f"--weights={args.weights}", f"--protocol={PROTOCOL}"]
-        streamed = stream(command, root, args.files)
+        streamed = {} if args.no_stream else stream(command, root, args.files)
         in_parts = [*command, f"--parts={args.parts}", f"--out={root / 'parts'}", str(root / "many")]
         for turn in range(args.kills):
             kill_after_some_parts(in_parts, root / "parts", args.parts * (turn + 1) // (args.kills + 1))
         finish(in_parts)
-        compare(streamed, dict(rows(root / "parts")), args.files)
+        in_parts_rows = dict(rows(root / "parts"))
+        streamed = streamed or in_parts_rows
+        compare(streamed, in_parts_rows, args.files)
         if args.packed:
             pack(root, args.packed)
             tars = sorted(map(str, root.glob("*.tar")))

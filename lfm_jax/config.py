@@ -116,6 +116,13 @@ DATA = Group(
         augment=augmentations.FIELDS,
     ),
     threads=Field(8, "Threads that read and decode ahead.", least=1, may_change=True),
+    workers=Field(
+        0,
+        "Processes that share these threads and make whole batches, for hosts where one process cannot feed the devices; 0 reads "
+        "in the process that trains. The images are the same to the bit.",
+        least=0,
+        may_change=True,
+    ),
     prefetch=Field(8, "Batches to keep ready or in the making; 32 images of 224 px take 4.6 MiB.", least=1, may_change=True),
     cache_mib=Field(
         0,
@@ -270,6 +277,10 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
         raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
     if config.data.resize and config.data.crop > config.data.resize:
         raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
+    if config.data.workers and config.data.cache_mib:
+        raise ConfigError(
+            f"config.data.workers = {config.data.workers} processes would each keep other images: set config.data.cache_mib = 0"
+        )
     augmentations.check(config.data.augment, "config.data.augment")
     augmentations.check(config.data.aligned.augment, "config.data.aligned.augment")
     for field in ("protocol", "predict_protocol"):

@@ -1,4 +1,4 @@
-"""Training batches whose order and augmentation are a pure function of (seed, position), read ahead by threads.
+"""Training batches whose order and augmentation are a pure function of (seed, position), read ahead by threads or processes.
 
 Which example stands at a position is in order.py. The loader has no state to save: a process takes its slice of every
 global batch, and a resumed run starts at its step. The layout of a batch is in batch.py.
@@ -10,6 +10,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -23,6 +24,7 @@ from lfm_jax.data.order import training_order
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.transforms import augment, settle
+from lfm_jax.data.workers import read_in_workers
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.rng import Stream, host_rng
 
@@ -93,16 +95,34 @@ class TrainPipeline:
         """
         local, part_size = batch_size // processes, batch_size // parts
 
-        def example(number: int) -> Batch:
+        def position(number: int) -> int:
             step, place = divmod(number, local)
             part, place = divmod(place, local // parts)
-            return self[(first + step) * batch_size + part * part_size + process * (local // parts) + place]
+            return (first + step) * batch_size + part * part_size + process * (local // parts) + place
+
+        if self.config.workers:
+            yield from self._from_workers([position(number) for number in range(local)], last - first, batch_size)
+            return
 
         # The threads work on one batch together: it is ready sooner than if each thread had a batch of its own.
         ahead = self.config.prefetch * local
-        examples = read_ahead(example, (last - first) * local, threads=self.config.threads, ahead=ahead)
+        count = (last - first) * local
+        examples = read_ahead(lambda number: self[position(number)], count, threads=self.config.threads, ahead=ahead)
         while batch := list(itertools.islice(examples, local)):
             yield stack(batch)
+
+    def _from_workers(self, positions: Sequence[int], steps: int, batch_size: int) -> Iterator[Batch]:
+        """Batches made by worker processes; `positions` are those of the first one."""
+        read = functools.partial(_batch_and_broken, self, positions, batch_size)
+        options = {"workers": self.config.workers, "threads": self.config.threads, "ahead": self.config.prefetch}
+        for batch, broken in read_in_workers(read, steps, **options):
+            for path, reason in broken:
+                self._note_broken(path, reason)
+            yield batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For worker processes, which go through the same order by themselves."""
+        return functools.partial(TrainPipeline, seed=self.seed, views=self.views), (self.source, self.config)
 
     def _settled(self, index: int) -> Image.Image:
         return self._kept.get(index, lambda: settle(self._image(index), self.config))
@@ -132,6 +152,14 @@ class TrainPipeline:
                 f"{len(self.broken)} of {len(self.source.examples)} training images cannot be used, more than "
                 f"config.data.max_broken_share = {self.config.max_broken_share} allows:\n  {listed}"
             )
+
+
+def _batch_and_broken(
+    pipeline: TrainPipeline, positions: Sequence[int], batch_size: int, step: int
+) -> tuple[Batch, list[tuple[str, str]]]:
+    """A batch, and the files that this worker has met and cannot use."""
+    batch = stack([pipeline[step * batch_size + position] for position in positions])
+    return batch, list(pipeline.broken.items())
 
 
 def augmented(image: Image.Image, config: ConfigDict, draws: Sequence[np.random.Generator]) -> np.ndarray:

@@ -22,6 +22,7 @@ from lfm_jax.errors import ClusterError, ConfigError, first_line
 from lfm_jax.runtime.coordinator import await_coordinator, ended_after, require_free_port
 from lfm_jax.runtime.devices import devices
 from lfm_jax.runtime.progress import only_here, say
+from lfm_jax.runtime.slurm import local_devices
 
 log = logging.getLogger(__name__)
 JOIN_SECONDS = 300
@@ -237,9 +238,10 @@ def _slurm(env: Mapping[str, str], reason: str) -> Cluster:
             f"{reason}, but {', '.join(missing)} is not set, so this is not a job step: start the tasks with srun, as "
             "launch/slurm.sh does, or pass --cluster=none to run in this process alone"
         )
-    return Cluster(
-        "SLURM", f"{reason}, job {env['SLURM_JOB_ID']}, task {env['SLURM_PROCID']}", {"cluster_detection_method": "slurm"}
-    )
+    arguments: dict[str, Any] = {"cluster_detection_method": "slurm"}
+    if ours := local_devices(env):
+        arguments["local_device_ids"] = ours
+    return Cluster("SLURM", f"{reason}, job {env['SLURM_JOB_ID']}, task {env['SLURM_PROCID']}", arguments)
 
 
 def _number(env: Mapping[str, str], name: str) -> int | None:

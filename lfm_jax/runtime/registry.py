@@ -60,6 +60,14 @@ class Registry(Mapping[str, Factory]):
         return len(self._factories)
 
 
+_imported: list[str] = []
+
+
+def imported() -> list[str]:
+    """The files of own parts that this process has run, for processes that it starts."""
+    return list(_imported)
+
+
 def import_parts(path: str) -> None:
     """Runs a Python file that registers parts. It may import modules from its own folder.
 
@@ -74,6 +82,7 @@ def import_parts(path: str) -> None:
         raise UserError(f"--import={path}: expected a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    _imported.append(str(file.resolve()))
     sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)

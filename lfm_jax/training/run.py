@@ -33,7 +33,7 @@ from lfm_jax.weights.checkpoint import Checkpoints
 from lfm_jax.weights.state import TrainState
 
 # What the processes of a run may differ in: where each finds its data, and how it reads.
-OF_ONE_HOST = ("data.root", "data.test_root", "data.threads", "data.prefetch", "data.cache_mib", "init_from")
+OF_ONE_HOST = ("data.root", "data.test_root", "data.threads", "data.workers", "data.prefetch", "data.cache_mib", "init_from")
 
 
 @dataclass(frozen=True)

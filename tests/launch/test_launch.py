@@ -140,3 +140,24 @@ def test_the_slurm_script_trains_or_runs_the_verb_that_is_named(printing, argume
     env = environment() | {"PATH": printing, "SLURM_JOB_ID": "1"}
     ran = subprocess.run([LAUNCH / "slurm.sh", *arguments], env=env, capture_output=True, text=True)
     assert ran.stdout.strip().endswith(command), ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "signalled", "setting", "requeued"),
+    [
+        (143, False, {}, True),
+        (143, True, {}, False),
+        (143, False, {"LFM_REQUEUE": "no"}, False),
+        (1, False, {}, False),
+        (0, False, {}, False),
+    ],
+)
+def test_a_job_told_to_stop_is_queued_again_unless_cancelled(printing, tmp_path, status, signalled, setting, requeued):
+    """With an srun that ends as the tasks would. scancel signals the script as well as the tasks."""
+    (tmp_path / "srun").write_text(f"#!/bin/sh\n{'kill -TERM $PPID; ' * signalled}exit {status}\n")
+    (tmp_path / "scontrol").write_text('#!/bin/sh\necho scontrol "$@"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    env = environment() | {"PATH": printing, "SLURM_JOB_ID": "7"} | setting
+    ran = subprocess.run([LAUNCH / "slurm.sh", "--config=c.py"], env=env, capture_output=True, text=True)
+    assert ran.returncode == status
+    assert ("scontrol requeue 7" in ran.stdout) == requeued

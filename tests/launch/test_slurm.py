@@ -72,3 +72,15 @@ def test_a_cancelled_and_resubmitted_job_ends_like_an_uninterrupted_one(slurm, t
     assert f"resuming at step {stopped_at}" in again
     assert lines(tmp_path / "cancelled") == lines(tmp_path / "whole")
     assert same_weights(tmp_path / "cancelled", tmp_path / "whole")
+
+
+def test_a_job_that_is_told_to_stop_goes_back_to_the_queue_and_resumes(slurm, tmp_path):
+    """The signal goes to the tasks alone, as it does before the time limit."""
+    submit, wait, log, command = slurm
+    job = submit(tmp_path / "run", "--config.steps=120")
+    wait(job, until=lambda: "step 20 " in log(job))
+    command("scancel", "--signal=TERM", job)
+    ended = wait(job)
+    assert "told to stop, and saved: back to the queue" in ended
+    assert "resuming at step" in ended
+    assert len(losses(tmp_path / "run")) == 120
