@@ -129,6 +129,7 @@ def test_it_serves_until_it_is_interrupted_and_exits_with_status_0(built, weight
 
 def test_a_client_that_says_nothing_is_sent_away(served, monkeypatch):
     """Each would hold a thread for as long as the server runs."""
+    assert 0 < demo._Handler.timeout <= 60
     monkeypatch.setattr(demo._Handler, "timeout", 0.2)
     address = served.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((address[0], int(address[1])), timeout=5) as idle:

@@ -12,7 +12,7 @@ import numpy as np
 from lfm_jax.ops.pooling import random_k_pool, rank_dropout
 from lfm_jax.runtime import sharding
 from lfm_jax.training import loop
-from tests.helpers.training import small_config
+from tests.helpers.training import small_config, without_pictures
 
 
 def check_that_draws_are_those_of_one_device():
@@ -34,7 +34,6 @@ def check_that_the_state_is_split(state):
 def main(root, out):
     assert jax.device_count() == 8
     check_that_draws_are_those_of_one_device()
-    loop.train_and_evaluate(small_config(root, steps=4), out / "replicated")
     loop.train_and_evaluate(small_config(root), out / "replicated")
     fit = loop.fit
 
@@ -43,10 +42,11 @@ def main(root, out):
         return fit(run, state, *others)
 
     loop.fit = check_and_fit
-    loop.train_and_evaluate(small_config(root, steps=4, shard_state=True), out / "sharded")
+    loop.train_and_evaluate(small_config(root, steps=4, shard_state=True, **{"eval.test": False}), out / "sharded")
     loop.fit = fit
     loop.train_and_evaluate(small_config(root), out / "sharded")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    with without_pictures():
+        main(sys.argv[1], Path(sys.argv[2]))

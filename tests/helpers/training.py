@@ -1,5 +1,6 @@
 """Small training runs and single training steps, and ways to interrupt them."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.evaluation import plots
 from lfm_jax.models import random_variables
+from lfm_jax.report import page
 from lfm_jax.runtime.distributed import StopNotice
 from lfm_jax.training import writers
 from lfm_jax.training.step import StepOptions, first_state, train_step
@@ -54,6 +57,15 @@ def optional_config(**changes):
     }
     options = {"label_smoothing": 0.1, "consistency": 0.5, "average_decay": 0.8}
     return small_config("", **(data | options | changes))
+
+
+@contextlib.contextmanager
+def without_pictures():
+    """Testing at the end of a run writes no page and no picture, which take longer than the training of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "write_page", lambda *_, **__: None)
+        patch.setattr(plots, "examples", lambda *_: None)
+        yield
 
 
 class SmallStep:

@@ -64,7 +64,7 @@ def test_joining_what_is_not_there_ends_in_one_line(listening):
         "the other never comes": (join(alone, 0), alone, r"not all processes had joined by command line .* after 3 s"),
     }
     for name, (process, port, words) in tries.items():
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         first, *rest = err.splitlines()
         index = 0 if name in ("port in use", "the other never comes") else 1
         assert first == f"joining 127.0.0.1:{port} as process {index} of 2, for at most 3 s", name
@@ -76,8 +76,8 @@ def test_processes_that_would_train_different_things_both_end_naming_the_fields(
     """Trained together all the same, they would hang or train on garbage."""
     port = free_port()
     options = [["--config.seed=0"], ["--config.seed=1", "--config.optim.lr=0.5"]]
-    together = [join(port, index, *options[index], seconds=120) for index in range(2)]
-    ended = [process.communicate(timeout=240) for process in together]
+    together = [join(port, index, *options[index], seconds=240) for index in range(2)]
+    ended = [process.communicate(timeout=480) for process in together]
     for process, (_, err) in zip(together, ended, strict=True):
         assert process.returncode == 2
         assert "processes 0 and 1 differ in what they are to train; start all of them alike:" in err

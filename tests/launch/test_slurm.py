@@ -56,19 +56,19 @@ def slurm(tmp_path):
 
 def test_a_cancelled_and_resubmitted_job_ends_like_an_uninterrupted_one(slurm, tmp_path):
     submit, wait, log, command = slurm
-    steps = "--config.steps=60"
-    whole = wait(submit(tmp_path / "whole", steps))
+    steps = ("--config.steps=60", "--config.eval.test=False")
+    whole = wait(submit(tmp_path / "whole", *steps))
     assert "process 0 of 2 by SLURM" in whole
     assert "4 cpu device(s), 2 here" in whole
     assert len(losses(tmp_path / "whole")) == 60, whole[-3000:]
 
-    job = submit(tmp_path / "cancelled", steps)
+    job = submit(tmp_path / "cancelled", *steps)
     wait(job, until=lambda: "step 20 " in log(job))
     command("scancel", job)
     assert "told to stop: a checkpoint of step" in wait(job)
     stopped_at = lines(tmp_path / "cancelled")[-1]["step"]
     assert 20 <= stopped_at < 60
-    again = wait(submit(tmp_path / "cancelled", steps))
+    again = wait(submit(tmp_path / "cancelled", *steps))
     assert f"resuming at step {stopped_at}" in again
     assert lines(tmp_path / "cancelled") == lines(tmp_path / "whole")
     assert same_weights(tmp_path / "cancelled", tmp_path / "whole")

@@ -1,5 +1,6 @@
 """A path is what the person who wrote it meant, wherever it is given; a file is there whole or not at all."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -63,22 +64,24 @@ def test_results_and_images_are_found_in_a_home_folder(home, noise, weights_file
     assert str(home / "one") in ran.err
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """From now on no file may grow beyond 20 bytes."""
+    """Inside, no file may grow beyond 20 bytes, also not the one that pytest may be writing to."""
     limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, ignored)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.mark.parametrize("older", [None, b"older"])
-def test_a_full_disk_leaves_the_older_file_and_nothing_beside_it(tmp_path, full_disk, older):
+def test_a_full_disk_leaves_the_older_file_and_nothing_beside_it(tmp_path, older):
     file = tmp_path / "results.json"
     if older:
         file.write_bytes(older)
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large"), full_disk():
         write_whole(file, b"x" * 1000)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == ({file: older} if older else {})
 

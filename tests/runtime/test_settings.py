@@ -58,17 +58,19 @@ def test_only_what_is_set_is_settled():
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
-def test_the_command_ignores_settings_of_the_environment(verb, weights_file, labelled_folder, tmp_path):
-    def ran(name, **env):
-        out = tmp_path / name
-        options = {
-            "train": ["--config=tiny", "--config.steps=1", "--config.batch_size=4", "--config.data.synthetic.train=8",
-                      "--config.data.synthetic.val=4", "--config.data.synthetic.side=64", "--config.data.crop=64",
-                      "--config.eval.test=False", "--config.optim.warmup_steps=0", f"--workdir={out}"],
-            "evaluate": [f"--weights={weights_file}", f"--data={labelled_folder}", "--protocol=native", f"--out={out}"],
-        }  # fmt: skip
-        done = python("-m", "lfm_jax", verb, *options[verb], **env)
-        assert done.returncode == 0, done.stderr[-2000:]
+def test_the_command_ignores_settings_of_the_environment(verb, lfm, weights_file, labelled_folder, tmp_path):
+    def command(out):
+        if verb == "evaluate":
+            return [verb, f"--weights={weights_file}", f"--data={labelled_folder}", "--protocol=native", f"--out={out}"]
+        sizes = {"train": 8, "val": 4, "side": 64}
+        return [verb, "--config=tiny", "--config.steps=1", "--config.batch_size=4", "--config.data.crop=64",
+                *(f"--config.data.synthetic.{name}={value}" for name, value in sizes.items()),
+                "--config.eval.test=False", "--config.optim.warmup_steps=0", f"--workdir={out}"]  # fmt: skip
+
+    def results(out):
         return values(writers.read(out)) if verb == "train" else (out / "predictions.tsv").read_text()
 
-    assert ran("plain") == ran("hostile", **HOSTILE)
+    assert lfm(*command(tmp_path / "plain")).status == 0
+    done = python("-m", "lfm_jax", *command(tmp_path / "hostile"), **HOSTILE)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert results(tmp_path / "plain") == results(tmp_path / "hostile")

@@ -51,16 +51,17 @@ def here(preset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(bucket, preset):
-    """The run's objects in the bucket after SIGTERM, and the step it reported as saved. Afterwards the run was finished."""
+    """The run's objects in the bucket after Ctrl-C, and the step it reported as saved. Afterwards the run was finished."""
     argv = ["lfm", "train", f"--config={preset}", f"--workdir={RUN}"]
     process = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("step 12 "):
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
             break
     rest = process.communicate()[1]
     assert process.returncode == 143, rest
     assert "Traceback" not in rest
+    assert "saving after this step; Ctrl-C once more ends the run at once, without saving" in rest
     step = int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
     before = dict(bucket.objects)
     train(preset, RUN)

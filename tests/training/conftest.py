@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from lfm_jax.training.loop import train_and_evaluate
-from tests.helpers.training import small_config
+from tests.helpers.training import small_config, without_pictures
+
+
+@pytest.fixture(autouse=True)
+def no_pictures():
+    """For the runs of single tests; `whole_run` has a page and pictures, as have those of other processes."""
+    with without_pictures():
+        yield
 
 
 @pytest.fixture(scope="session")

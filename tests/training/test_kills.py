@@ -35,7 +35,9 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_an_uninterrupted_one
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new)
-    preset.write_text(text.replace("return config", "config.eval.every_steps = 100\n    return config"))
+    preset.write_text(
+        text.replace("return config", "config.eval.every_steps = 100\n    config.eval.test = False\n    return config")
+    )
 
     def start(workdir):
         argv = ["lfm", "train", f"--config={preset}", f"--workdir={workdir}"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,25 +12,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lfm_jax import presets
+from lfm_jax.training.loop import train_and_evaluate
 from tests.helpers.launching import LAUNCH, PRESET, environment, lines, losses, same_weights
+from tests.helpers.training import without_pictures
 
 LOCAL = LAUNCH / "local.sh"
+# `without_pictures` for a process of its own: page and pictures take a third of its time. Those of a process alone are kept by
+# the tests of the bucket.
+NO_PICTURES = """
+from lfm_jax.evaluation import plots
+from lfm_jax.report import page
+
+plots.examples = page.write_page = lambda *_, **__: None
+"""
 
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
+    """For other processes; `plain.py` beside it is for this one."""
     path = tmp_path_factory.mktemp("preset") / "preset.py"
-    path.write_text(PRESET)
+    path.write_text(PRESET + NO_PICTURES)
+    path.with_name("plain.py").write_text(PRESET)
     return path
 
 
-def train(preset, workdir, *options, launcher=("lfm", "train"), **env):
-    argv = [*launcher, f"--config={preset}", f"--workdir={workdir}", *options]
-    return subprocess.run(argv, env=environment(**env), capture_output=True, text=True, timeout=600)
+def train_here(preset, workdir, **changes):
+    """In this process, which has one device: a start of another costs more than the run."""
+    config = presets.load_config(str(preset.with_name("plain.py")))
+    config.update_from_flattened_dict(changes)
+    with without_pictures():
+        train_and_evaluate(config, workdir)
 
 
 def two_by_four(preset, workdir, *options):
-    return train(preset, workdir, *options, launcher=(LOCAL, "-n", "2", "--devices-per-process", "4"))
+    argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={workdir}", *options]
+    return subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=600)
 
 
 def succeeded(ran):
@@ -46,7 +64,7 @@ def predictions(workdir):
 @pytest.fixture(scope="module")
 def alone(preset, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone")
-    succeeded(train(preset, workdir))
+    train_here(preset, workdir)
     return workdir
 
 
@@ -84,18 +102,11 @@ def test_only_one_process_prints_and_writes(together):
     assert len(list((workdir / "tensorboard").glob("events*"))) == 1
 
 
-def test_a_checkpoint_of_two_processes_resumes_in_one_and_the_other_way_round(preset, alone, together, tmp_path):
-    for start, resume in ((two_by_four, train), (train, two_by_four)):
-        workdir = tmp_path / start.__name__
-        succeeded(start(preset, workdir, "--config.steps=10", "--config.eval.test=False"))
-        ran = succeeded(resume(preset, workdir))
-        assert "resuming at step 10" in ran.stderr
-        np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-4)
-        assert len(predictions(workdir)) == len(predictions(alone))
-
-
-def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_resumes(preset, together, tmp_path):
-    argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={tmp_path}"]
+@pytest.fixture(scope="module")
+def stopped(preset, tmp_path_factory):
+    """The workdir of two processes that were told to stop, and the step at which they say that they have saved."""
+    workdir = tmp_path_factory.mktemp("stopped")
+    argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={workdir}"]
     process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("step 2 "):
@@ -103,12 +114,32 @@ def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_resumes(preset,
             break
     rest = process.stderr.read()
     assert process.wait(timeout=120) == 143, rest
-    stopped_at = int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
-    assert max(int(entry.name) for entry in (tmp_path / "checkpoints" / "last").iterdir()) == stopped_at
-    assert lines(tmp_path)[-1]["step"] == stopped_at
-    succeeded(two_by_four(preset, tmp_path))
-    assert lines(tmp_path) == lines(together[0])
-    assert same_weights(tmp_path, together[0])
+    return workdir, int(re.search(r"a checkpoint of step (\d+) is saved", rest).group(1))
+
+
+def test_sigterm_saves_the_step_it_stops_at_and_the_same_command_resumes(preset, stopped, together, tmp_path):
+    workdir, stopped_at = shutil.copytree(stopped[0], tmp_path / "run"), stopped[1]
+    assert max(int(entry.name) for entry in (workdir / "checkpoints" / "last").iterdir()) == stopped_at
+    assert lines(workdir)[-1]["step"] == stopped_at
+    succeeded(two_by_four(preset, workdir))
+    assert lines(workdir) == lines(together[0])
+    assert same_weights(workdir, together[0])
+
+
+def test_a_checkpoint_of_two_processes_resumes_in_one(preset, stopped, alone, tmp_path, capsys):
+    workdir, stopped_at = shutil.copytree(stopped[0], tmp_path / "run"), stopped[1]
+    train_here(preset, workdir)
+    assert f"resuming at step {stopped_at}" in capsys.readouterr().err
+    np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-4)
+    assert len(predictions(workdir)) == len(predictions(alone))
+
+
+def test_a_checkpoint_of_one_process_resumes_in_two(preset, alone, tmp_path):
+    train_here(preset, tmp_path, **{"steps": 10, "eval.test": False})
+    ran = succeeded(two_by_four(preset, tmp_path))
+    assert "resuming at step 10" in ran.stderr
+    np.testing.assert_allclose(losses(tmp_path), losses(alone), rtol=1e-4)
+    assert len(predictions(tmp_path)) == len(predictions(alone))
 
 
 def test_a_dead_process_ends_the_others_and_is_named(preset, tmp_path):

@@ -16,6 +16,7 @@ from lfm_jax.evaluation.saved import read_evaluation
 from lfm_jax.training import sweep as sweep_lib
 from lfm_jax.training.loop import train_and_evaluate
 from tests.helpers.sweeps import SWEEP
+from tests.helpers.training import without_pictures
 
 ABLATIONS = Path(__file__).parents[2] / "configs" / "ablations"
 RUNS = ["topk-seed0", "mean-seed0", "topk-seed1", "mean-seed1"]
@@ -47,7 +48,8 @@ def swept(sweep_file, tmp_path_factory):
     from lfm_jax.cli import main
 
     out = tmp_path_factory.mktemp("swept")
-    assert main(["sweep", f"--config={sweep_file}", f"--out={out}"]) == 0
+    with without_pictures():
+        assert main(["sweep", f"--config={sweep_file}", f"--out={out}"]) == 0
     return out
 
 
