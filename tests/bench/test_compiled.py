@@ -14,7 +14,8 @@ COMPILERS = {"h100": "jax_plugins", "v5e": "libtpu"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", ["h100", pytest.param("v5e", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("device", COMPILERS)
 def test_compiled_programs_are_as_written_down(device, tmp_path):
     if not importlib.util.find_spec(COMPILERS[device]):
         pytest.skip("needs pip install 'lfm_jax[gpu-compile,tpu]'")

@@ -21,6 +21,7 @@ def images(noise, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.full
 def test_two_actors_write_the_parts_that_one_process_writes_to_the_bit(lfm, weights_file, images, tmp_path):
     import ray
 

@@ -74,6 +74,7 @@ def test_a_cancelled_and_resubmitted_job_ends_like_an_uninterrupted_one(slurm, t
     assert same_weights(tmp_path / "cancelled", tmp_path / "whole")
 
 
+@pytest.mark.full
 def test_a_job_that_is_told_to_stop_goes_back_to_the_queue_and_resumes(slurm, tmp_path):
     """The signal goes to the tasks alone, as it does before the time limit."""
     submit, wait, log, command = slurm
