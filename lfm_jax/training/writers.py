@@ -1,5 +1,6 @@
 """Training metrics, written step by step by process 0 to metrics.jsonl, TensorBoard files and the console."""
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -27,7 +28,16 @@ class MetricWriter:
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
         # In a thread, because it loads PyTorch where that is installed: seconds in which the first step compiles.
-        self._board = ThreadPoolExecutor(1).submit(_open_board, workdir / "tensorboard", step)
+        self._board_files = workdir / "tensorboard", step
+        self._opening = ThreadPoolExecutor(1).submit(_open_board, *self._board_files)
+
+    @functools.cached_property
+    def _board(self) -> Any:
+        try:
+            return self._opening.result()
+        except (ImportError, AttributeError):
+            # Where two threads import at once, one can be given a module that the other is still loading.
+            return _open_board(*self._board_files)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -36,14 +46,14 @@ class MetricWriter:
         # On a full disk closing fails too, and would hide the error that says so.
         with nullcontext() if kind is None else suppress(OSError):
             self._file.close()
-            self._board.result().close()
+            self._board.close()
 
     def write(self, step: int, split: str, metrics: dict[str, float | int | None]) -> None:
         """Write one line; TensorBoard gets no metric that is None."""
         print(json.dumps({"step": step, "split": split, **metrics}), file=self._file, flush=True)
         for name, value in metrics.items():
             if value is not None:
-                self._board.result().add_scalar(f"{split}/{name}", value, step)
+                self._board.add_scalar(f"{split}/{name}", value, step)
         shown = {name: metrics.get(name) for name in ON_SCREEN.get(split, tuple(metrics))}
         rounded = "  ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
         say(f"step {step}  {split}  {rounded}")

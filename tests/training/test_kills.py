@@ -51,13 +51,15 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_an_uninterrupted_one
     killed_at = []
     for _ in range(KILLS):
         process = start(tmp_path / "killed")
+        said = []
         for line in process.stderr:
+            said.append(line)
             if line.startswith("step "):
                 break
         time.sleep(moments.uniform(0, 2))
         process.send_signal(signal.SIGKILL)
-        process.stderr.read()
-        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed: it needs more steps"
+        rest = process.stderr.read()
+        assert process.wait() == -signal.SIGKILL, f"the run ended before it was killed: {(''.join(said) + rest)[-2000:]}"
         killed_at.append(lines(tmp_path / "killed")[-1]["step"])
     last = start(tmp_path / "killed")
     rest = last.communicate()[1]
