@@ -79,23 +79,11 @@ def _compare(file: Path, common: Mapping[str, Any]) -> None:
 @contextmanager
 def writing(part: Path) -> Iterator[TextIO]:
     """A file to write a part to, which appears under its name once it is whole."""
-    _remove_abandoned(part)
     with (
         replacing(part, several_writers=True) as partial,
         open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as out,
     ):
         yield out
-
-
-def _remove_abandoned(part: Path) -> None:
-    """Removes what processes of this machine that were killed had written of a part."""
-    for partial in part.parent.glob(f".{part.name}.{os.uname().nodename}.*.part"):
-        try:
-            os.kill(int(partial.suffixes[-2][1:]), 0)
-        except ProcessLookupError:
-            partial.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue
 
 
 @dataclass

@@ -32,13 +32,30 @@ def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
       several_writers: processes, also on other machines, may write this file at the same time; the last to finish wins.
     """
     name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
-    writer = f".{os.uname().nodename[: LONGEST // 3]}.{os.getpid()}" if several_writers else ""
-    partial = path.with_name(f".{name}{writer}.part")
+    partial = path.with_name(f".{name}.part")
+    if several_writers:
+        of_this_machine = f".{name}.{os.uname().nodename[: LONGEST // 3]}."
+        _remove_abandoned(path.parent, of_this_machine)
+        partial = path.with_name(f"{of_this_machine}{os.getpid()}.part")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, beginning: str) -> None:
+    """Removes what processes of this machine that were killed had written, to files called BEGINNING PID.part."""
+    for partial in folder.iterdir():
+        pid = partial.name.removeprefix(beginning).removesuffix(".part")
+        if partial.name != f"{beginning}{pid}.part" or not pid.isdecimal():
+            continue
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except PermissionError:  # it lives
+            continue
 
 
 def write_whole(path: Path, content: bytes) -> None:
