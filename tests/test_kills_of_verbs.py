@@ -3,10 +3,12 @@
 Each is killed at the first and at a later change of its output folder, moments at which a random one seldom hits.
 """
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -29,12 +31,14 @@ def start(argv):
 def state_of(folder):
     """What can be seen of a folder from outside: its files with their sizes and times."""
     seen = []
-    for path in sorted(folder.rglob("*")):
-        try:
-            seen.append((str(path), path.stat().st_size, path.stat().st_mtime_ns))
-        except OSError:  # gone meanwhile
-            continue
-    return seen
+    for parent, _, names in os.walk(folder):  # passes over folders that are gone meanwhile, as Path.rglob does not
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            try:
+                status = path.stat()
+            except OSError:  # gone meanwhile
+                continue
+            seen.append((str(path), status.st_size, status.st_mtime_ns))
+    return sorted(seen)
 
 
 def killed(argv, folder, *, changes):

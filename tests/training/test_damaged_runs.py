@@ -85,10 +85,14 @@ def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(workdir, data
 
 @pytest.mark.parametrize("part", ["weights", "optimizer"])
 def test_a_bit_flipped_on_the_disk_is_noticed(whole_run, workdir, data_root, part):
-    """Whatever the bit, the state is that of the run or the checkpoint is passed over."""
-    damaged = array_files(last(workdir, 6) / part)
-    path = max(damaged, key=lambda file: file.stat().st_size)
-    flip(path, path.stat().st_size // 2)
+    """The checkpoint is passed over. One bit of each file of arrays: orbax reads some of those that it leaves, and not others.
+
+    Small files hold an index with a checksum of its own, which would be noticed without the hashes that are held here.
+    """
+    sizes = {path: path.stat().st_size for path in array_files(last(workdir, 6) / part)}
+    for path, size in sizes.items():
+        if size > max(sizes.values()) / 4:
+            flip(path, size // 2)
     train_and_evaluate(without_test(data_root), workdir)
     assert (workdir / "checkpoints" / "set_aside-last-6").is_dir()
     assert same_weights(workdir, whole_run[0])
