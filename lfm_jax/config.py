@@ -107,7 +107,8 @@ DATA = Group(
     balance=Field(
         "none",
         "none: each image once an epoch. class: a real and a fake in turn, drawn with replacement. source: the same, from the "
-        "sources of each class in proportion to the square root of their size.",
+        "sources of each class in proportion to the square root of their size. format: the same, each file format as often for one "
+        "class as for the other; formats that one class lacks are left out.",
         choices=order.BALANCES,
     ),
     aligned=Group(
