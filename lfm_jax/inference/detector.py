@@ -86,14 +86,15 @@ class Detector(Network):
         return explain_image(self, image, protocol=protocol)
 
 
-def load(path: str | os.PathLike[str] | None = None) -> Detector:
+def load(path: str | os.PathLike[str] | None = None, *, compute_dtype: str = "float32") -> Detector:
     """Reads weights and makes a detector of them.
 
     Args:
       path: a .pth, a .safetensors, a training workdir or a checkpoint directory; a name that `lfm weights` lists, which is
         fetched at first use; hf://OWNER/NAME; None for the default weights.
+      compute_dtype: what to score in, float32 or bfloat16, whatever they were trained in (docs/performance.md).
 
     Raises:
       WeightsError: there are no such weights, or they cannot be fetched or used.
     """
-    return Detector.load(path)
+    return Detector.load(path, compute_dtype=compute_dtype)

@@ -30,10 +30,18 @@ class Network:
         self.variables = jax.device_put(variables, sharding.replicated(self._mesh))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None) -> Self:
-        """Reads weights as `weights.io.load` does: by path, by name, or the default ones. Raises WeightsError."""
+    def load(cls, path: str | os.PathLike[str] | None = None, *, compute_dtype: str = "float32") -> Self:
+        """Reads weights as `weights.io.load` does: by path, by name, or the default ones.
+
+        Args:
+          compute_dtype: what to score in, float32 or bfloat16, whatever they were trained in. Logits are float32.
+
+        Raises:
+          WeightsError: as `weights.io.load`.
+        """
         weights = weights_io.load(path)
-        return cls(models.build(weights.card.model_config()), weights.variables, weights.card)
+        card = dataclasses.replace(weights.card, model=weights.card.model | {"compute_dtype": compute_dtype})
+        return cls(models.build(card.model_config()), weights.variables, card)
 
     @property
     def bias(self) -> float:

@@ -39,6 +39,11 @@ def add_threads_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--threads", type=positive, default=8, metavar="N", help="threads that read and decode images, default 8")
 
 
+def add_dtype_argument(verb: argparse.ArgumentParser) -> None:
+    dtypes, about = ("float32", "bfloat16"), "score in float32 (default) or bfloat16, which some machines do faster"
+    verb.add_argument("--compute_dtype", choices=dtypes, default=dtypes[0], metavar="D", help=about)
+
+
 def add_truncated_argument(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--truncated",

@@ -10,6 +10,7 @@ from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import (
     FAULT,
     PROTOCOL_HELP,
+    add_dtype_argument,
     add_speed_arguments,
     add_truncated_argument,
     add_weights_argument,
@@ -53,6 +54,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--engine", type=_actors, metavar="ray", help="hand the parts to Ray, ray:N to N of its actors")
     verb.add_argument("--collect", action="store_true", help="count what is in a folder of parts, given as PATH")
     add_truncated_argument(verb)
+    add_dtype_argument(verb)
     add_speed_arguments(verb)
 
 
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             raise UserError("--format=parquet: not for a terminal; give --out=FILE.parquet")
     every = interval(args.every) if args.every else None
     images.take_truncated(args.truncated == "score")
-    detector = load(args.weights)
+    detector = load(args.weights, compute_dtype=args.compute_dtype)
     if args.weights is None or named.find(args.weights):
         say(f"lfm predict: weights {named.describe(args.weights)}")
     if args.threshold is not None:
@@ -120,7 +122,7 @@ def _score_parts(args: argparse.Namespace, detector: "Detector", options: dict[s
     files = list_files(args.paths, videos=args.every is not None)
     parts = Parts(expanded(args.out), count, args.format, files, options)
     common = {"weights": detector.card.weights_sha256, "protocol": options["protocol"]}
-    common |= {name: getattr(args, name) for name in ("format", "threshold", "unsure", "every", "truncated")}
+    common |= {name: getattr(args, name) for name in ("format", "threshold", "unsure", "every", "truncated", "compute_dtype")}
     common |= {"shards": count, "images": len(files), "listing_sha256": listing_hash(files)}
     wanted = [args.shard.index] if args.shard else range(count)
     try:
