@@ -18,7 +18,7 @@ from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.evaluation import cells
 from lfm_jax.evaluation.evaluate import evaluate_network
 from lfm_jax.runtime import exchange
-from lfm_jax.runtime.distributed import find_cluster, gather, join
+from lfm_jax.runtime.distributed import find_cluster, join
 
 PART_IMAGES = 5
 PROTOCOL = "crop64"
@@ -37,7 +37,6 @@ def timed(spent, function):
 def main(port, number, seconds_late, weights, root, folder, wait_seconds="600"):
     join(find_cluster({}, coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=int(number)), seconds=60)
     cells.PART_IMAGES, spent = PART_IMAGES, []
-    gather("the collectives are set up")
     exchange.WAIT_SECONDS = float(wait_seconds)
     source, network = open_folder(Path(root)), lfm_jax.load(weights)
     if number == "1":
