@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.evaluation.bootstrap import REPLICATES, interval, resamples
+from lfm_jax.evaluation.bootstrap import interval, resamples, resamples_in_parts
 from lfm_jax.evaluation.histogram import BINS, Histogram, binned_resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metrics, plain, weighted_metrics
 from lfm_jax.runtime.terminal import printable
@@ -20,7 +20,6 @@ from lfm_jax.runtime.terminal import printable
 Row = dict[str, Any]
 SWAPPED = 0.2  # AUC below which labels may be swapped; chance is 0.5
 EXACT_UP_TO = 20_000  # images of a row; those of more are resampled in bins, and the row says so
-POOLED_PARTS = 10  # so that 1000 weights of each image need not be held at once
 BINNED = (
     f"Intervals of rows over groups of more than {EXACT_UP_TO:,} images are resampled in {BINS:,} bins of the score, not image by "
     "image."
@@ -94,8 +93,7 @@ def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], histogram: His
     if is_binned(point):
         values = binned_resamples(histogram, point, name=f"{suite}, pooled", **options)
     else:
-        replicates = REPLICATES // POOLED_PARTS
-        draws = (resamples(labels, name=f"{suite}, pooled, {part}", replicates=replicates) for part in range(POOLED_PARTS))
+        draws = resamples_in_parts(labels, name=f"{suite}, pooled")
         parts = [weighted_metrics(labels, logits, weights, **options) for weights in draws]
         values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
     return {**names, **point, "interval": _intervals(values, point), **_marked_binned(point)}
