@@ -1,10 +1,12 @@
 """Uncertainty of metrics by resampling images: stratified by label, seeded, all resamples at once."""
 
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
 REPLICATES = 1000
+PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
 LEVEL = 0.95
 
 
@@ -26,6 +28,12 @@ def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, se
         members = np.flatnonzero(labels == label)
         np.add.at(weights, (rows, members[rng.integers(len(members), size=(replicates, len(members)))]), 1)
     return weights
+
+
+def resamples_in_parts(labels: np.ndarray, *, name: str) -> Iterator[np.ndarray]:
+    """As many resamples as `resamples` draws, but a part of them at a time, and others."""
+    for part in range(PARTS):
+        yield resamples(labels, name=f"{name}, {part}", replicates=REPLICATES // PARTS)
 
 
 def interval(values: np.ndarray, estimate: float | None) -> list[float] | None:

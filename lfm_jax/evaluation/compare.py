@@ -12,10 +12,10 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.errors import DataError
-from lfm_jax.evaluation.bootstrap import interval, resamples
+from lfm_jax.evaluation.bootstrap import interval, resamples, resamples_in_parts
 from lfm_jax.evaluation.metrics import METRICS, Metric, detection_metrics, weighted_metrics
 from lfm_jax.evaluation.saved import Condition, SavedEvaluation
-from lfm_jax.evaluation.tables import Row, grouped
+from lfm_jax.evaluation.tables import Row, grouped, is_binned
 from lfm_jax.runtime.terminal import printable
 from lfm_jax.weights.score import is_fake
 
@@ -119,10 +119,16 @@ def _generator(
 ) -> _Generator:
     labels = np.array([int(one["label"]) for one, _ in pairs])
     of_a, of_b = (np.array([float(pair[side]["logit"]) for pair in pairs]) for side in (0, 1))
-    weights = resamples(labels, name=f"{suite}/{name}")
     points = detection_metrics(labels, of_a, **a.options), detection_metrics(labels, of_b, **b.options)
-    values = weighted_metrics(labels, of_a, weights, **a.options), weighted_metrics(labels, of_b, weights, **b.options)
-    differences = {metric: values[1][metric] - values[0][metric] for metric in METRICS}
+    many, drawn = is_binned(points[0]), f"{suite}/{name}"  # no bins here, as two scores an image would need far too many
+    draws = resamples_in_parts(labels, name=drawn) if many else [resamples(labels, name=drawn)]
+
+    def resampled(weights: np.ndarray) -> dict[str, np.ndarray]:
+        values = weighted_metrics(labels, of_a, weights, **a.options), weighted_metrics(labels, of_b, weights, **b.options)
+        return {metric: values[1][metric] - values[0][metric] for metric in METRICS}
+
+    parts = list(map(resampled, draws))
+    differences = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
     return _Generator(suite, name, points, differences, mcnemar(*(is_fake(logits, 0.5) == labels for logits in (of_a, of_b))))
 
 

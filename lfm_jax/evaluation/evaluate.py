@@ -12,12 +12,13 @@ from lfm_jax.data.protocols import parse
 from lfm_jax.data.sources.base import Example, Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation import published, tables
+from lfm_jax.evaluation.cell_scoring import score_cell
 from lfm_jax.evaluation.cells import CellStore
 from lfm_jax.evaluation.terminal_table import terminal_table
 from lfm_jax.inference.answers import wrapped
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import Prediction
-from lfm_jax.inference.scoring import Scored, score_together
+from lfm_jax.inference.scoring import Scored
 from lfm_jax.inference.verdict import Picture
 
 PREDICTION_COLUMNS = ("path", "suite", "generator", "label", "logit", "score", "protocol", "view", "weights")
@@ -67,19 +68,17 @@ def evaluate_network(
     threads: int = 8,
     cells: CellStore | None = None,
 ) -> Evaluation:
-    """Scores every labelled example of `source` under every view and protocol, except what `cells` already holds."""
+    """Scores every labelled example of `source` under every view and protocol, except what `cells` already holds.
+
+    All processes score their share; the evaluation is that of process 0, and empty on the others.
+    """
     rows, predictions, errors, truncated = [], [], [], []
     options: dict[str, Any] = {name: getattr(network.card, name) for name in ("threshold", "temperature", "oracle")}
     for view in map(views_lib.parse, views):
         viewed = ViewedSource(source, view)
         for protocol in protocols:
             cell = {"weights": network.card.weights_sha256[:12], "protocol": protocol, "view": view.name}
-            items = cells.load(cell, images=len(source.examples)) if cells else None
-            if items is None:
-                what = f"{viewed.name} {protocol}"
-                items = score_together(network, viewed, protocol, batch_size=batch_size, threads=threads, what=what)
-                if cells:
-                    cells.save(cell, items)
+            items = score_cell(network, viewed, cell, cells, batch_size=batch_size, threads=threads)
             scored = [_prediction(source.examples[item.index], item, network, cell) for item in items if item.logit is not None]
             errors += [_error(source.examples[item.index], item, cell) for item in items if item.error is not None]
             truncated += [

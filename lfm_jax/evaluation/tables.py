@@ -4,19 +4,26 @@ Rows are plain dicts, written to results.json unchanged. A row belongs to one ce
 and view); rows of different cells are never averaged.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.evaluation.bootstrap import REPLICATES, interval, resamples
+from lfm_jax.evaluation.bootstrap import interval, resamples, resamples_in_parts
+from lfm_jax.evaluation.histogram import BINS, Histogram, binned_resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metrics, plain, weighted_metrics
 from lfm_jax.runtime.terminal import printable
 
 Row = dict[str, Any]
 SWAPPED = 0.2  # AUC below which labels may be swapped; chance is 0.5
-POOLED_PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
+EXACT_UP_TO = 20_000  # images of a row; those of more are resampled in bins, and the row says so
+BINNED = (
+    f"Intervals of rows over groups of more than {EXACT_UP_TO:,} images are resampled in {BINS:,} bins of the score, not image by "
+    "image."
+)
 Resampled = Mapping[str, np.ndarray]  # metric -> its values over the resamples [R]
 
 
@@ -38,16 +45,21 @@ def cell_rows(
       oracle: the threshold was fitted on test images, which rows and tables then say.
     """
     resampled: dict[tuple[str, str], Resampled] = {}
+    histograms: dict[tuple[str, str], Histogram] = {}
     common = {**cell, "threshold": threshold, "oracle": oracle}
     generators: list[Row] = []
     options = {"threshold": threshold, "temperature": temperature}
     for (suite, generator), members in grouped(predictions, lambda p: (p["suite"], p["generator"])).items():
         labels, logits = _labels_and_logits(members)
         point = detection_metrics(labels, logits, **options)
-        weights = resamples(labels, name=f"{suite}/{generator}")
-        values = resampled[suite, generator] = weighted_metrics(labels, logits, weights, **options)
+        histogram = histograms[suite, generator] = Histogram.of(labels, logits)
+        values = resampled[suite, generator] = (
+            binned_resamples(histogram, point, name=f"{suite}/{generator}", **options)
+            if is_binned(point)
+            else weighted_metrics(labels, logits, resamples(labels, name=f"{suite}/{generator}"), **options)
+        )
         names = {"level": "generator", "suite": suite, "generator": generator}
-        generators.append({**common, **names, **point, "interval": _intervals(values, point)})
+        generators.append({**common, **names, **point, "interval": _intervals(values, point), **_marked_binned(point)})
 
     def mean_row(level: str, suite: str, rows: Sequence[Row]) -> Row:
         names = {**common, "level": level, "suite": suite, "generator": "mean"}
@@ -58,7 +70,10 @@ def cell_rows(
     overall = [mean_row("overall", "all", generators)] if len(suites) > 1 else []
     together = {suite: [p for p in predictions if p["suite"] == suite] for (suite,), rows in by_suite.items() if len(rows) > 1}
     together |= {"all": list(predictions)} if overall else {}
-    pooled = [{**common, **_pooled(suite, members, **options)} for suite, members in together.items()]
+    pooled = []
+    for suite, members in together.items():
+        counted = [histogram for (of, _), histogram in histograms.items() if suite in (of, "all")]
+        pooled.append({**common, **_pooled(suite, members, functools.reduce(operator.add, counted), **options)})
     return generators + suites + overall + pooled
 
 
@@ -70,19 +85,32 @@ def _intervals(values: Resampled, point: Mapping[str, Any]) -> dict[str, list[fl
     return {name: interval(values[name], point[name]) for name in METRICS}
 
 
-def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], **options: float) -> Row:
-    """The row of all these images together. They are resampled in parts, as there may be 100,000 of them."""
+def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], histogram: Histogram, **options: float) -> Row:
+    """The row of all these images together; `histogram` is theirs."""
     labels, logits = _labels_and_logits(predictions)
-    parts = [
-        weighted_metrics(
-            labels, logits, resamples(labels, name=f"{suite}, pooled, {part}", replicates=REPLICATES // POOLED_PARTS), **options
-        )
-        for part in range(POOLED_PARTS)
-    ]
-    values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
     names = {"level": "pooled", "suite": suite, "generator": "pooled"}
     point = detection_metrics(labels, logits, **options)
-    return {**names, **point, "interval": _intervals(values, point)}
+    if is_binned(point):
+        values = binned_resamples(histogram, point, name=f"{suite}, pooled", **options)
+    else:
+        draws = resamples_in_parts(labels, name=f"{suite}, pooled")
+        parts = [weighted_metrics(labels, logits, weights, **options) for weights in draws]
+        values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    return {**names, **point, "interval": _intervals(values, point), **_marked_binned(point)}
+
+
+def is_binned(point: Mapping[str, Any]) -> bool:
+    """Whether there are so many images, by their counts `n_real` and `n_fake`, that they are resampled in bins."""
+    return point["n_real"] + point["n_fake"] > EXACT_UP_TO
+
+
+def _marked_binned(point: Mapping[str, Any]) -> Row:
+    return {"bootstrap": "binned"} if is_binned(point) else {}
+
+
+def bootstrap_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence for below a table, where intervals in it are from bins; otherwise ""."""
+    return BINNED if any(row.get("bootstrap") == "binned" for row in rows) else ""
 
 
 def _means(rows: Sequence[Row], resampled: Sequence[Resampled]) -> Row:
@@ -102,7 +130,8 @@ def _means(rows: Sequence[Row], resampled: Sequence[Resampled]) -> Row:
     ranked = [row for row in rows if row["ap"] is not None]
     worst = min(ranked, key=lambda row: row["ap"])["generator"] if ranked else None
     generators = {"generators": len(rows), "averaged": averaged}
-    return {**counts, **means, "interval": intervals, "weighted": weighted, "worst": worst, **generators}
+    binned = {"bootstrap": "binned"} if any("bootstrap" in row for row in rows) else {}
+    return {**counts, **means, "interval": intervals, "weighted": weighted, "worst": worst, **generators, **binned}
 
 
 def seed_rows(rows: Sequence[Row]) -> list[Row]:
@@ -138,7 +167,8 @@ def markdown(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     align = ["left"] * len(names) + ["right"] * (len(heads) - len(names))
-    return tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=align)
+    table = tabulate(lines, heads, tablefmt="github", disable_numparse=True, colalign=align)
+    return f"{table}\n\n{note}" if (note := bootstrap_note(rows)) else table
 
 
 def _figure(row: Row, name: str, metric: Metric) -> str:

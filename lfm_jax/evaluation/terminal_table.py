@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from lfm_jax.evaluation.metrics import HEADLINE, Metric, columns
-from lfm_jax.evaluation.tables import averages_some
+from lfm_jax.evaluation.tables import averages_some, bootstrap_note
 from lfm_jax.inference.answers import shortened, wrapped
 from lfm_jax.runtime.terminal import printable
 
@@ -52,6 +52,8 @@ def terminal_table(rows: Sequence[Row], width: int) -> str:
     lines = [wrapped(_above(shared, suites, thresholds, metrics), width), text]
     if left_out:
         lines.append(wrapped(f"Left out, as this terminal is too narrow: {', '.join(left_out)}. --out=DIR keeps them.", width))
+    if note := bootstrap_note(rows):
+        lines.append(wrapped(note, width))
     return "\n\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lfm_jax.evaluation.metrics import Metric
-from lfm_jax.evaluation.tables import averages_some
+from lfm_jax.evaluation.tables import BINNED, averages_some
 
 FEW = 30  # images of a label
 WORDS = {
@@ -20,18 +20,23 @@ WORDS = {
     "over all images together.",
     "e": "No interval: resamples repeat some images and miss others, which moves this figure to one side; with few images of a "
     "label, or nearly all ranked wrongly, they do not reach the figure itself.",
+    "f": BINNED,
 }
 
 
 def marked(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> list[dict[str, Any]]:
-    """Adds `marks` to the rows of one cell: the letter of WORDS for each metric, and for "name" if images are few."""
+    """Adds `marks` to the rows of one cell: the letter of WORDS for each metric, and for "name" if images are few, or very many."""
     few = {(row["suite"], row["generator"]) for row in rows if row["level"] == "generator" and _few(row)}
     few |= {(suite, "mean") for suite, _ in few} | {("all", "mean")} if few else set()
     few |= {(row["suite"], row["generator"]) for row in rows if row["level"] == "pooled" and _few(row)}
     with_marks = []
     for row in rows:
         marks = {name: letter for name, metric in metrics.items() if (letter := _letter(row, name, metric))}
-        with_marks.append({**row, "marks": marks | ({"name": "a"} if (row["suite"], row["generator"]) in few else {})})
+        if (row["suite"], row["generator"]) in few:
+            marks["name"] = "a"
+        elif "bootstrap" in row:
+            marks["name"] = "f"
+        with_marks.append({**row, "marks": marks})
     return with_marks
 
 

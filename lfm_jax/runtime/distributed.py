@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 from lfm_jax.errors import ClusterError, ConfigError, first_line
 from lfm_jax.runtime.coordinator import await_coordinator, ended_after, require_free_port
 from lfm_jax.runtime.devices import devices
+from lfm_jax.runtime.exchange import wait_for_all
 from lfm_jax.runtime.progress import only_here, say
 from lfm_jax.runtime.slurm import local_devices
 
@@ -151,9 +152,10 @@ def is_main() -> bool:
 
 
 def gather(value: Any) -> list[Any]:
-    """Exchange a JSON-serialisable value: every process gets the list of all values, ordered by process."""
+    """Exchange a small JSON-serialisable value: every process gets the list of all values, ordered by process."""
     if jax.process_count() == 1:
         return [value]
+    wait_for_all()  # as the collectives below give up on a process that is late
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.array([len(text)], np.int32)).reshape(-1)
     padded = np.zeros(lengths.max(), np.uint8)

@@ -27,6 +27,7 @@ from lfm_jax.inference.scoring import score_together
 from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import StopNotice, agreed, gather, is_main
+from lfm_jax.runtime.exchange import others_waiting
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 from lfm_jax.runtime.settings import settled
@@ -168,12 +169,13 @@ def final_test(run: Run, state: TrainState, checkpoints: Checkpoints) -> dict[st
 def _test(run: Run, name: str, network: Network, data_sha256: str) -> Evaluation:
     assert run.test_set is not None
     evaluation = evaluate_network(network, run.test_set, [run.config.eval.protocol], batch_size=run.config.eval.batch_size)
-    if is_main():
-        write_files(evaluation, [network], run.test_set, run.files.folder / "test" / name, data_sha256=data_sha256)
-        print(f"\n{name} weights (step {network.card.training['steps']}) on {run.test_set.name}\n")
-        print(evaluation.table(terminal_width(sys.stdout)))
-        folder = run.workdir / "test" / name
-        print(f"\nreport: {folder / 'report.html'}, picture: {folder / 'examples.png'}")
+    with others_waiting():
+        if is_main():
+            write_files(evaluation, [network], run.test_set, run.files.folder / "test" / name, data_sha256=data_sha256)
+            print(f"\n{name} weights (step {network.card.training['steps']}) on {run.test_set.name}\n")
+            print(evaluation.table(terminal_width(sys.stdout)))
+            folder = run.workdir / "test" / name
+            print(f"\nreport: {folder / 'report.html'}, picture: {folder / 'examples.png'}")
     return evaluation
 
 

@@ -61,6 +61,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
+    from lfm_jax.runtime.exchange import others_waiting
     from lfm_jax.runtime.progress import say
 
     options = {
@@ -83,10 +84,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     cells = CellStore(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
     with out or nullcontext():
         evaluation = join_evaluations([evaluate_network(detector, source, cells=cells, **options) for detector in detectors])
-        if not distributed.is_main():
-            return SOME_FAILED if evaluation.errors else 0
-        if out and cells:
+    failed = distributed.agreed(bool(evaluation.errors))
+    with others_waiting(), out or nullcontext():
+        if out and cells and distributed.is_main():
             write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)
+    if not distributed.is_main():
+        return SOME_FAILED if failed else 0
     print(evaluation.table(terminal_width(sys.stdout)))
     if args.out:
         say(f"lfm evaluate: report: {args.out.rstrip('/')}/report.html")

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from lfm_jax.data import suites
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import open_folder
+from lfm_jax.evaluation import tables
 from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
 from lfm_jax.evaluation.metrics import METRICS, columns
 from lfm_jax.evaluation.published import beside
@@ -198,6 +199,13 @@ def test_a_mean_has_the_footnote_of_its_generators(reported):
     marked = notes.marked(rows_of(a=([-1, 1], [-1, 1]), b=enough), {"eer": METRICS["eer"]()})
     assert [row["marks"].get("name") for row in marked] == ["a", None, "a", None]
     assert notes.WORDS["a"] in reported("as_is")[0].text
+
+
+def test_intervals_from_bins_have_a_footnote(monkeypatch):
+    monkeypatch.setattr(tables, "EXACT_UP_TO", 70)
+    rows = notes.marked(rows_of(a=(range(-30, 10), range(-10, 30))), {"acc": METRICS["acc"]()})
+    assert [row["marks"] for row in rows] == [{"name": "f"}] * 2
+    assert notes.below(rows) == {"f": tables.BINNED}
 
 
 def test_a_format_that_separates_the_labels_is_reported_in_words(new_given_logits, save_with_logit, tmp_path):

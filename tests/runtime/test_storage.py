@@ -101,7 +101,7 @@ def test_weights_in_a_bucket_are_accepted_wherever_weights_are(stopped, bucket, 
         if name != "report.html":  # which names the command and the time
             assert bucket.objects[f"results/{name}"] == path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("lfm_jax.evaluation.evaluate.score_together", lambda *_, **__: pytest.fail("it was scored again"))
+        patch.setattr("lfm_jax.evaluation.cell_scoring.score", lambda *_, **__: pytest.fail("it was scored again"))
         assert lfm("evaluate", f"--weights={RUN}", "--out=gs://bucket/results", *options).out == ran.out
     at_best = weights_io.load(RUN).card.training["steps"]
     for path in (f"{RUN}/checkpoints/best", f"{RUN}/checkpoints/best/{at_best}"):
