@@ -125,6 +125,8 @@ class TrainPipeline:
         return functools.partial(TrainPipeline, seed=self.seed, views=self.views), (self.source, self.config)
 
     def _settled(self, index: int) -> Image.Image:
+        if self.views == 1 and not self._kept.limit:  # `augment` makes less than all of it
+            return self._image(index)
         return self._kept.get(index, lambda: settle(self._image(index), self.config))
 
     def _aligned_fake(self, index: int) -> Image.Image:
