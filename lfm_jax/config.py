@@ -111,6 +111,12 @@ DATA = Group(
         "class as for the other; formats that one class lacks are left out.",
         choices=order.BALANCES,
     ),
+    shuffle=Field(
+        "permutation",
+        "How each image comes once an epoch, for balance none. permutation: 4 bytes per image in every process. grain: computed "
+        "place by place in constant memory, for tens of millions of images; another order.",
+        choices=order.SHUFFLES,
+    ),
     aligned=Group(
         share=Field(0.0, "Share of the positions taken by pairs of a photograph and its aligned fake; 0 is off.", least=0, most=1),
         root=Field("", "Folder of those fakes, as `lfm data align` made them from the training split.", may_change=True),

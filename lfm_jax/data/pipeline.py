@@ -50,7 +50,7 @@ class TrainPipeline:
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
-        self._order = training_order(source.examples, config.balance, seed=seed)
+        self._order = training_order(source.examples, config.balance, seed=seed, shuffle=config.shuffle)
         self._aligned = None
         if config.aligned.share:
             self._aligned = AlignedFakes(source.examples, config.aligned, balance=config.balance, seed=seed)
