@@ -1,6 +1,6 @@
 """What one training image costs on one thread, step by step: CPU time, and time that holds Python's global lock.
 
-python benchmarks/input_costs.py [--root ROOT] [--images 400] [--side 512]
+python benchmarks/input_costs.py [--root ROOT] [--images 400] [--side 512] [--pixels]
 
 The script draws photograph-like JPEGs with a little noise unless --root names a folder with GROUP/{0_real,1_fake}/. The share of
 time under the lock is sampled by gilknocker (pip install gilknocker), with nothing else running in this process; without it that
@@ -22,7 +22,11 @@ from lfm_jax import config as config_lib
 from lfm_jax.data import synthetic
 from lfm_jax.data.images import decode_bytes
 from lfm_jax.data.pipeline import TrainPipeline
+from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources.folder import open_folder
+from lfm_jax.data.sources.open import open_split
+from lfm_jax.data.sources.pixels import store_pixels
+from lfm_jax.data.sources.records import find_one_prepared
 
 ROUNDS = 10
 
@@ -32,11 +36,13 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--images", type=int, default=200, help="of each round")
     parser.add_argument("--side", type=int, default=512, help="of the drawn JPEGs")
+    parser.add_argument("--pixels", action="store_true", help="also from prepared data, by file and from stored pixels")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        images = args.root or Path(scratch) / "images"
         if not args.root:
-            draw(Path(scratch), args.side)
-        source = open_folder(args.root or scratch)
+            draw(images, args.side)
+        source = open_folder(images)
         files = [source.encoded(index) for index in range(min(len(source.examples), 64))]
         pipeline = TrainPipeline(source, config_lib.data(), seed=0)
         steps: dict[str, Callable[[int], object]] = {
@@ -44,9 +50,24 @@ def main() -> None:
             "decode": lambda i: decode_bytes(files[i % len(files)]),
             "read, decode, resize, crop, flip": lambda i: pipeline[i],
         }
+        if args.pixels:
+            steps |= from_prepared(images, Path(scratch))
         rows = [[name, *cost(step, args.images)] for name, step in steps.items()]
     print(f"{len(files)} files of {np.mean([len(file) for file in files]) / 1e3:.0f} kB")
     print(tabulate(rows, ["", "CPU ms per image", "ms under the lock"], tablefmt="github", floatfmt=("", ".3f", ".3f")))
+
+
+def from_prepared(images: Path, scratch: Path) -> dict[str, Callable[[int], object]]:
+    (scratch / "data").mkdir()
+    (scratch / "data" / "train").symlink_to(images.absolute() / "", target_is_directory=True)
+    prepare_folder(scratch / "data", scratch / "out")
+    data = config_lib.data()
+    data.source, data.root = "tfds", str(scratch / "out")
+    store_pixels(find_one_prepared(data.root), data.resize, threads=data.threads)
+    files = TrainPipeline(open_split(data, "train", seed=0), data, seed=0)
+    data.pixels = data.resize
+    stored = TrainPipeline(open_split(data, "train", seed=0), data, seed=0)
+    return {"prepared: files": lambda i: files[i], "prepared: stored pixels": lambda i: stored[i]}
 
 
 def draw(root: Path, side: int) -> None:
