@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, order, protocols, synthetic
+from lfm_jax.data import augmentations, order, protocols, synthetic, transforms
 from lfm_jax.data.sources import SOURCES
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
@@ -86,6 +86,14 @@ DATA = Group(
     ),
     root=Field("", "Folder of the images, or of the prepared data.", may_change=True),
     name=Field("", 'Which prepared data set to use, e.g. forensynths; "" if there is only one. For tfds.'),
+    pixels=Field(
+        0,
+        "Train on the pixels of this side that `lfm data prepare --pixels` stored: no decoding, and the same bits as with that "
+        "resize; 0 decodes the files. For tfds.",
+        least=0,
+        below=LARGEST_SIDE,
+        may_change=True,
+    ),
     labels=Field("", 'Names of the label folders where they are not 0_real and 1_fake, e.g. "real:nature,fake:ai".'),
     classes=Field("", 'Train and validate on these GROUP folders only, e.g. "car,cat"; "" takes all of them.'),
     hold_out=Field(
@@ -110,6 +118,12 @@ DATA = Group(
         "sources of each class in proportion to the square root of their size. format: the same, each file format as often for one "
         "class as for the other; formats that one class lacks are left out.",
         choices=order.BALANCES,
+    ),
+    shuffle=Field(
+        "permutation",
+        "How each image comes once an epoch, for balance none. permutation: 4 bytes per image in every process. grain: computed "
+        "place by place in constant memory, for tens of millions of images; another order.",
+        choices=order.SHUFFLES,
     ),
     aligned=Group(
         share=Field(0.0, "Share of the positions taken by pairs of a photograph and its aligned fake; 0 is off.", least=0, most=1),
@@ -273,6 +287,8 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     SOURCES.choose(config.data.source)
     if config.data.name and config.data.source != "tfds":
         raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
+    if config.data.pixels:
+        _check_pixels(config.data)
     parse_labels(config.data.labels, field="config.data.labels")
     if config.data.labels and config.data.source in ("tfds", "synthetic") and not config.data.test_root:
         raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
@@ -293,6 +309,21 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
             network.require_size(config.data.crop, config.data.crop)
     if devices is not None:
         sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
+
+
+def _check_pixels(data: ConfigDict) -> None:
+    """Check that stored pixels give the same training images as the files would. Raises ConfigError naming the field."""
+    field = f"config.data.pixels = {data.pixels}"
+    if data.source != "tfds":
+        raise ConfigError(f"{field} is for config.data.source = 'tfds', not {data.source!r}")
+    if data.resize != data.pixels:
+        raise ConfigError(f"{field} and config.data.resize = {data.resize} differ: set both to the side that is stored")
+    if data.hold_out:
+        raise ConfigError(f"{field} stores training images only, and config.data.hold_out = {data.hold_out!r} validates on some")
+    used = {"augment": data.augment, **({"aligned.augment": data.aligned.augment} if data.aligned.share else {})}
+    for name, augment in used.items():
+        if transforms.degrades(augment) and not augment.after_resize:
+            raise ConfigError(f"{field} is resized already: set config.data.{name}.after_resize = True, or pixels = 0")
 
 
 def check_model(config: ConfigDict) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # FF 00 is a data byte, FF D0 to D7 and FF 01 stand alone, and FF FF is padding: none of them begins a segment.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
@@ -77,6 +77,21 @@ def jpeg_layout(data: bytes) -> JpegLayout:
         ends = code == JPEG_END[1]
         place += length  # the compressed data of a scan has no marker of a segment in it
     return JpegLayout(scans, ends, refined=len(refined) == 64 * components)
+
+
+def decodes_in_one_pass(data: bytes, scan: int, *, components: int) -> bool:
+    """Whether a JPEG that is not progressive has all its pixels in its first scan, and its end marker in its last two bytes.
+
+    That is told without a walk along the data: the decoder of such a file never comes to a second scan.
+
+    Args:
+      data: the file.
+      scan: where the compressed data of the first scan begins.
+      components: of the image, such as 3.
+    """
+    header = scan - 2 * components - 8
+    start = JPEG_SCAN + (2 * components + 6).to_bytes(2) + bytes([components])
+    return header > 0 and data.startswith(start, header) and data.endswith(JPEG_END)
 
 
 def jpeg_with_its_end(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from lfm_jax.data.budget import BUDGET
-from lfm_jax.data.containers import jpeg_layout, jpeg_with_its_end, png_without_metadata
+from lfm_jax.data.containers import decodes_in_one_pass, jpeg_layout, jpeg_with_its_end, png_without_metadata
 from lfm_jax.data.facts import KEY, carried, facts_of
 from lfm_jax.data.kinds import HEAD, VIDEOS, kind_of
 from lfm_jax.runtime.paths import expanded
@@ -171,7 +171,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     try:
         data = png_without_metadata(data)
         image = _open(data)
-        layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") else None
+        layout = jpeg_layout(data) if image.format in ("JPEG", "MPO") and not _is_plain_jpeg(image, data) else None
         _refuse_bombs(image, scans=layout.scans if layout else 1)
         if layout and not layout.ends and not _LENIENT:
             with BUDGET.decoding(decoding_bytes(image)):
@@ -188,6 +188,13 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise ImageError(f"refused before decoding: {error}") from None
     except Exception as error:  # PIL's parsers raise almost anything on hostile bytes; one file must not end a run
         raise ImageError(_reason(error)) from None
+
+
+def _is_plain_jpeg(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether this is a JPEG, as most are, of one scan and with its end. PIL has just read the header of that scan."""
+    if image.format != "JPEG" or "progressive" in image.info or image.fp is None:
+        return False
+    return decodes_in_one_pass(data, image.fp.tell(), components=len(image.getbands()))
 
 
 def is_image(path: Path) -> bool:

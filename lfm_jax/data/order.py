@@ -5,6 +5,7 @@ a training set.
 """
 
 import functools
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
@@ -17,6 +18,9 @@ from lfm_jax.runtime.rng import Stream, host_rng
 
 ONCE_AN_EPOCH, BY_CLASS, BY_SOURCE, BY_FORMAT = "none", "class", "source", "format"
 BALANCES = (ONCE_AN_EPOCH, BY_CLASS, BY_SOURCE, BY_FORMAT)
+PERMUTATION, GRAIN = "permutation", "grain"
+SHUFFLES = (PERMUTATION, GRAIN)
+GRAIN_ROUNDS = 4  # of mixing, as in Grain's own shuffle
 # Suffixes of formats with more than one. Not Pillow's table, which a newer one might change, and the order of a run with it.
 SPELLINGS = {".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".tif": "TIFF"}
 
@@ -24,7 +28,7 @@ Group = tuple[str, str]  # (file format, source), "" for what is not balanced
 Order = Callable[[int, int], int]  # (position, attempt) -> index; attempt 1 and on stand in for images that are broken
 
 
-def training_order(examples: Sequence[Example], balance: str, *, seed: int) -> Order:
+def training_order(examples: Sequence[Example], balance: str, *, seed: int, shuffle: str = PERMUTATION) -> Order:
     """The order of a training set.
 
     Args:
@@ -34,23 +38,48 @@ def training_order(examples: Sequence[Example], balance: str, *, seed: int) -> O
         images. "format" first draws a file format, told by the suffix and as often for each class, and then a source of that
         class and format, so that a format says nothing of the class; a format counts by the square root of its rarer class.
         Where all images are of one class, every position gets one of it.
+      shuffle: where each image comes once an epoch. "permutation" keeps that of the epoch in memory. "grain" computes each place
+        by itself, in constant memory.
 
     Raises:
       DataError: balanced by format, and no format has images of every class.
     """
-    return _each_once(len(examples), seed) if balance == ONCE_AN_EPOCH else _balanced(examples, balance, seed)
-
-
-def _each_once(size: int, seed: int) -> Order:
-    @functools.lru_cache(maxsize=2)
-    def permutation(epoch: int) -> np.ndarray:
-        return host_rng(seed, Stream.SHUFFLE, epoch).permutation(size)
+    if balance != ONCE_AN_EPOCH:
+        return _balanced(examples, balance, seed)
+    place_of = (_by_grain if shuffle == GRAIN else _by_permutation)(len(examples), seed)
 
     def index(position: int, attempt: int) -> int:
-        epoch, offset = divmod(position, size)
-        return int(permutation(epoch)[(offset + attempt) % size])
+        epoch, offset = divmod(position, len(examples))
+        return place_of(epoch, (offset + attempt) % len(examples))
 
     return index
+
+
+def _by_permutation(size: int, seed: int) -> Callable[[int, int], int]:
+    """(epoch, place) -> index, from the permutation of the epoch, at 4 bytes per image; two of them where epochs meet."""
+    one_at_a_time = threading.Lock()  # or each thread that comes to a new epoch would make the permutation for itself
+
+    @functools.lru_cache(maxsize=2)
+    def permutation(epoch: int) -> np.ndarray:
+        return host_rng(seed, Stream.SHUFFLE, epoch).permutation(size).astype(np.min_scalar_type(size))
+
+    def index(epoch: int, place: int) -> int:
+        with one_at_a_time:
+            order = permutation(epoch)
+        return int(order[place])
+
+    return index
+
+
+def _by_grain(size: int, seed: int) -> Callable[[int, int], int]:
+    """(epoch, place) -> index, from the bijection that Grain computes anew for each place."""
+    from grain.experimental import index_shuffle  # here, as it takes a second to load
+
+    @functools.lru_cache(maxsize=2)
+    def seed_of(epoch: int) -> int:
+        return int(host_rng(seed, Stream.SHUFFLE, epoch).integers(1 << 32))
+
+    return lambda epoch, place: int(index_shuffle(place, max_index=size - 1, seed=seed_of(epoch), rounds=GRAIN_ROUNDS))
 
 
 def _balanced(examples: Sequence[Example], balance: str, seed: int) -> Order:

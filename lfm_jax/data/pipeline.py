@@ -50,7 +50,7 @@ class TrainPipeline:
         self.broken: dict[str, str] = {}  # path -> reason
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
-        self._order = training_order(source.examples, config.balance, seed=seed)
+        self._order = training_order(source.examples, config.balance, seed=seed, shuffle=config.shuffle)
         self._aligned = None
         if config.aligned.share:
             self._aligned = AlignedFakes(source.examples, config.aligned, balance=config.balance, seed=seed)
@@ -125,6 +125,8 @@ class TrainPipeline:
         return functools.partial(TrainPipeline, seed=self.seed, views=self.views), (self.source, self.config)
 
     def _settled(self, index: int) -> Image.Image:
+        if self.views == 1 and not self._kept.limit:  # `augment` makes less than all of it
+            return self._image(index)
         return self._kept.get(index, lambda: settle(self._image(index), self.config))
 
     def _aligned_fake(self, index: int) -> Image.Image:

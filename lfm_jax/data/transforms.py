@@ -44,11 +44,14 @@ def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) ->
     after_resize = config.augment.after_resize
     if not after_resize:
         image = degrade(image, config.augment, rng, min_side=0 if config.resize else config.crop)
-    image = _resized(image, config.resize)
-    if after_resize:
-        image = degrade(image, config.augment, rng, min_side=config.crop)
-    if config.crop:
-        image = random_crop(image, config.crop, rng)
+    if config.crop and config.resize and not (after_resize and degrades(config.augment)):
+        image = _cropped_of_resized(image, config.resize, config.crop, rng)
+    else:
+        image = _resized(image, config.resize)
+        if after_resize:
+            image = degrade(image, config.augment, rng, min_side=config.crop)
+        if config.crop:
+            image = random_crop(image, config.crop, rng)
     if config.flip and rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return image
@@ -151,11 +154,31 @@ def webp(image: Image.Image, quality: float) -> Image.Image:
 
 def random_crop(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
     """Cuts a square of `side` pixels from anywhere in an RGB image. Raises ImageError if the image is smaller."""
-    width, height = image.size
+    left, top = _corner(*image.size, side, rng)
+    return image.crop((left, top, left + side, top + side))
+
+
+def _corner(width: int, height: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """A random place for a square of `side` pixels: the left and the top of it."""
     if min(height, width) < side:
         raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {side}")
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    return image.crop((left, top, left + side, top + side))
+    return left, top
+
+
+def _cropped_of_resized(image: Image.Image, resize: int, crop: int, rng: np.random.Generator) -> Image.Image:
+    """The same pixels as `random_crop` of the resized image, of which only those within the crop are made where that is exact.
+
+    It is where every corner on the original is a number that a float can hold, and where PIL filters rows before columns
+    with or without the crop: it begins with columns in some upright images.
+    """
+    width, height = image.size
+    if resize & (resize - 1) or width < height or image.size == (resize, resize):
+        return random_crop(_resized(image, resize), crop, rng)
+    left, top = _corner(resize, resize, crop, rng)
+    corners = [(left * width, top * height), ((left + crop) * width, (top + crop) * height)]
+    (x0, y0), (x1, y1) = ((x / resize, y / resize) for x, y in corners)
+    return image.resize((crop, crop), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
 
 
 def _quality(bounds: Sequence[int], place: float) -> int:

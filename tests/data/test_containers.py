@@ -1,13 +1,14 @@
 """What surrounds the pixels of a whole image makes no difference, and what is missing of them is not made up."""
 
 import io
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lfm_jax.data.containers import jpeg_layout
+from lfm_jax.data.containers import decodes_in_one_pass, jpeg_layout
 from lfm_jax.data.images import MAX_SCANNED_PIXELS, ImageError, decode_bytes
 
 
@@ -110,3 +111,24 @@ def test_a_progressive_jpeg_that_lacks_its_last_scan_is_refused(noise):
     assert not jpeg_layout(cut).refined
     with pytest.raises(ImageError, match="truncated"):
         decode_bytes(cut)
+
+
+def test_further_scans_of_a_jpeg_that_has_all_its_pixels_in_the_first_are_refused_at_no_cost():
+    """They are not counted, as the decoder never begins one: it stops at the first of them."""
+    plain = encoded(Image.new("L", (1024, 1024), 77), "JPEG")
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+    before = time.thread_time()
+    with pytest.raises(ImageError):
+        decode_bytes(plain[:-2] + 5000 * scan + plain[-2:])
+    assert time.thread_time() - before < 1  # 5,000 passes would take over ten
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_of_one_pass_is_told_without_a_walk(mode, noise):
+    data = encoded(noise(67, 45).convert(mode), "JPEG")
+    with Image.open(io.BytesIO(data)) as image:
+        scan, components = image.fp.tell(), len(image.getbands())
+    assert jpeg_layout(data).scans == 1
+    assert decodes_in_one_pass(data, scan, components=components)
+    assert not decodes_in_one_pass(data[:-2], scan, components=components)
+    assert not decodes_in_one_pass(data, scan, components=components + 1)  # as where the first scan has one of three

@@ -1,12 +1,15 @@
 """Which image stands where: balanced by class, source and format, repeatable, with others in place of broken ones."""
 
+import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lfm_jax.data.order import training_order
+from lfm_jax.data.order import SHUFFLES, training_order
 from lfm_jax.data.sources.base import Example
 from lfm_jax.errors import DataError
+from lfm_jax.runtime.rng import Stream, host_rng
 
 LARGE, SMALL = 90, 10
 EXAMPLES = [
@@ -88,7 +91,53 @@ def test_the_seed_and_the_attempt_change_the_draw_and_nothing_else_does(by_sourc
     assert [EXAMPLES[index].label for index in stand_ins] == [EXAMPLES[index].label for index in by_source[500:600]]
 
 
-def test_without_balance_each_image_comes_once_an_epoch():
-    order, size = training_order(EXAMPLES, "none", seed=0), len(EXAMPLES)
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+@pytest.mark.parametrize("size", [1, 2, 7, len(EXAMPLES)])
+def test_without_balance_each_image_comes_once_an_epoch(shuffle, size):
+    order = training_order(EXAMPLES[:size], "none", seed=0, shuffle=shuffle)
+    epochs = [[order(epoch * size + offset, 0) for offset in range(size)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
+    if size > 2:
+        assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_old_order_stays_the_default():
+    order = training_order(EXAMPLES, "none", seed=4)
     for epoch in range(2):
-        assert sorted(order(epoch * size + offset, 0) for offset in range(size)) == list(range(size))
+        expected = host_rng(4, Stream.SHUFFLE, epoch).permutation(len(EXAMPLES)).tolist()
+        assert [order(epoch * len(EXAMPLES) + offset, 0) for offset in range(len(EXAMPLES))] == expected
+
+
+class Many:
+    """As many examples as asked for, none of them in memory."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+
+def peak_of(shuffle, size):
+    """Bytes at most while eight threads come to a new epoch at once, and what they get."""
+    order = training_order(Many(size), "none", seed=0, shuffle=shuffle)
+    order(0, 0)
+    tracemalloc.start()
+    with ThreadPoolExecutor(8) as pool:
+        indices = list(pool.map(lambda place: order(size + place, 0), range(64)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak, indices
+
+
+def test_threads_share_one_permutation():
+    peak, indices = peak_of("permutation", 1_000_000)
+    assert peak < 16e6  # eight bytes per image while it is made and four of it kept; each thread its own would be 64e6
+    assert len(set(indices)) == 64
+
+
+def test_grains_shuffle_takes_no_memory_for_any_number_of_images():
+    peak, indices = peak_of("grain", 100_000_000)
+    assert peak < 1e6
+    assert len(set(indices)) == 64
+    assert max(indices) > 50_000_000 > min(indices)

@@ -55,6 +55,15 @@ def test_with_everything_off_crops_and_flips_are_the_ones_of_old_runs(noise, fie
         np.testing.assert_array_equal(np.asarray(augmented), as_in_old_runs(image, data, host_rng(3, Stream.AUGMENT, position)))
 
 
+@pytest.mark.parametrize("resize", [32, 50, 64])
+def test_pixels_outside_the_crop_need_not_be_made_to_get_those_within(noise, resize):
+    rng = np.random.default_rng(resize)
+    for height, width in [(resize, resize), (64, 64), (90, resize), *rng.integers(8, 300, (60, 2)).tolist()]:
+        image, data = noise(height, width), data_config(resize=resize, crop=int(rng.integers(1, resize + 1)))
+        expected = as_in_old_runs(image, data, host_rng(1, Stream.AUGMENT, width))
+        np.testing.assert_array_equal(augment(image, data, host_rng(1, Stream.AUGMENT, width)), expected)
+
+
 def test_without_probabilities_the_image_is_returned_untouched(noise):
     image = noise(20, 30)
     assert degrade(image, augmentations.none(), np.random.default_rng(0)) is image

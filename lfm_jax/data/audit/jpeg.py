@@ -39,7 +39,12 @@ def quality_of(image: Image.Image) -> tuple[int | None, bool]:
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization or not image.layer:
         return None, False
-    tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
+    return _quality_of_tables(tuple(tuple(image.quantization.get(layer[3], ())) for layer in image.layer))
+
+
+@functools.lru_cache(maxsize=256)  # most files have the tables of a few programs at a few qualities
+def _quality_of_tables(tables: tuple[tuple[int, ...], ...]) -> tuple[int | None, bool]:
+    """The same from the table of each component."""
     if any(len(table) != 64 or min(table) < 1 for table in tables):
         return None, False
     ratios = np.abs(np.log(_scaled(LUMINANCE) / np.array(tables[0]))).mean(axis=1)

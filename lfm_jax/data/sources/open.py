@@ -19,7 +19,7 @@ from typing import Protocol
 from ml_collections import ConfigDict
 
 from lfm_jax.data import synthetic
-from lfm_jax.data.sources import records
+from lfm_jax.data.sources import pixels, records
 from lfm_jax.data.sources.base import EXAMPLE, LABEL_FOLDERS, Labels, MissingSplitError, Source, names_of, parse_labels
 from lfm_jax.data.sources.drawn import SyntheticSource
 from lfm_jax.data.sources.folder import FileSource, entries_of, open_folder
@@ -66,8 +66,11 @@ def from_list(config: ConfigDict, split: str, *, seed: int) -> FileSource:
 
 @SOURCES.register("tfds")
 def from_prepared(config: ConfigDict, split: str, *, seed: int) -> Source:
-    """A split of what `lfm data prepare` or a TFDS builder wrote."""
-    return records.open_prepared_split(_root(config), config.name, split, classes=_classes(config, split))
+    """A split of what `lfm data prepare` or a TFDS builder wrote; for training from stored pixels where `config.pixels` says so."""
+    source = records.open_prepared_split(_root(config), config.name, split, classes=_classes(config, split))
+    if config.pixels and split == pixels.SPLIT:
+        return pixels.PixelSource(source, records.find_one_prepared(_root(config), config.name), config.pixels)
+    return source
 
 
 @SOURCES.register("synthetic")

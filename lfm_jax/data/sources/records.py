@@ -127,9 +127,9 @@ class RecordSource:
     def __init__(self, records: Records, facts: Iterable[Facts] | None = None, *, name: str, places: Sequence[int] | None = None):
         facts = list(facts) if facts is not None else _facts_of(records, name)
         self.name, self._records = name, records
-        self._places = range(len(facts)) if places is None else places
-        self.examples: Sequence[Example] = [facts[place].example() for place in self._places]
-        self._hashes = [facts[place].sha256 for place in self._places]
+        self.places = range(len(facts)) if places is None else places
+        self.examples: Sequence[Example] = [facts[place].example() for place in self.places]
+        self._hashes = [facts[place].sha256 for place in self.places]
 
     def image(self, index: int) -> Image.Image:
         return decode_bytes(self.encoded(index))
@@ -141,7 +141,7 @@ class RecordSource:
           ImageError: the record cannot be read.
           DataError: it is another one than the index says.
         """
-        place = self._places[index]
+        place = self.places[index]
         try:
             record = self._records[place]
             facts, data = Facts.decode(record), bytes(record["image"])
