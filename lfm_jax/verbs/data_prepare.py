@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, refuse
 
 SUMMARY = "verify images and pack them into ArrayRecord data sets"
@@ -17,6 +18,12 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         "--suite", default="", metavar="NAME", help="prepare only this suite, e.g. gangen_detection; ROOT may be the suite itself"
     )
     verb.add_argument("--whole", action="store_true", help="of data already there, read back every record, not a sample")
+    verb.add_argument("--engine", choices=["beam"], help="hand the work to Apache Beam; the data sets are the same")
+    verb.add_argument(
+        "--beam_options",
+        metavar="OPTIONS",
+        help='Beam\'s own, e.g. "--direct_num_workers=2 --direct_running_mode=multi_processing"; default: one process here',
+    )
     add_threads_argument(verb)
 
 
@@ -24,10 +31,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from tabulate import tabulate
 
+    from lfm_jax.data.prepare.beam import Beam
     from lfm_jax.data.prepare.prepare import prepare_folder
 
+    if args.beam_options is not None and not args.engine:
+        raise UserError("--beam_options are of --engine=beam: give both, or neither")
+    beam = Beam.parse(args.beam_options or "") if args.engine else None
+    options = {"suite": args.suite, "threads": args.threads, "whole": args.whole, "beam": beam}
     rows, left_out = [], []
-    for prepared in prepare_folder(Path(args.root), Path(args.out), suite=args.suite, threads=args.threads, whole=args.whole):
+    for prepared in prepare_folder(Path(args.root), Path(args.out), **options):
         state = "prepared" if prepared.written else "already there, verified"
         for split, contents in prepared.contents.items():
             labels = [facts.label for facts in contents.facts]
