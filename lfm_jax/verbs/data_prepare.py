@@ -21,8 +21,8 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--engine", choices=["beam"], help="hand the work to Apache Beam; the data sets are the same")
     verb.add_argument(
         "--beam_options",
-        metavar="OPTIONS",
-        help='Beam\'s own, e.g. "--direct_num_workers=2 --direct_running_mode=multi_processing"; default: one process here',
+        metavar="...",
+        help="Beam's own, in quotes; see docs/data.md",
     )
     add_threads_argument(verb)
 

@@ -52,7 +52,7 @@ class Beam:
         """Has workers call `work`, a function of a module, with each task; `answers(folder)` has what they returned.
 
         Raises:
-          UserError: a worker failed, or the runner did.
+          UserError: a worker failed, or the runner did, or answers are missing.
         """
         beam = _imported()
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +62,9 @@ class Beam:
                 _ = numbered | "Work" >> beam.Map(functools.partial(_write_answer, work, str(folder)))
         except Exception as error:
             raise UserError(f"--engine=beam: {_cause(error)}: run the same command again once it is mended") from None
+        missing = len(tasks) - len(list(folder.glob("*.json")))
+        if missing:
+            raise UserError(f"--engine=beam: {missing} of {len(tasks)} answers are not in {folder}: do all workers see it?")
 
 
 def answers(folder: Path) -> Iterator[Any]:

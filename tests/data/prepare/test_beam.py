@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lfm_jax.data.prepare import tfds_builders, verify
+from lfm_jax.data.prepare import beam, tfds_builders, verify
 from lfm_jax.data.prepare.beam import Beam, answers
 from lfm_jax.data.prepare.manifest import MOST_RANGES, in_pieces, write_manifest
 from lfm_jax.data.prepare.prepare import prepare_folder
@@ -125,6 +125,13 @@ def test_a_file_that_changes_before_it_is_written_is_named(root, tmp_path, monke
             prepare_folder(root, out, beam=Beam.parse(""))
     assert not records.find_prepared(out)
     prepare_folder(root, out, beam=Beam.parse(""))
+
+
+@needs_beam
+def test_answers_that_never_arrive_do_not_pass_for_good_ones(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(beam, "_write_answer", print)  # as on workers whose folder of that name is another one
+    with pytest.raises(UserError, match=r"1 of 1 answers are not in .*/inspections: do all workers see"):
+        prepare_folder(root, tmp_path / "out", beam=Beam.parse(""))
 
 
 @needs_beam
