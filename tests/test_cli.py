@@ -37,7 +37,7 @@ OPTIONS = {
     "demo": ["--weights", "--port", "--host", "--out"],
     "weights": ["NAME"],
     "data check": ["ROOT", "--out", "--labels", "--threads"],
-    "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--threads"],
+    "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--engine", "--beam_options", "--threads"],
     "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
     "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],

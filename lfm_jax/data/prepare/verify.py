@@ -8,16 +8,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from lfm_jax.data.images import ImageError, opened, read, to_rgb
 from lfm_jax.data.prefetch import read_ahead
+from lfm_jax.data.prepare.beam import Beam, take_answers
 from lfm_jax.data.prepare.layout import Part
+from lfm_jax.data.prepare.manifest import Range, in_pieces, write_manifest
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.records import Facts, parse_line
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
+
+FILES_PER_TASK = 200  # of Beam
 
 
 class ChangedFileError(DataError):
@@ -116,6 +120,33 @@ def inspect_file(file: Path) -> Inspection:
     except (ImageError, OSError) as error:
         return Inspection(str(file), error=str(error))
     return Inspection(str(file), before.st_size, before.st_mtime_ns, hashlib.sha256(data).hexdigest(), width, height, container)
+
+
+def inspect_range(files: Range) -> list[dict[str, Any]]:
+    """What a worker of Beam does: it inspects the files of a range. Those that cannot be used are left to `verify_part`."""
+    return [asdict(inspection) for file in files.rows() if not (inspection := inspect_file(Path(file))).error]
+
+
+def inspect_on_beam(parts: Sequence[Part], journal: Journal, beam: Beam, folder: Path) -> None:
+    """Has Beam inspect what the journal does not know, and notes it, also where the run ends early or an earlier one did."""
+
+    def note_answers() -> None:
+        for inspections in take_answers(folder):
+            for inspection in inspections:
+                journal.note(Inspection(**inspection))
+
+    note_answers()
+    files = [part.folder / example.path for part in parts for example in part.examples]
+    unknown = [str(file) for file in files if not journal.find(file)]
+    if not unknown:
+        return
+    folder.mkdir()
+    ranges = write_manifest(folder / "manifest", in_pieces(unknown, FILES_PER_TASK))
+    say(f"verify {len(unknown)} of {len(files)} images in {len(ranges)} tasks of Beam")
+    try:
+        beam.run(inspect_range, ranges, folder)
+    finally:
+        note_answers()
 
 
 def verify_part(part: Part, journal: Journal | None = None, *, threads: int = 8) -> Contents:

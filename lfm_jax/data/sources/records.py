@@ -19,6 +19,7 @@ from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.sources.base import Example, MissingSplitError, folders_above_label
 from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError, first_line
+from lfm_jax.runtime.open_files import allow_open_files
 from lfm_jax.runtime.paths import expanded
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Facts:
 
     def encode(self) -> dict[str, Any]:
         """The fields of a record: text as bytes, since file names need not be UTF-8."""
-        return {name: os.fsencode(value) if isinstance(value, str) else value for name, value in asdict(self).items()}
+        return {name: os.fsencode(value) if isinstance(value, str) else value for name, value in vars(self).items()}
 
     @classmethod
     def decode(cls, record: Mapping[str, Any]) -> "Facts":
@@ -100,6 +101,7 @@ class TfdsRecords:
 
         builder = _builder(folder)
         with _named(folder):
+            allow_open_files(len(builder.info.splits[split].shard_lengths))
             self._encoded = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from lfm_jax.data.sources import records
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.data.suites import SUITES
 from lfm_jax.errors import DataError, UserError
+from lfm_jax.runtime import open_files
 
 
 def save(noise, folder, *, count=2, seed=0, side=40):
@@ -270,11 +272,11 @@ def test_a_file_that_changes_meanwhile_ends_it_and_is_inspected_again(splits_roo
     stat = file.stat()
     write_data_set = prepare.write_data_set
 
-    def change_and_write(*args):
+    def change_and_write(*args, **options):
         noise(40, 40, seed=77).save(file)
         file.write_bytes(file.read_bytes().ljust(stat.st_size, b"\0")[: stat.st_size])
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a copying tool would leave it
-        return write_data_set(*args)
+        return write_data_set(*args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "write_data_set", change_and_write)
@@ -301,6 +303,28 @@ def test_large_splits_are_written_in_several_files_in_order(splits_root, out, mo
     assert records.RecordSource(records.TfdsRecords(records.find_one_prepared(out), "train"), name="").examples == (
         open_folder(splits_root / "train").examples
     )
+
+
+def test_more_files_of_records_than_may_be_open_raise_the_limit_and_never_pass_for_damage(splits_root, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_builders, "SHARD_BYTES", 1)
+    monkeypatch.setattr(open_files, "SPARE", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now_open = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    root = tmp_path / "many"
+    shutil.copytree(splits_root / "test/gan_a", root / "gan")
+    for index in range(2 * now_open):
+        shutil.copy(root / "gan/0_real/0.jpg", root / f"gan/0_real/copy{index}.jpg")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * now_open, hard))
+        prepare_folder(root, out)
+        with monkeypatch.context() as patch:  # where the hard limit is no higher
+            resource.setrlimit(resource.RLIMIT_NOFILE, (2 * now_open, hard))
+            patch.setattr(resource, "setrlimit", lambda *_: None)
+            with pytest.raises(UserError, match=r"cannot be read: it has \d+ files, .*raise ulimit -n"):
+                prepare_folder(root, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [prepared.written for prepared in prepare_folder(root, out)] == [False]
 
 
 def test_a_tfds_builder_by_itself_prepares_what_is_in_manual_dir(splits_root, out):
