@@ -36,8 +36,9 @@ ALWAYS = SCORED - OPTIONAL - {"flat", "facts"}  # earlier versions wrote no more
 class CellStore:
     """Scores of cells, as files in `folder`. Only process 0 has one that it reads and writes."""
 
-    def __init__(self, folder: Path, data_sha256: str):
+    def __init__(self, folder: Path, data_sha256: str, *, compute_dtype: str = "float32"):
         self.folder, self.data_sha256 = folder, data_sha256
+        self._how = {} if compute_dtype == "float32" else {"compute_dtype": compute_dtype}
 
     def load(self, cell: Cell, *, images: int, part: range | None = None) -> list[Scored] | None:
         """The scores of a cell over so many images, or of those in `part`; None if they are to be scored.
@@ -61,8 +62,8 @@ class CellStore:
         write_whole(self._path(cell, part), content.encode())
 
     def _key(self, cell: Cell) -> dict[str, Any]:
-        cut = {"truncated": "score"} if takes_truncated() else {}
-        return {**cell, **cut, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
+        how = {**self._how, "truncated": "score"} if takes_truncated() else self._how
+        return {**cell, **how, "data": self.data_sha256, "versions": {name: version(name) for name in ("lfm_jax", "pillow")}}
 
     def _path(self, cell: Cell, part: range | None) -> Path:
         digest = hashlib.sha256(json.dumps(self._key(cell), sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from lfm_jax.verbs.arguments import (
     SOME_FAILED,
     add_cluster_arguments,
     add_data_arguments,
+    add_dtype_argument,
     add_speed_arguments,
     add_truncated_argument,
     add_weights_argument,
@@ -45,6 +46,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--keep_mib", type=whole, default=1024, metavar="N", help=keep_help)
     verb.add_argument("--out", metavar="DIR", help="folder for report.html, results.json, ...; run again to resume")
     add_truncated_argument(verb)
+    add_dtype_argument(verb)
     add_speed_arguments(verb)
     add_cluster_arguments(verb)
 
@@ -74,14 +76,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         require_stdout()
     images.take_truncated(args.truncated == "score")
     join_cluster(args)
-    source, detectors = open_data(args, open_tests), [load(path) for path in args.weights or [None]]
+    source = open_data(args, open_tests)
+    detectors = [load(path, compute_dtype=args.compute_dtype) for path in args.weights or [None]]
     _require_agreement(args, options, source, detectors)
     if len(options["protocols"]) * len(options["views"]) * len(detectors) > 1:
         source = KeptSource(source, limit=args.keep_mib << 20)
     out = make_folder(args.out) if args.out else None
+    cells = None
     if out:
         out.pull("cells")
-    cells = CellStore(out.folder / "cells", data_hash(source, threads=args.threads)) if out else None
+        data_sha256 = data_hash(source, threads=args.threads)
+        cells = CellStore(out.folder / "cells", data_sha256, compute_dtype=args.compute_dtype)
     with out or nullcontext():
         evaluation = join_evaluations([evaluate_network(detector, source, cells=cells, **options) for detector in detectors])
     failed = distributed.agreed(bool(evaluation.errors))
@@ -111,7 +116,7 @@ def _require_agreement(args: argparse.Namespace, options: dict[str, Any], source
     from lfm_jax.runtime import distributed
 
     facts = {"--protocol": options["protocols"], "--views": options["views"]}
-    facts |= {f"--{name}": getattr(args, name) for name in ("out", "truncated")}
+    facts |= {f"--{name}": getattr(args, name) for name in ("out", "truncated", "compute_dtype")}
     facts |= {"weights": [detector.card.weights_sha256 for detector in detectors]}
     facts |= {name: version(name) for name in ("lfm_jax", "jax", "pillow")}
     facts |= {"number of images": len(source.examples), "images": listing_of(source)}

@@ -38,3 +38,21 @@ def test_predict_takes_it_and_parts_of_one_folder_agree_on_it(lfm, noise, weight
     assert lfm(*command, *parts).status == 0
     refused = lfm(*command, *parts, "--compute_dtype=bfloat16")
     assert refused.status == 2 and "compute_dtype: 'float32' there, 'bfloat16' now" in refused.err
+
+
+def test_an_evaluation_in_bfloat16_takes_no_scores_of_one_in_float32(lfm, tmp_path, weights_file, noise):
+    for label, strength in (("0_real", 20), ("1_fake", 255)):
+        folder = tmp_path / "data" / "group" / label
+        folder.mkdir(parents=True)
+        for index in range(2):
+            noise(64, 64, strength=strength).save(folder / f"{index}.png")
+    command = ("evaluate", f"--weights={weights_file}", f"--data={tmp_path / 'data'}", "--protocol=native")
+
+    def logits(*options):
+        assert lfm(*command, f"--out={tmp_path / 'out'}", *options).status == 0
+        lines = (tmp_path / "out/predictions.tsv").read_text().splitlines()
+        return [line.split("\t") for line in lines[1:]]
+
+    first = logits()
+    assert logits("--compute_dtype=bfloat16") != first == logits("--compute_dtype=float32")
+    assert len(list((tmp_path / "out/cells").iterdir())) == 2
