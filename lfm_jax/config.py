@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, order, protocols, synthetic, transforms
+from lfm_jax.data import augmentations, on_device, order, protocols, synthetic, transforms
 from lfm_jax.data.sources import SOURCES
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
@@ -112,6 +112,12 @@ DATA = Group(
     crop=Field(224, "Side of a random crop; 0 takes no crop, and all images must have one size.", least=0, below=LARGEST_SIDE),
     flip=Field(True, "Flip half of the images horizontally."),
     augment=augmentations.FIELDS,
+    augment_on=Field(
+        on_device.HOST,
+        "host, or device: crop, flip and degrade inside the training step, with the same draws, so that the host only decodes. "
+        "Takes a crop, no WebP, and images that are degraded after the resize or not resized.",
+        choices=(on_device.HOST, on_device.DEVICE),
+    ),
     balance=Field(
         "none",
         "none: each image once an epoch. class: a real and a fake in turn, drawn with replacement. source: the same, from the "
@@ -300,6 +306,7 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
         )
     augmentations.check(config.data.augment, "config.data.augment")
     augmentations.check(config.data.aligned.augment, "config.data.aligned.augment")
+    on_device.check(config.data)
     for field in ("protocol", "predict_protocol"):
         with blamed(f"config.eval.{field}"):
             protocols.parse(config.eval[field])

@@ -1,10 +1,14 @@
 """The layout of a training batch, stated once: what the pipeline reads, the devices receive and the step takes.
 
-A batch is a dict of three arrays with the images of the batch along their first axis, B of them:
+A batch is a dict of arrays with the images of the batch along their first axis, B of them:
 
     "image"  uint8    [B, H, W, 3], or [B, 2, H, W, 3] with two random views of each image
     "label"  float32  [B], 0 real, 1 fake
     "index"  int32    [B], which example of the source
+
+With `config.data.augment_on = "device"` the images are the windows that the device crops and degrades, and there is
+
+    "draws"  int32    [B, 15], or [B, 2, 15], what was drawn for each (`lfm_jax.ops.degradation.Draws`)
 
 With gradient accumulation in A parts every array has one more axis in front, [A, B / A, ...].
 """
@@ -15,11 +19,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from lfm_jax.data import on_device
 from lfm_jax.errors import DataError
+from lfm_jax.ops.degradation import Draws
 
 Batch = dict[str, Any]
 
-DTYPES: Mapping[str, Any] = {"image": np.uint8, "label": np.float32, "index": np.int32}
+DTYPES: Mapping[str, Any] = {"image": np.uint8, "label": np.float32, "index": np.int32, "draws": np.int32}
 
 
 def batch_shapes(config: ConfigDict, side: int) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -29,11 +35,15 @@ def batch_shapes(config: ConfigDict, side: int) -> dict[str, tuple[tuple[int, ..
       config: of a run; `batch_size`, `accumulate` and `consistency` decide.
       side: height and width of a training image, in pixels.
     """
+    degradation = on_device.degradation_of(config.data)
     parts, images = config.accumulate, config.batch_size
     lead = (parts, images // parts) if parts > 1 else (images,)
     view_count = views_per_image(config)
     views = (view_count,) if view_count > 1 else ()
+    side = degradation.window if degradation else side
     shapes = {"image": (*lead, *views, side, side, 3), "label": lead, "index": lead}
+    if degradation:
+        shapes["draws"] = (*lead, *views, len(Draws._fields))
     return {name: (shape, DTYPES[name]) for name, shape in shapes.items()}
 
 
@@ -42,9 +52,9 @@ def views_per_image(config: ConfigDict) -> int:
     return 2 if config.consistency else 1
 
 
-def make_example(pixels: np.ndarray, label: int | None, index: int) -> Batch:
-    """One example of a batch: the same arrays without the first axis."""
-    values = {"image": pixels, "label": label, "index": index}
+def make_example(views: Mapping[str, np.ndarray], label: int | None, index: int) -> Batch:
+    """One example of a batch: the same arrays without the first axis. `views` are its image and, for the device, its draws."""
+    values = {**views, "label": label, "index": index}
     return {name: np.asarray(value, DTYPES[name]) for name, value in values.items()}
 
 

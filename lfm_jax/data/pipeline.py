@@ -19,13 +19,16 @@ from PIL import Image
 from lfm_jax.data.aligned import AlignedFakes, first_of_pair
 from lfm_jax.data.batch import Batch, make_example, stack
 from lfm_jax.data.cache import KeptImages
+from lfm_jax.data.device_draws import window_and_draws
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.on_device import degradation_of
 from lfm_jax.data.order import training_order
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.transforms import augment, settle
 from lfm_jax.data.workers import read_in_workers
 from lfm_jax.errors import DataError
+from lfm_jax.ops.degradation import Degradation
 from lfm_jax.runtime.rng import Stream, host_rng
 
 NAMED_FILES = 10  # broken ones, in the message that ends a run
@@ -51,6 +54,7 @@ class TrainPipeline:
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
         self._order = training_order(source.examples, config.balance, seed=seed, shuffle=config.shuffle)
+        self._degradation = degradation_of(config)
         self._aligned = None
         if config.aligned.share:
             self._aligned = AlignedFakes(source.examples, config.aligned, balance=config.balance, seed=seed)
@@ -67,7 +71,7 @@ class TrainPipeline:
         config, order = (self.config, self._order) if pairs is None else (self._pair_config, pairs.order)
         first = position if pairs is None else first_of_pair(position)
         streams = (Stream.AUGMENT, Stream.SECOND_VIEW)[: self.views]
-        draws = [host_rng(self.seed, stream, first) for stream in streams]
+        rngs = [host_rng(self.seed, stream, first) for stream in streams]
         size = len(self.source.examples)
         for attempt in range(size):
             index = order(first, attempt)
@@ -75,11 +79,11 @@ class TrainPipeline:
             is_aligned_fake = position != first
             try:
                 image = self._aligned_fake(index) if is_aligned_fake else self._settled(index)
-                pixels = augmented(image, config, draws)
+                arrays = augmented(image, config, rngs, self._degradation)
             except ImageError as error:
                 self._note_broken(example.path, str(error))
                 continue
-            return make_example(pixels, 1 if is_aligned_fake else example.label, index)
+            return make_example(arrays, 1 if is_aligned_fake else example.label, index)
         raise DataError(f"not one of the {size} images of {self.source.name} can be used")
 
     def batches(
@@ -164,11 +168,20 @@ def _batch_and_broken(
     return batch, list(pipeline.broken.items())
 
 
-def augmented(image: Image.Image, config: ConfigDict, draws: Sequence[np.random.Generator]) -> np.ndarray:
-    """A random view of the image for each generator: uint8 [h, w, 3], or [views, h, w, 3] of more than one."""
-    views = [{"image": np.asarray(augment(image, config, rng))} for rng in draws]
-    pixels: np.ndarray = stack(views)["image"] if len(views) > 1 else views[0]["image"]
-    return pixels
+def augmented(
+    image: Image.Image, config: ConfigDict, rngs: Sequence[np.random.Generator], degradation: Degradation | None = None
+) -> dict[str, np.ndarray]:
+    """A random view of the image for each generator, or what the device makes one of.
+
+    Returns:
+      "image" uint8 [h, w, 3] and, for the device, "draws" int32 [15]; of more than one view [views, ...].
+    """
+    if degradation:
+        pairs = [window_and_draws(image, config, rng, degradation) for rng in rngs]
+        views = [{"image": window, "draws": draws} for window, draws in pairs]
+    else:
+        views = [{"image": np.asarray(augment(image, config, rng))} for rng in rngs]
+    return stack(views) if len(views) > 1 else views[0]
 
 
 def within(seconds: float, read: Callable[[], Image.Image]) -> Image.Image:

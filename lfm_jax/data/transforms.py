@@ -9,6 +9,7 @@ come before them all.
 import io
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,7 +26,7 @@ MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}  # px; what the formats can hold
 def settle(image: Image.Image, config: ConfigDict) -> Image.Image:
     """Does what `augment` does before its first random step. This part is the same every time, so it may be done once."""
     first_random = not config.augment.after_resize and degrades(config.augment)
-    return image if first_random else _resized(image, config.resize)
+    return image if first_random else resized(image, config.resize)
 
 
 def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) -> Image.Image:
@@ -47,7 +48,7 @@ def augment(image: Image.Image, config: ConfigDict, rng: np.random.Generator) ->
     if config.crop and config.resize and not (after_resize and degrades(config.augment)):
         image = _cropped_of_resized(image, config.resize, config.crop, rng)
     else:
-        image = _resized(image, config.resize)
+        image = resized(image, config.resize)
         if after_resize:
             image = degrade(image, config.augment, rng, min_side=config.crop)
         if config.crop:
@@ -64,23 +65,43 @@ def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *,
     """
     if not degrades(config):
         return image
-    child, beforehand = rng.spawn(2)
-    untouched, taken_as_jpeg, place = beforehand.random(3)
-    if untouched < config.untouched:
+    drawn = draw_all(config, rng)
+    if drawn.untouched:
         return image
-    strengths = draw_degradations(config, child)
     if config.around_crop and min_side:
-        image = part_around(image, min_side / min(strengths.get("scale", 1.0), 1.0), beforehand)
-    if taken_as_jpeg < config.first_jpeg.p:
-        image = jpeg(image, _quality(config.first_jpeg.quality, place))
-    for name, strength in strengths.items():
+        image = part_around(image, min_side / min(drawn.strengths.get("scale", 1.0), 1.0), drawn.place)
+    for name, strength in drawn.strengths.items():
         if name == "scale":
             image = scale(image, strength, min_side=min_side)
         elif name == "noise":
-            image = noise(image, strength, child)
+            image = noise(image, strength, drawn.pixels)
         else:
-            image = {"blur": blur, "jpeg": jpeg, "webp": webp}[name](image, strength)
+            image = {"first_jpeg": jpeg, "blur": blur, "jpeg": jpeg, "webp": webp}[name](image, strength)
     return image
+
+
+class Drawn(NamedTuple):
+    """What is drawn for one image before it is degraded.
+
+    Attributes:
+      untouched: it is left as it is.
+      strengths: of the degradations it goes through, in their order.
+      place: draws the part that is degraded.
+      pixels: draws the noise.
+    """
+
+    untouched: bool
+    strengths: dict[str, float]
+    place: np.random.Generator
+    pixels: np.random.Generator
+
+
+def draw_all(config: ConfigDict, rng: np.random.Generator) -> Drawn:
+    """Draws the degradations of one image from children of `rng`; `config` is `config.data.augment` of a run."""
+    child, beforehand = rng.spawn(2)
+    untouched, taken_as_jpeg, place = beforehand.random(3)
+    first = {"first_jpeg": _quality(config.first_jpeg.quality, place)} if taken_as_jpeg < config.first_jpeg.p else {}
+    return Drawn(bool(untouched < config.untouched), first | draw_degradations(config, child), beforehand, child)
 
 
 def degrades(config: ConfigDict) -> bool:
@@ -120,9 +141,14 @@ def scale(image: Image.Image, factor: float, *, min_side: int = 0) -> Image.Imag
 
     No side shrinks below `min_side` pixels; one that is below it already is not shrunk further.
     """
-    factor = max(factor, min(1.0, min_side / min(image.size)))
-    width, height = (max(round(side * factor), 1) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize(scaled_size(image.size, factor, min_side), Image.Resampling.BICUBIC)
+
+
+def scaled_size(size: tuple[int, int], factor: float, min_side: int) -> tuple[int, int]:
+    """The size that `scale` gives to an image of `size`."""
+    factor = max(factor, min(1.0, min_side / min(size)))
+    width, height = (max(round(side * factor), 1) for side in size)
+    return width, height
 
 
 def blur(image: Image.Image, sigma: float) -> Image.Image:
@@ -154,16 +180,16 @@ def webp(image: Image.Image, quality: float) -> Image.Image:
 
 def random_crop(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
     """Cuts a square of `side` pixels from anywhere in an RGB image. Raises ImageError if the image is smaller."""
-    left, top = _corner(*image.size, side, rng)
+    top, left = draw_corner(image.size, side, rng)
     return image.crop((left, top, left + side, top + side))
 
 
-def _corner(width: int, height: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """A random place for a square of `side` pixels: the left and the top of it."""
+def draw_corner(size: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a random square of `side` pixels in an image of `size`. Raises ImageError if the image is smaller."""
+    width, height = size
     if min(height, width) < side:
         raise ImageError(f"{width} x {height} px is smaller than config.data.crop = {side}")
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    return left, top
+    return int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
 
 
 def _cropped_of_resized(image: Image.Image, resize: int, crop: int, rng: np.random.Generator) -> Image.Image:
@@ -174,8 +200,8 @@ def _cropped_of_resized(image: Image.Image, resize: int, crop: int, rng: np.rand
     """
     width, height = image.size
     if resize & (resize - 1) or width < height or image.size == (resize, resize):
-        return random_crop(_resized(image, resize), crop, rng)
-    left, top = _corner(resize, resize, crop, rng)
+        return random_crop(resized(image, resize), crop, rng)
+    top, left = draw_corner((resize, resize), crop, rng)
     corners = [(left * width, top * height), ((left + crop) * width, (top + crop) * height)]
     (x0, y0), (x1, y1) = ((x / resize, y / resize) for x, y in corners)
     return image.resize((crop, crop), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
@@ -186,7 +212,8 @@ def _quality(bounds: Sequence[int], place: float) -> int:
     return low + int((high - low + 1) * place)
 
 
-def _resized(image: Image.Image, side: int) -> Image.Image:
+def resized(image: Image.Image, side: int) -> Image.Image:
+    """Resizes an RGB image to a square of `side` pixels with PIL's bilinear filter; 0 keeps its size."""
     if not side or image.size == (side, side):
         return image
     return image.resize((side, side), Image.Resampling.BILINEAR)

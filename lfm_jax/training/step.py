@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from lfm_jax.data.on_device import degradation_of
 from lfm_jax.models import Lfm
+from lfm_jax.ops.degradation import Degradation
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.rng import Stream, step_key
 from lfm_jax.training.losses import LossTerms, disagreement, lfm_loss
@@ -31,17 +33,19 @@ class StepOptions:
       seed: of all random draws in the step.
       loss: weights of the terms of the loss.
       average_decay: the largest share of the past in the moving average, where the state keeps one.
+      degradation: what crops and degrades the images, where the host has not.
     """
 
     seed: int = 0
     loss: LossTerms = field(default_factory=LossTerms)
     average_decay: float = 0.0
+    degradation: Degradation | None = None
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         """Options of a whole training config."""
         loss = LossTerms(config.model.random_k.aux_weight, config.label_smoothing, config.consistency)
-        return cls(config.seed, loss, config.average_decay)
+        return cls(config.seed, loss, config.average_decay, degradation_of(config.data))
 
 
 def first_state(config: ConfigDict, tx: optax.GradientTransformation, variables: Mapping[str, Any]) -> TrainState:
@@ -69,7 +73,8 @@ def train_step(
       state: before the update.
       batch: "image" uint8 [B, H, W, 3] and "label" [B]. With two views of each image, [B, 2, H, W, 3], the network sees
         2 B images. With a leading axis for gradient accumulation, [parts, B / parts, ...], the parts run one after
-        another, BatchNorm sees one part at a time, and their gradients are averaged.
+        another, BatchNorm sees one part at a time, and their gradients are averaged. With `options.degradation`, also
+        "draws", and the images are the windows that it takes.
       frozen: run the network in evaluation mode, with BatchNorm's running averages and without rank dropout.
 
     Returns:
@@ -79,7 +84,8 @@ def train_step(
         "rank_dropout": step_key(options.seed, Stream.RANK_DROPOUT, state.step),
         "random_k": step_key(options.seed, Stream.RANDOM_K, state.step),
     }
-    gradient = jax.grad(functools.partial(part_loss, model=model, terms=options.loss, train=not frozen), has_aux=True)
+    loss = functools.partial(part_loss, model=model, terms=options.loss, degradation=options.degradation, train=not frozen)
+    gradient = jax.grad(loss, has_aux=True)
     if batch["label"].ndim == 1:
         grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, keys)
     else:
@@ -94,12 +100,22 @@ def train_step(
 
 
 def part_loss(
-    params: Any, batch_stats: Any, part: Batch, keys: Mapping[str, jax.Array], *, model: Lfm, terms: LossTerms, train: bool
+    params: Any,
+    batch_stats: Any,
+    part: Batch,
+    keys: Mapping[str, jax.Array],
+    *,
+    model: Lfm,
+    terms: LossTerms,
+    degradation: Degradation | None,
+    train: bool,
 ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Loss of one part of the batch, with its metrics and the BatchNorm statistics after it."""
     images, labels = part["image"], part["label"]
     if two_views := images.ndim == 5:  # neighbours in the batch, so that both views lie on one device
         images, labels = images.reshape(-1, *images.shape[2:]), labels.repeat(2)
+    if degradation:
+        images = degradation(images, part["draws"].reshape(len(images), -1))
     variables = {"params": params, "batch_stats": batch_stats}
     output, updated = model.apply(variables, images, train=train, keys=keys, mutable=["batch_stats"])
     loss = lfm_loss(output, labels, terms)

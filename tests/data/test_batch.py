@@ -22,12 +22,13 @@ class Grey:
         return Image.new("RGB", (12, 12), (index, index, index))
 
 
+@pytest.mark.parametrize("augment_on", ["host", "device"])
 @pytest.mark.parametrize("consistency", [0.0, 0.5])
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_batches_have_the_stated_shapes_and_dtypes(accumulate, consistency):
+def test_batches_have_the_stated_shapes_and_dtypes(accumulate, consistency, augment_on):
     config = config_lib.base()
     config.batch_size, config.accumulate, config.consistency = 6, accumulate, consistency
-    config.data.resize, config.data.crop = 0, SIDE
+    config.data.resize, config.data.crop, config.data.augment_on = 0, SIDE, augment_on
     pipeline = TrainPipeline(Grey(), config.data, seed=0, views=views_per_image(config))
     batch = split_into_parts(next(pipeline.batches(0, 1, 6, parts=accumulate)), accumulate)
     assert {name: (array.shape, array.dtype) for name, array in batch.items()} == batch_shapes(config, SIDE)

@@ -31,8 +31,13 @@ def cells(ran, name):
     return [cell.strip() for cell in row.split("|")[2:-1]]
 
 
-def test_eight_cpu_devices():
-    small = ["--config.model.widths=(4,8,8,8)", "--config.data.crop=64", "--config.data.resize=64"]
+DEGRADING = [f"--config.data.augment.{name}.p=0.5" for name in ("scale", "blur", "noise", "jpeg", "first_jpeg")]
+
+
+@pytest.mark.parametrize("options", [[], ["--config.data.augment_on=device", *DEGRADING]], ids=["", "degrading"])
+def test_eight_cpu_devices(options):
+    """Degradation on the devices, each of its own images, adds nothing that they exchange."""
+    small = ["--config.model.widths=(4,8,8,8)", "--config.data.crop=64", "--config.data.resize=64", *options]
     ran = compile_for("cpu:8", "--config.batch_size=64", *small)
     assert ran.returncode == 0, ran.stderr
     assert cells(ran, "devices") == ["8 x cpu on 1 host(s)"] * 2

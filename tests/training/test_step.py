@@ -6,6 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from lfm_jax.data.batch import split_into_parts, views_per_image
+from lfm_jax.data.pipeline import TrainPipeline
+from lfm_jax.data.sources.open import open_split
 from tests.helpers.training import SmallStep, small_config
 
 
@@ -56,3 +59,31 @@ def test_remat_changes_nothing_but_memory(step):
     assert float(remat_metrics["loss"]) == pytest.approx(float(metrics["loss"]), rel=1e-6)
     for ours, theirs in zip(jax.tree.leaves(remat), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def on_device(**changes):
+    """A run on drawn images that are saved as JPEG once or twice in the step, which is the host's to the bit."""
+    degraded = {f"data.augment.{name}.p": 0.7 for name in ("jpeg", "first_jpeg")}
+    drawn = {"data.source": "synthetic", "data.synthetic.side": 64, "data.synthetic.train": 16}
+    return small_config("", **drawn, **degraded, **{"data.augment.after_resize": False, "data.augment_on": "device"}, **changes)
+
+
+def losses(config, steps=2):
+    """Losses of the first steps, with the batches that the pipeline of this config makes."""
+    source = open_split(config.data, "train", seed=config.seed)
+    pipeline = TrainPipeline(source, config.data, seed=config.seed, views=views_per_image(config))
+    step, values = SmallStep(config), []
+    for batch in pipeline.batches(0, steps, config.batch_size, parts=config.accumulate):
+        values.append(float(step(split_into_parts(batch, config.accumulate))[1]["loss"]))
+    return values
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"consistency": 0.5}], ids=str)
+def test_a_step_that_degrades_sees_what_the_host_would_have_degraded(changes):
+    config = on_device(**changes)
+    there = losses(config)
+    config.data.augment_on = "host"
+    here = losses(config)
+    assert there == pytest.approx(here, rel=1e-3)
+    config.data.augment.jpeg.p = config.data.augment.first_jpeg.p = 0.0
+    assert there != pytest.approx(losses(config), rel=2e-3)  # so that the comparison means something
