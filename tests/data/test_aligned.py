@@ -44,7 +44,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fakes(photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("fakes")
-    results = list(align(open_folder(photographs), out, BANK, seed=0, max_pixels=1 << 20))
+    results = list(align(open_folder(photographs), out, {"darker": darker}, seed=0, max_pixels=1 << 20))
     return out, {result.path: result.state for result in results}
 
 
