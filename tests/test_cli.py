@@ -39,6 +39,9 @@ OPTIONS = {
     "data check": ["ROOT", "--out", "--labels", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--engine", "--beam_options", "--threads"],
     "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
+    "data decoder": [
+        *("ROOT", "OUT", "--encoder", "--decoder", "--upsampling", "--activation", "--width", "--steps", "--seed"),
+    ],
     "data look": ["--config", "--config.FIELD", "--out", "--images", "--draws"],
     "bench": ["WHAT", "--weights", "--batch_size", "--dtype", "--side", "--data", "--seconds", "--json"],
 }
@@ -50,7 +53,7 @@ def test_help_names_every_verb_with_a_summary(lfm):
     assert (ran.status, ran.err) == (0, "")
     for verb in OPTIONS:
         assert re.search(rf"^ +{verb}\s+\w+", ran.out, re.MULTILINE)
-    assert len(ran.out.splitlines()) <= len(OPTIONS) + 12  # one line per verb, two that wrap, and ten around them
+    assert len(ran.out.splitlines()) <= len(OPTIONS) + 13  # one line per verb, three that wrap, and ten around them
 
 
 @pytest.mark.parametrize("verb", OPTIONS)

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     BALANCE = 6
     ALIGN = 7
     PAIR = 8
+    FIT_DECODER = 9
 
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:

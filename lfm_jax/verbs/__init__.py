@@ -13,6 +13,7 @@ from lfm_jax.verbs import (
     convert,
     data_align,
     data_check,
+    data_decoder,
     data_look,
     data_prepare,
     demo,
@@ -41,6 +42,7 @@ VERBS: dict[str, ModuleType] = {
     "data check": data_check,
     "data prepare": data_prepare,
     "data align": data_align,
+    "data decoder": data_decoder,
     "data look": data_look,
     "bench": bench,
 }

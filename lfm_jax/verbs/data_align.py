@@ -9,7 +9,7 @@ from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse, whole
 SUMMARY = "make fakes that differ from photographs in a decoder's traces alone"
 EXAMPLES = (
     "lfm data align DATA/train aligned --encoder=E.pth --decoder=D.pth",
-    "lfm data align DATA/train aligned --encoder=E.pth --decoder=D.pth --seed=1",
+    "lfm data align DATA/train aligned --encoder=E.pth --decoder D.pth shuffle.safetensors",
 )
 NAMED = 10  # photographs without a fake, in the message at the end
 
@@ -18,7 +18,14 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("root", metavar="ROOT", help="labelled images, GROUP/{0_real,1_fake}; the split to train on")
     verb.add_argument("out", metavar="OUT", help="folder for the fakes, GROUP/1_fake; run again to resume after an interruption")
     verb.add_argument("--encoder", required=True, metavar="FILE", help="weights of TAEF2's encoder: taef2_encoder.pth")
-    verb.add_argument("--decoder", required=True, metavar="FILE", help="weights of TAEF2's decoder: taef2_decoder.pth")
+    verb.add_argument(
+        "--decoder",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="taef2_decoder.pth, and decoders of lfm data decoder; one is drawn for each photograph",
+    )
     verb.add_argument("--seed", type=whole, default=0, metavar="N", help="of the draws for each fake, default 0")
     verb.add_argument(
         "--max_pixels", type=positive, default=1 << 20, metavar="N", help="leave out larger photographs, default 2^20"
@@ -30,12 +37,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.prepare.align import align
     from lfm_jax.data.sources.folder import open_folder
     from lfm_jax.runtime.progress import progress, say
-    from lfm_jax.weights.autoencoder import load_autoencoder
+    from lfm_jax.weights.autoencoder import load_bank
 
-    autoencode = load_autoencoder(args.encoder, args.decoder)
+    bank = load_bank(args.encoder, args.decoder)
     source = open_folder(args.root)
     photographs = sum(example.label == 0 for example in source.examples)
-    results = align(source, expanded(args.out), autoencode, seed=args.seed, max_pixels=args.max_pixels)
+    results = align(source, expanded(args.out), bank, seed=args.seed, max_pixels=args.max_pixels)
     told = list(progress(results, total=photographs, what="align"))
     counts = Counter(result.state for result in told)
     without = [result for result in told if result.state not in ("made", "there already")]

@@ -8,7 +8,7 @@ from lfm_jax import config
 from lfm_jax.data import augmentations
 from lfm_jax.data.images import decode
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.prepare.align import align, aligned_fake, fake_path
+from lfm_jax.data.prepare.align import align, aligned_fake, decoded_by, drawn_decoder, fake_path
 from lfm_jax.data.sources.folder import open_folder
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.rng import Stream, host_rng
@@ -20,6 +20,9 @@ FORMATS = {"a.png": {}, "b.jpg": {"quality": 83, "subsampling": 0}, "c.jpg": {"q
 def darker(image, noise, seed):
     """In place of a decoder: every value loses a tenth."""
     return image * 0.9
+
+
+BANK = {"darker": darker, "brighter": lambda image, noise, seed: image * 1.1}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fakes(photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("fakes")
-    results = list(align(open_folder(photographs), out, darker, seed=0, max_pixels=1 << 20))
+    results = list(align(open_folder(photographs), out, {"darker": darker}, seed=0, max_pixels=1 << 20))
     return out, {result.path: result.state for result in results}
 
 
@@ -50,7 +53,7 @@ def test_every_photograph_gets_a_fake_or_a_reason(fakes):
     made = {path for path, state in states.items() if state == "made"}
     assert made == {"camera/0_real/a.png", "camera/0_real/b.jpg", "phone/0_real/c.jpg"}
     assert "WEBP" in states["phone/0_real/d.webp"]
-    assert sorted(file.relative_to(out).as_posix() for file in out.rglob("*.*")) == sorted(fake_path(path) for path in made)
+    assert sorted(file.relative_to(out).as_posix() for file in out.rglob("1_fake/*")) == sorted(fake_path(path) for path in made)
 
 
 def test_a_fake_has_the_container_of_its_photograph(fakes, photographs):
@@ -67,11 +70,11 @@ def test_a_fake_has_the_container_of_its_photograph(fakes, photographs):
 
 def test_a_second_run_makes_only_what_is_missing(photographs, fakes, tmp_path):
     source = open_folder(photographs)
-    first = list(align(source, tmp_path, darker, seed=0, max_pixels=1 << 20))
+    first = list(align(source, tmp_path, BANK, seed=0, max_pixels=1 << 20))
     missing = tmp_path / "camera/1_fake/b.jpg"
     content = missing.read_bytes()
     missing.unlink()
-    second = {result.path: result.state for result in align(source, tmp_path, darker, seed=0, max_pixels=1 << 20)}
+    second = {result.path: result.state for result in align(source, tmp_path, BANK, seed=0, max_pixels=1 << 20)}
     assert second == {result.path: result.state for result in first} | {
         "camera/0_real/a.png": "there already",
         "camera/0_real/b.jpg": "made",
@@ -81,7 +84,7 @@ def test_a_second_run_makes_only_what_is_missing(photographs, fakes, tmp_path):
 
 
 def test_too_large_a_photograph_is_left_out_by_name(photographs, tmp_path):
-    results = list(align(open_folder(photographs), tmp_path, darker, seed=0, max_pixels=SIDE * SIDE - 1))
+    results = list(align(open_folder(photographs), tmp_path, BANK, seed=0, max_pixels=SIDE * SIDE - 1))
     assert all("--max_pixels" in result.state for result in results)
 
 
@@ -101,6 +104,38 @@ def test_the_decoders_grid_noise_and_share_are_drawn(photographs):
     assert len(set(seeds)) == 40
     brightness = {round(float(fake.mean()), 1) for fake in fakes}
     assert 10 < len(brightness) < 40  # half have a drawn share of the photograph, half have none
+
+
+def test_each_photograph_gets_the_decoder_that_its_path_draws(photographs, tmp_path):
+    source = open_folder(photographs)
+    list(align(source, tmp_path, BANK, seed=0, max_pixels=1 << 20))
+    noted = decoded_by(tmp_path)
+    assert len(noted) == 3
+    for path, name in noted.items():
+        assert name == drawn_decoder(path, reversed(BANK))
+        means = [np.asarray(decode(root / place)).mean() for root, place in ((tmp_path, fake_path(path)), (photographs, path))]
+        assert (means[0] < means[1]) == (name == "darker")
+
+
+def test_a_further_decoder_takes_only_its_share():
+    paths = [f"camera/0_real/{number}.png" for number in range(600)]
+    before = [drawn_decoder(path, ("a", "b")) for path in paths]
+    after = [drawn_decoder(path, ("a", "b", "c")) for path in paths]
+    assert 250 < before.count("a") < 350
+    assert 150 < after.count("c") < 250
+    assert all(new in (old, "c") for old, new in zip(before, after, strict=True))
+
+
+def test_a_run_that_was_killed_while_it_noted_a_decoder_goes_on(photographs, tmp_path):
+    source = open_folder(photographs)
+    first = list(align(source, tmp_path, BANK, seed=0, max_pixels=1 << 20))
+    notes, noted = tmp_path / "decoders.tsv", decoded_by(tmp_path)
+    last = first[2].path
+    (tmp_path / fake_path(last)).unlink()  # its line was cut off, and the fake not yet written
+    notes.write_text(notes.read_text()[:-3])
+    list(align(source, tmp_path, BANK, seed=0, max_pixels=1 << 20))
+    assert decoded_by(tmp_path) == noted
+    assert (tmp_path / fake_path(last)).is_file()
 
 
 def data_config(root, fakes, **fields):

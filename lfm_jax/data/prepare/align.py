@@ -6,9 +6,10 @@ original, and its blocks fall on the same grid), so what is left to learn is wha
 Dual Data Alignment (NeurIPS 2025, arXiv 2505.14359).
 """
 
+import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from lfm_jax.runtime.rng import Stream, host_rng
 # Takes an image float32 [H, W, 3] in 0..1, the standard deviation of noise on the latents as a share of their own, and
 # the seed of that noise; returns the image that the decoder makes, of the same shape.
 Autoencode = Callable[[np.ndarray, float, int], np.ndarray]
+
+DECODED_BY = "decoders.tsv"  # in the folder of fakes: a photograph's path and the name of the decoder of its fake, line by line
 
 SHIFT = 8  # px; the decoder's grid starts anywhere within this distance of the image's corner
 MOST_NOISE = 0.1  # on the latents, as a share of their standard deviation; half of the fakes get none
@@ -43,12 +46,26 @@ def fake_path(photograph: str) -> str:
     return f"{above}1_fake{os.sep}{name}"
 
 
-def align(source: FileSource, out: Path, autoencode: Autoencode, *, seed: int, max_pixels: int) -> Iterator[Aligned]:
+def drawn_decoder(photograph: str, names: Iterable[str]) -> str:
+    """Which of several decoders makes the fake of a photograph: by a hash of its path, so a further one moves only its share."""
+    path = photograph.replace(os.sep, "/")
+    return max(names, key=lambda name: hashlib.sha256(f"{name}\n{path}".encode()).digest())
+
+
+def decoded_by(out: Path) -> dict[str, str]:
+    """The names of the decoders of the fakes in a folder, by the paths of the photographs; {} where none were noted."""
+    file = out / DECODED_BY
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed: int, max_pixels: int) -> Iterator[Aligned]:
     """Makes the aligned fake of every photograph of `source` that lacks one in `out`, and tells of each photograph.
 
     Args:
       source: labelled images; those that are not real are passed over.
       out: a fake lies at `fake_path` in it. A file that is there already is left alone, so a second run resumes the first.
+      bank: functions that pass an image through a decoder, by name; `drawn_decoder` chooses. The name is noted in DECODED_BY.
       seed: of what is drawn for each fake: the place of the grid, the noise, and the share of the photograph.
       max_pixels: larger photographs are left out.
     """
@@ -64,14 +81,26 @@ def align(source: FileSource, out: Path, autoencode: Autoencode, *, seed: int, m
             photograph = decode_bytes(encoded)
             if photograph.width * photograph.height > max_pixels:
                 raise ImageError(f"{photograph.width} x {photograph.height} px is more than --max_pixels={max_pixels}")
-            fake = aligned_fake(photograph, autoencode, host_rng(seed, Stream.ALIGN, index))
+            decoder = drawn_decoder(example.path, bank)
+            fake = aligned_fake(photograph, bank[decoder], host_rng(seed, Stream.ALIGN, index))
             content = in_container_of(encoded, fake)
         except ImageError as error:
             yield Aligned(example.path, str(error))
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        _note(out / DECODED_BY, example.path, decoder)
         write_whole(target, content)
         yield Aligned(example.path, "made")
+
+
+def _note(file: Path, photograph: str, decoder: str) -> None:
+    """Adds a line before the fake is written: where a run is ended between the two, the next makes the fake and notes it again."""
+    with open(file, "a+b") as lines:
+        if lines.tell():
+            lines.seek(-1, os.SEEK_END)
+            if lines.read(1) != b"\n":  # a line that was not finished
+                lines.write(b"\n")
+        lines.write(f"{photograph}\t{decoder}\n".encode())
 
 
 def aligned_fake(photograph: Image.Image, autoencode: Autoencode, rng: np.random.Generator) -> Image.Image:
