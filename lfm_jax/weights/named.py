@@ -116,8 +116,14 @@ def fetch(entry: Entry) -> Path:
             return entry.place
     raise WeightsError(
         f"the weights {entry.name} could not be fetched ({'; '.join(failures)}). Put the file with sha256 {entry.sha256} at "
-        f"{entry.place}, or name a folder or an address that has {entry.file} in {MIRROR}"
+        f"{entry.place}, or name a folder or an address that has {entry.file} in {MIRROR}{_or_shipped()}"
     )
+
+
+def _or_shipped() -> str:
+    """What a machine without a network can take instead."""
+    shipped = [entry.name for entry in entries().values() if not entry.urls]
+    return f"; without a network there is --weights={shipped[0]}, which lies in the package" if shipped else ""
 
 
 def _from_folder(entry: Entry, folder: Path) -> Path:
