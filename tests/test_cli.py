@@ -16,7 +16,7 @@ OPTIONS = {
     "train": ["--config", "--config.FIELD", "--workdir", *CLUSTER],
     "evaluate": [
         *("--weights", "--data", "--list", "--labels", "--protocol", "--views", "--robustness", "--keep_mib", "--out"),
-        *("--batch_size", "--threads", "--truncated"),
+        *("--batch_size", "--threads", "--truncated", "--compute_dtype"),
         *CLUSTER,
     ],
     "calibrate": [
@@ -28,7 +28,7 @@ OPTIONS = {
     "compile": ["--config", "--config.FIELD", "--topology", "--what", "--num_slices"],
     "predict": [
         *("PATH", "--weights", "--protocol", "--format", "--sort", "--threshold", "--unsure", "--every", "--out", "--truncated"),
-        *("--list", "--parts", "--shard", "--engine", "--collect"),
+        *("--list", "--parts", "--shard", "--engine", "--collect", "--compute_dtype"),
         *("--batch_size", "--threads"),
     ],
     "convert": ["SRC", "DST"],
@@ -37,7 +37,7 @@ OPTIONS = {
     "demo": ["--weights", "--port", "--host", "--out"],
     "weights": ["NAME"],
     "data check": ["ROOT", "--out", "--labels", "--threads"],
-    "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--engine", "--beam_options", "--threads"],
+    "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--pixels", "--engine", "--beam_options", "--threads"],
     "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
     "data decoder": [
         *("ROOT", "OUT", "--encoder", "--decoder", "--upsampling", "--activation", "--width", "--steps", "--seed"),

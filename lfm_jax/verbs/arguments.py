@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
-WEIGHTS_HELP = "name (see lfm weights), .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
+WEIGHTS_HELP = "name, .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
 
 
@@ -40,7 +40,7 @@ def add_threads_argument(verb: argparse.ArgumentParser) -> None:
 
 
 def add_dtype_argument(verb: argparse.ArgumentParser) -> None:
-    dtypes, about = ("float32", "bfloat16"), "score in float32 (default) or bfloat16, which some machines do faster"
+    dtypes, about = ("float32", "bfloat16"), "float32 (default), or bfloat16, faster on some machines"
     verb.add_argument("--compute_dtype", choices=dtypes, default=dtypes[0], metavar="D", help=about)
 
 

@@ -44,7 +44,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     unsure = 'answer "cannot tell" to scores from LOW to HIGH, e.g. 0.3,0.7'
     verb.add_argument("--unsure", type=_shares, metavar="LOW,HIGH", help=unsure)
     verb.add_argument("--every", metavar="TIME", help="also score videos, a frame every TIME, e.g. 1s or 500ms")
-    verb.add_argument("--out", metavar="FILE", help="write to this file, not to the terminal; in parts, to this folder")
+    verb.add_argument("--out", metavar="FILE", help="write to this file; in parts, to this folder")
     shard_help = "score part I of N alone (I from 0): every N-th image or archive"
     parts = verb.add_mutually_exclusive_group()
     parts.add_argument(

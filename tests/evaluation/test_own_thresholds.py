@@ -110,7 +110,7 @@ def test_a_threshold_is_fitted_to_the_images_as_the_view_shows_them(lfm, weights
 
 def test_images_that_a_training_workdir_was_tested_on_are_refused(lfm, given_logits, save_with_logit, tmp_path, monkeypatch):
     """They lie in a folder of any name: their content gives them away."""
-    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path: copy.copy(given_logits))
+    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path, **_: copy.copy(given_logits))
     data, workdir = tmp_path / "my_validation", tmp_path / "workdir"
     for name, logit in {"0_real/a": -3, "0_real/b": -2, "1_fake/a": 2, "1_fake/b": 4}.items():
         save_with_logit(data / "gan" / f"{name}.png", logit)
@@ -150,7 +150,7 @@ def test_data_is_known_by_paths_labels_and_contents():
 
 def test_the_robustness_grid_adds_every_view_of_it_once(lfm, given_logits, noise, tmp_path, monkeypatch):
     """The images are large enough for the network at a quarter of their size."""
-    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path: given_logits)
+    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path, **_: given_logits)
     for label, strength in (("0_real", 20), ("1_fake", 255)):
         (tmp_path / "data" / "gan" / label).mkdir(parents=True)
         noise(128, 128, strength=strength).save(tmp_path / "data" / "gan" / label / "0.png")

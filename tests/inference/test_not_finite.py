@@ -42,7 +42,7 @@ def pictures(tmp_path):
 @pytest.fixture
 def loaded(overflowing, monkeypatch):
     """What `lfm` loads in place of any weights."""
-    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path: overflowing)
+    monkeypatch.setattr("lfm_jax.inference.detector.load", lambda path, **_: overflowing)
 
 
 def test_a_logit_that_is_not_finite_is_an_error_with_its_reason(overflowing, pictures):

@@ -36,7 +36,7 @@ def swept(lfm, given_logits, save_with_logit, tmp_path, monkeypatch):
         save_with_logit(tmp_path / "data" / "gan" / "0_real" / f"{index}.png", index - 20)
         save_with_logit(tmp_path / "data" / "gan" / "1_fake" / f"{index}.png", index)
 
-    def load(name):
+    def load(name, **_):
         detector = copy.copy(given_logits)
         detector.card = dataclasses.replace(given_logits.card, training={"steps": 1})
         # Half a unit more, as a logit of 0 is not called fake.
