@@ -22,7 +22,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--upsampling", choices=UPSAMPLINGS, default="pixel_shuffle", help="how sides are doubled (pixel_shuffle)")
     verb.add_argument("--activation", choices=ACTIVATIONS, default="relu", help="the non-linearity (relu)")
     verb.add_argument("--width", type=positive, default=64, metavar="N", help="channels of its layers, at most 64 (64)")
-    verb.add_argument("--steps", type=positive, default=200, metavar="N", help="steps of two crops of 64 px (200)")
+    verb.add_argument("--steps", type=positive, default=900, metavar="N", help="steps of two crops of 64 px (900)")
     verb.add_argument("--seed", type=whole, default=0, metavar="N", help="of the new layers and the crops (0)")
 
 
