@@ -6,17 +6,14 @@ At most 0.5 % of the labels should differ. Nothing may be chosen by what this pr
 """
 
 import argparse
-import copy
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.bench.networks import with_dtype
 from lfm_jax.data.sources.open import open_tests
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import score_together
-from lfm_jax.weights import io as weights_io
 
 HEADS = ("", "images", "labels that differ", "share", "largest difference of a logit", "median", "median |logit|")
 
@@ -27,18 +24,12 @@ def main() -> None:
     parser.add_argument("--data", required=True, action="append", help="as `lfm evaluate` takes it; may be repeated")
     parser.add_argument("--protocol", default="crop256")
     args = parser.parse_args()
-    weights = weights_io.load(args.weights)
-    networks = [in_dtype(weights, dtype) for dtype in ("float32", "bfloat16")]
+    networks = [Network.load(args.weights, compute_dtype=dtype) for dtype in ("float32", "bfloat16")]
     rows = []
     for root in args.data:
         exact, rounded = (logits(network, root, args.protocol) for network in networks)
-        rows.append([root, *compared(exact, rounded, weights.card)])
+        rows.append([root, *compared(exact, rounded, networks[0].card)])
     print(tabulate(rows, HEADS, tablefmt="github", floatfmt=".3g"))
-
-
-def in_dtype(weights: Any, dtype: str) -> Network:
-    """The network of these weights, whose activations have this dtype."""
-    return Network(with_dtype(weights.card.model_config(), dtype), weights.variables, copy.copy(weights.card))
 
 
 def logits(network: Network, root: str, protocol: str) -> np.ndarray:

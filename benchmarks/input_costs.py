@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
+from benchmarks.input_workers import draw
 from lfm_jax import config as config_lib
-from lfm_jax.data import synthetic
 from lfm_jax.data.images import decode_bytes
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.prepare.prepare import prepare_folder
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         images = args.root or Path(scratch) / "images"
         if not args.root:
-            draw(images, args.side)
+            draw(images, args.side, noise=6, quality=92)
         source = open_folder(images)
         files = [source.encoded(index) for index in range(min(len(source.examples), 64))]
         pipeline = TrainPipeline(source, config_lib.data(), seed=0)
@@ -68,16 +68,6 @@ def from_prepared(images: Path, scratch: Path) -> dict[str, Callable[[int], obje
     data.pixels = data.resize
     stored = TrainPipeline(open_split(data, "train", seed=0), data, seed=0)
     return {"prepared: files": lambda i: files[i], "prepared: stored pixels": lambda i: stored[i]}
-
-
-def draw(root: Path, side: int) -> None:
-    rng = np.random.default_rng(0)
-    for index in range(64):
-        pixels, label, generator = synthetic.example(0, "train", index, side)
-        folder = root / generator / ("1_fake" if label else "0_real")
-        folder.mkdir(parents=True, exist_ok=True)
-        noisy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(folder / f"{index:06d}.jpg", quality=92)
 
 
 def bare(data: bytes) -> Image.Image:

@@ -51,12 +51,15 @@ def main() -> None:
     print(tabulate(rows, ["", "images/s", "CPU ms per image"], tablefmt="github", floatfmt=("", ".0f", ".2f")))
 
 
-def draw(root: Path, side: int) -> None:
+def draw(root: Path, side: int, *, noise: float = 0.0, quality: int = 90) -> None:
+    """Drawn JPEGs in GROUP/{0_real,1_fake}/, with noise of so many levels."""
+    rng = np.random.default_rng(0)
     for index in range(64):
         pixels, label, generator = synthetic.example(0, "train", index, side)
         folder = root / generator / ("1_fake" if label else "0_real")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"{index:06d}.jpg", quality=90)
+        noisy = np.clip(pixels + rng.normal(0, noise, pixels.shape), 0, 255).astype(np.uint8) if noise else pixels
+        Image.fromarray(noisy).save(folder / f"{index:06d}.jpg", quality=quality)
 
 
 def measured(batches: Iterator[Batch], seconds: float) -> tuple[float, float]:

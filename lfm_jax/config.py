@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, on_device, order, protocols, synthetic, transforms
-from lfm_jax.data.sources import SOURCES
+from lfm_jax.data import augmentations, on_device, order, protocols, synthetic
+from lfm_jax.data.sources import SOURCES, pixels
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
 from lfm_jax.runtime import sharding
@@ -293,8 +293,7 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     SOURCES.choose(config.data.source)
     if config.data.name and config.data.source != "tfds":
         raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
-    if config.data.pixels:
-        _check_pixels(config.data)
+    pixels.check(config.data)
     parse_labels(config.data.labels, field="config.data.labels")
     if config.data.labels and config.data.source in ("tfds", "synthetic") and not config.data.test_root:
         raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
@@ -316,21 +315,6 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
             network.require_size(config.data.crop, config.data.crop)
     if devices is not None:
         sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
-
-
-def _check_pixels(data: ConfigDict) -> None:
-    """Check that stored pixels give the same training images as the files would. Raises ConfigError naming the field."""
-    field = f"config.data.pixels = {data.pixels}"
-    if data.source != "tfds":
-        raise ConfigError(f"{field} is for config.data.source = 'tfds', not {data.source!r}")
-    if data.resize != data.pixels:
-        raise ConfigError(f"{field} and config.data.resize = {data.resize} differ: set both to the side that is stored")
-    if data.hold_out:
-        raise ConfigError(f"{field} stores training images only, and config.data.hold_out = {data.hold_out!r} validates on some")
-    used = {"augment": data.augment, **({"aligned.augment": data.aligned.augment} if data.aligned.share else {})}
-    for name, augment in used.items():
-        if transforms.degrades(augment) and not augment.after_resize:
-            raise ConfigError(f"{field} is resized already: set config.data.{name}.after_resize = True, or pixels = 0")
 
 
 def check_model(config: ConfigDict) -> None:

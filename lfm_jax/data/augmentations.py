@@ -101,6 +101,11 @@ def equalised() -> ConfigDict:
     return config
 
 
+def of_run(data: ConfigDict) -> dict[str, ConfigDict]:
+    """The augmentations of a data config by their fields: one, and that of the aligned pairs where there are any."""
+    return {"augment": data.augment} | ({"aligned.augment": data.aligned.augment} if data.aligned.share else {})
+
+
 def check(config: ConfigDict, field: str) -> None:
     """Checks the probabilities and ranges of an augmentation, which is called `field` in messages.
 

@@ -8,6 +8,7 @@ import math
 
 from ml_collections import ConfigDict
 
+from lfm_jax.data import augmentations
 from lfm_jax.errors import ConfigError
 from lfm_jax.ops.degradation import MARGIN, Degradation
 from lfm_jax.ops.jpeg import GRID
@@ -21,7 +22,7 @@ def degradation_of(config: ConfigDict) -> Degradation | None:
     """What the device does to images of `config`, the data config of a run; None where the host does it."""
     if config.augment_on == HOST:
         return None
-    augments = _augments(config).values()
+    augments = augmentations.of_run(config).values()
     blur_reach = max((math.floor(BLUR_REACH * augment.blur.sigma[1] + 0.5) for augment in augments if augment.blur.p), default=0)
     first_jpeg, noise, jpeg = (any(augment[name].p for augment in augments) for name in ("first_jpeg", "noise", "jpeg"))
     sizeless = Degradation(config.crop, 0, blur_reach, first_jpeg, noise, jpeg)
@@ -53,7 +54,7 @@ def check(config: ConfigDict) -> None:
     otherwise = f'or set config.data.augment_on = "{HOST}"'
     if not config.crop:
         raise ConfigError(f'config.data.crop = 0: config.data.augment_on = "{DEVICE}" takes a crop: set it, {otherwise}')
-    for field, augment in _augments(config).items():
+    for field, augment in augmentations.of_run(config).items():
         if augment.webp.p:
             raise ConfigError(f"config.data.{field}.webp.p = {augment.webp.p}: WebP is made on the host: set it to 0, {otherwise}")
         if config.resize and not augment.after_resize:
@@ -61,8 +62,3 @@ def check(config: ConfigDict) -> None:
                 f"config.data.{field}.after_resize = False: the device degrades only after config.data.resize = {config.resize}: "
                 f"set one to True or the other to 0, {otherwise}"
             )
-
-
-def _augments(config: ConfigDict) -> dict[str, ConfigDict]:
-    """The augmentations of a run by their fields: one, and that of the aligned pairs."""
-    return {"augment": config.augment} | ({"aligned.augment": config.aligned.augment} if config.aligned.share else {})

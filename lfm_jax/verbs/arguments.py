@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
+DTYPES = ("float32", "bfloat16")
 WEIGHTS_HELP = "name, .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
 
@@ -40,8 +41,8 @@ def add_threads_argument(verb: argparse.ArgumentParser) -> None:
 
 
 def add_dtype_argument(verb: argparse.ArgumentParser) -> None:
-    dtypes, about = ("float32", "bfloat16"), "float32 (default), or bfloat16, faster on some machines"
-    verb.add_argument("--compute_dtype", choices=dtypes, default=dtypes[0], metavar="D", help=about)
+    about = "float32 (default), or bfloat16, faster on some machines"
+    verb.add_argument("--compute_dtype", choices=DTYPES, default=DTYPES[0], metavar="D", help=about)
 
 
 def add_truncated_argument(verb: argparse.ArgumentParser) -> None:

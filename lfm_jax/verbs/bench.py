@@ -3,12 +3,11 @@
 import argparse
 import json
 
-from lfm_jax.verbs.arguments import WEIGHTS_HELP, positive, refuse
+from lfm_jax.verbs.arguments import DTYPES, WEIGHTS_HELP, positive, refuse
 
 SUMMARY = "measure how fast images are scored, trained on and read here"
 EXAMPLES = ("lfm bench", "lfm bench train --batch_size=16 --dtype=float32,bfloat16 --json")
 KINDS = ("inference", "train", "input")
-DTYPES = ("float32", "bfloat16")
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -13,6 +13,14 @@ SHIPPED = [name for name, entry in named.entries().items() if not entry.urls]
 LOGITS = json.loads(Path(__file__).with_name("shipped_logits.json").read_text())
 
 
+def texts(value):
+    """All strings in a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for item in inner for text in texts(item)]
+
+
 def test_there_is_one_and_no_file_without_an_entry():
     assert SHIPPED
     assert {file.name for file in named.SHIPPED.glob("*.safetensors")} == {named.entries()[name].file for name in SHIPPED}
@@ -27,7 +35,7 @@ def test_its_card_says_how_to_use_it_and_what_it_sees(name):
     assert card.calibration["objective"].startswith("fpr=") and not card.oracle
     assert set(card.ranges) == {"crop256", "tiles256"}
     assert any(not cell.blind for cell in card.ranges[card.protocol].cells if cell.known)
-    assert not any(word in card.to_json() for word in ("/home/", "/root/", "/tmp/", "/work/"))  # of the machine that trained it
+    assert not [text for text in texts(json.loads(card.to_json())) if Path(text).is_absolute()]  # of the machine that trained it
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import PIL
+from ml_collections import ConfigDict
 from PIL import Image
 
+from lfm_jax.data import augmentations
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.protocols import parse
 from lfm_jax.data.sources.records import DamagedDataError, RecordSource, open_prepared_split, parse_line
-from lfm_jax.errors import DataError, UserError
+from lfm_jax.data.transforms import degrades
+from lfm_jax.errors import ConfigError, DataError, UserError
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress
 
@@ -42,6 +45,22 @@ class Stored:
     images: int
     source: str
     pillow: str
+
+
+def check(data: ConfigDict) -> None:
+    """Checks that stored pixels give the same training images as the files would. Raises ConfigError naming the field."""
+    if not data.pixels:
+        return
+    field = f"config.data.pixels = {data.pixels}"
+    if data.source != "tfds":
+        raise ConfigError(f"{field} is for config.data.source = 'tfds', not {data.source!r}")
+    if data.resize != data.pixels:
+        raise ConfigError(f"{field} and config.data.resize = {data.resize} differ: set both to the side that is stored")
+    if data.hold_out:
+        raise ConfigError(f"{field} stores training images only, and config.data.hold_out = {data.hold_out!r} validates on some")
+    for name, augment in augmentations.of_run(data).items():
+        if degrades(augment) and not augment.after_resize:
+            raise ConfigError(f"{field} is resized already: set config.data.{name}.after_resize = True, or pixels = 0")
 
 
 def pixels_file(folder: Path, side: int) -> Path:
@@ -120,9 +139,13 @@ class PixelSource:
             raise ImageError(f"the pixels stored in {pixels_file(self._folder, self._side)} are damaged")
         return Image.fromarray(pixels)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For worker processes, which map the file by themselves."""
-        return PixelSource, (self._source, self._folder, self._side)
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes, which map the file by themselves; it is compared with the records only once."""
+        return {name: value for name, value in vars(self).items() if name != "_array"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._array = np.load(pixels_file(self._folder, self._side), mmap_mode="r", allow_pickle=False)
 
 
 def _stored(source: RecordSource, side: int) -> Stored:
