@@ -17,8 +17,8 @@ BATCH = 8
 ALONE = {  # one degradation: its field and range, and how far device and host may differ in levels: share that does, and the most
     "scale": ("factor", (0.5, 1.6), (0.005, 1)),
     "blur": ("sigma", (0.0, 3.0), (0.1, 2)),  # where a value is a whole level but for rounding, scipy may lose it in each pass
-    "jpeg": ("quality", (30, 100), (0.001, 4)),
-    "first_jpeg": ("quality", (30, 100), (0.001, 4)),
+    "jpeg": ("quality", (30, 100), (0, 0)),
+    "first_jpeg": ("quality", (30, 100), (0, 0)),
 }
 
 
