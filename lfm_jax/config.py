@@ -133,7 +133,12 @@ DATA = Group(
     ),
     aligned=Group(
         share=Field(0.0, "Share of the positions taken by pairs of a photograph and its aligned fake; 0 is off.", least=0, most=1),
-        root=Field("", "Folder of those fakes, as `lfm data align` made them from the training split.", may_change=True),
+        root=Field(
+            "",
+            "Folder of those fakes, as `lfm data align` made them from the training split; of several, separated by commas, each "
+            "pair draws one that has a fake of its photograph.",
+            may_change=True,
+        ),
         augment=augmentations.FIELDS,
     ),
     threads=Field(8, "Threads that read and decode ahead.", least=1, may_change=True),

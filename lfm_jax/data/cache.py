@@ -5,7 +5,7 @@ next (`lfm evaluate --keep_mib`).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from PIL import Image
 
@@ -15,7 +15,7 @@ BYTES_PER_PIXEL = 4  # PIL pads RGB
 
 
 class KeptImages:
-    """The first images that fit into `limit` bytes, by index. Several threads may use it at once.
+    """The first images that fit into `limit` bytes, by index or file. Several threads may use it at once.
 
     The first rather than the latest: whoever goes through all images again and again, in whatever order, finds these
     every time. The latest would have been replaced before their turn came again.
@@ -23,19 +23,19 @@ class KeptImages:
 
     def __init__(self, limit: int):
         self.limit, self.bytes = limit, 0
-        self._images: dict[int, Image.Image] = {}
+        self._images: dict[Hashable, Image.Image] = {}
         self._lock = threading.Lock()
 
-    def get(self, index: int, make: Callable[[], Image.Image]) -> Image.Image:
-        """The image of that index, from memory or else from `make`. If `make` raises, nothing is kept."""
-        if index in self._images:
-            return self._images[index]
+    def get(self, key: Hashable, make: Callable[[], Image.Image]) -> Image.Image:
+        """The image of that key, from memory or else from `make`. If `make` raises, nothing is kept."""
+        if key in self._images:
+            return self._images[key]
         image = make()
         size = BYTES_PER_PIXEL * image.width * image.height
         with self._lock:
-            if self.bytes + size <= self.limit and index not in self._images:
+            if self.bytes + size <= self.limit and key not in self._images:
                 self.bytes += size
-                self._images[index] = image
+                self._images[key] = image
         return image
 
 

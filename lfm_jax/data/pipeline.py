@@ -20,7 +20,7 @@ from lfm_jax.data.aligned import AlignedFakes, first_of_pair
 from lfm_jax.data.batch import Batch, make_example, stack
 from lfm_jax.data.cache import KeptImages
 from lfm_jax.data.device_draws import window_and_draws
-from lfm_jax.data.images import ImageError
+from lfm_jax.data.images import ImageError, decode
 from lfm_jax.data.on_device import degradation_of
 from lfm_jax.data.order import training_order
 from lfm_jax.data.prefetch import read_ahead
@@ -78,7 +78,7 @@ class TrainPipeline:
             example = self.source.examples[index]
             is_aligned_fake = position != first
             try:
-                image = self._aligned_fake(index) if is_aligned_fake else self._settled(index)
+                image = self._aligned_fake(index, position) if is_aligned_fake else self._settled(index)
                 arrays = augmented(image, config, rngs, self._degradation)
             except ImageError as error:
                 self._note_broken(example.path, str(error))
@@ -133,10 +133,10 @@ class TrainPipeline:
             return self._image(index)
         return self._kept.get(index, lambda: settle(self._image(index), self.config))
 
-    def _aligned_fake(self, index: int) -> Image.Image:
+    def _aligned_fake(self, index: int, position: int) -> Image.Image:
         assert self._aligned is not None
-        fake = functools.partial(self._aligned.image, index)
-        return self._kept.get(len(self.source.examples) + index, lambda: settle(fake(), self._pair_config))
+        file = self._aligned.file(index, position)
+        return self._kept.get(file, lambda: settle(decode(file), self._pair_config))
 
     def _image(self, index: int) -> Image.Image:
         if not self.config.timeout_seconds:

@@ -159,6 +159,23 @@ def test_both_halves_of_a_pair_are_cut_flipped_and_degraded_alike(photographs, f
         assert 0.85 < after.mean() / before.mean() < 1.0
 
 
+def test_each_pair_draws_one_of_the_fakes_of_its_photograph(photographs, fakes, tmp_path):
+    list(align(open_folder(photographs), tmp_path, {"brighter": BANK["brighter"]}, seed=0, max_pixels=1 << 20))
+    (tmp_path / "phone/1_fake/c.jpg").unlink()  # a photograph with one fake
+    data = data_config(photographs, f"{fakes[0]}, {tmp_path}", balance="source", cache_mib=1)
+    pipeline = TrainPipeline(open_folder(photographs), data, seed=0)
+    darker_share = {}
+    for position in range(0, 200, 2):
+        real, fake = pipeline[position], pipeline[position + 1]
+        assert real["index"] == fake["index"]
+        is_darker = fake["image"].mean() < real["image"].mean()
+        darker_share.setdefault(pipeline.source.examples[real["index"]].path, []).append(is_darker)
+        assert np.array_equal(fake["image"], pipeline[position + 1]["image"])
+    assert all(darker_share.pop("phone/0_real/c.jpg"))
+    assert len(darker_share) == 2
+    assert all(0.25 < np.mean(drawn) < 0.75 for drawn in darker_share.values())
+
+
 def test_pairs_take_their_share_of_the_positions(photographs, fakes):
     data = data_config(photographs, fakes[0], balance="source")
     data.aligned.share = 0.25
@@ -178,9 +195,10 @@ def test_pairs_are_degraded_by_an_augmentation_of_their_own(photographs, fakes):
     np.testing.assert_array_equal(pixels, np.asarray(pipeline.source.image(index)))
 
 
-def test_a_folder_without_fakes_is_named(photographs, tmp_path):
-    with pytest.raises(DataError, match=r"config\.data\.aligned\.root = .*lfm data align"):
-        TrainPipeline(open_folder(photographs), data_config(photographs, tmp_path), seed=0)
+def test_a_folder_without_fakes_is_named(photographs, fakes, tmp_path):
+    for folders in (tmp_path, f"{fakes[0]},{tmp_path}"):
+        with pytest.raises(DataError, match=rf"config\.data\.aligned\.root = .* in '{tmp_path}'; make them with lfm data align"):
+            TrainPipeline(open_folder(photographs), data_config(photographs, folders), seed=0)
 
 
 def test_a_decoder_that_changes_nothing_gives_the_photograph_itself(photographs):
