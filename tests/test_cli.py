@@ -39,6 +39,7 @@ OPTIONS = {
     "data check": ["ROOT", "--out", "--labels", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--pixels", "--engine", "--beam_options", "--threads"],
     "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
+    "data camera": ["ROOT", "OUT", "--seed"],
     "data decoder": [
         *("ROOT", "OUT", "--encoder", "--decoder", "--upsampling", "--activation", "--width", "--steps", "--seed"),
     ],

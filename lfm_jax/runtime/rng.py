@@ -23,6 +23,7 @@ class Stream(IntEnum):
     ALIGN = 7
     PAIR = 8
     FIT_DECODER = 9
+    CAMERA = 10
 
 
 def step_key(seed: int, stream: Stream, step: int | jax.Array = 0) -> jax.Array:

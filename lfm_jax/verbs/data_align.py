@@ -1,17 +1,16 @@
 """`lfm data align`: fakes that differ from photographs in nothing but the traces of a generator's decoder."""
 
 import argparse
-from collections import Counter
 
 from lfm_jax.runtime.paths import expanded
-from lfm_jax.verbs.arguments import SOME_FAILED, positive, refuse, whole
+from lfm_jax.verbs.arguments import positive, refuse, whole
+from lfm_jax.verbs.derived import tell
 
-SUMMARY = "make fakes that differ from photographs in a decoder's traces alone"
+SUMMARY = "make fakes of photographs by a generator's decoder"
 EXAMPLES = (
     "lfm data align DATA/train aligned --encoder=E.pth --decoder=D.pth",
     "lfm data align DATA/train aligned --encoder=E.pth --decoder D.pth shuffle.safetensors",
 )
-NAMED = 10  # photographs without a fake, in the message at the end
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:
@@ -36,17 +35,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from lfm_jax.data.prepare.align import align
     from lfm_jax.data.sources.folder import open_folder
-    from lfm_jax.runtime.progress import progress, say
     from lfm_jax.weights.autoencoder import load_bank
 
     bank = load_bank(args.encoder, args.decoder)
     source = open_folder(args.root)
     photographs = sum(example.label == 0 for example in source.examples)
     results = align(source, expanded(args.out), bank, seed=args.seed, max_pixels=args.max_pixels)
-    told = list(progress(results, total=photographs, what="align"))
-    counts = Counter(result.state for result in told)
-    without = [result for result in told if result.state not in ("made", "there already")]
-    say(f"{counts['made']} made, {counts['there already']} there already, {len(without)} photographs without a fake")
-    for result in without[:NAMED]:
-        say(f"  {result.path}: {result.state}")
-    return SOME_FAILED if without else 0
+    return tell(results, total=photographs, what="align", missing="a fake")

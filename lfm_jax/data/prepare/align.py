@@ -10,15 +10,14 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from lfm_jax.data.images import ImageError, decode_bytes
+from lfm_jax.data.prepare.derived import Derived, derive
 from lfm_jax.data.sources.folder import FileSource
-from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.rng import Stream, host_rng
 
 # Takes an image float32 [H, W, 3] in 0..1, the standard deviation of noise on the latents as a share of their own, and
@@ -30,14 +29,6 @@ DECODED_BY = "decoders.tsv"  # in the folder of fakes: a photograph's path and t
 SHIFT = 8  # px; the decoder's grid starts anywhere within this distance of the image's corner
 MOST_NOISE = 0.1  # on the latents, as a share of their standard deviation; half of the fakes get none
 MOST_OF_PHOTOGRAPH = 0.4  # share of the photograph that is blended in; half of the fakes get none
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """What became of one photograph: `state` is "made", "there already", or why there is no fake of it."""
-
-    path: str
-    state: str
 
 
 def fake_path(photograph: str) -> str:
@@ -59,42 +50,35 @@ def decoded_by(out: Path) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
-def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed: int, max_pixels: int) -> Iterator[Aligned]:
+def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed: int, max_pixels: int) -> Iterator[Derived]:
     """Makes the aligned fake of every photograph of `source` that lacks one in `out`, and tells of each photograph.
 
     Args:
       source: labelled images; those that are not real are passed over.
-      out: a fake lies at `fake_path` in it. A file that is there already is left alone, so a second run resumes the first.
+      out: a fake lies at `fake_path` in it.
       bank: functions that pass an image through a decoder, by name; `drawn_decoder` chooses. The name is noted in DECODED_BY.
       seed: of what is drawn for each fake: the place of the grid, the noise, and the share of the photograph.
       max_pixels: larger photographs are left out.
     """
-    for index, example in enumerate(source.examples):
-        if example.label != 0:
-            continue
-        target = out / fake_path(example.path)
-        if target.exists():
-            yield Aligned(example.path, "there already")
-            continue
-        try:
-            encoded = source.encoded(index)
-            photograph = decode_bytes(encoded)
-            if photograph.width * photograph.height > max_pixels:
-                raise ImageError(f"{photograph.width} x {photograph.height} px is more than --max_pixels={max_pixels}")
-            decoder = drawn_decoder(example.path, bank)
-            fake = aligned_fake(photograph, bank[decoder], host_rng(seed, Stream.ALIGN, index))
-            content = in_container_of(encoded, fake)
-        except ImageError as error:
-            yield Aligned(example.path, str(error))
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _note(out / DECODED_BY, example.path, decoder)
-        write_whole(target, content)
-        yield Aligned(example.path, "made")
+
+    def make(index: int) -> bytes:
+        path = source.examples[index].path
+        encoded = source.encoded(index)
+        photograph = decode_bytes(encoded)
+        if photograph.width * photograph.height > max_pixels:
+            raise ImageError(f"{photograph.width} x {photograph.height} px is more than --max_pixels={max_pixels}")
+        decoder = drawn_decoder(path, bank)
+        content = in_container_of(encoded, aligned_fake(photograph, bank[decoder], host_rng(seed, Stream.ALIGN, index)))
+        _note(out / DECODED_BY, path, decoder)
+        return content
+
+    photographs = (index for index, example in enumerate(source.examples) if example.label == 0)
+    return derive(source, photographs, out, fake_path, make)
 
 
 def _note(file: Path, photograph: str, decoder: str) -> None:
-    """Adds a line before the fake is written: where a run is ended between the two, the next makes the fake and notes it again."""
+    """Adds a line before the fake is written: a run that is ended between the two makes the fake and notes it again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "a+b") as lines:
         if lines.tell():
             lines.seek(-1, os.SEEK_END)
