@@ -1,9 +1,9 @@
 """Training metrics, written step by step by process 0 to metrics.jsonl, TensorBoard files and the console."""
 
-import functools
 import json
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,9 @@ class MetricWriter:
         path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
-        # In a thread, because it loads PyTorch where that is installed: seconds in which the first step compiles.
-        self._board_files = workdir / "tensorboard", step
-        self._opening = ThreadPoolExecutor(1).submit(_open_board, *self._board_files)
-
-    @functools.cached_property
-    def _board(self) -> Any:
-        try:
-            return self._opening.result()
-        except (ImportError, AttributeError):
-            # Where two threads import at once, one can be given a module that the other is still loading.
-            return _open_board(*self._board_files)
+        with _not_loaded("torch", "google.cloud.storage"):
+            from tensorboardX import SummaryWriter
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -95,10 +87,16 @@ def _parse(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) and type(line.get("step")) is int and isinstance(line.get("split"), str) else None
 
 
-def _open_board(folder: Path, step: int) -> Any:
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=step + 1)
+@contextmanager
+def _not_loaded(*names: str) -> Iterator[None]:
+    """Hide packages that are not loaded yet from an import that would load them for seconds, and can do without."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]  # None: importing it raises ImportError
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _cut_after(path: Path, step: int) -> None:
