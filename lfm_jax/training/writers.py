@@ -11,6 +11,7 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
 
 METRICS = "metrics.jsonl"
+NEEDLESS = ("torch", "boto3", "google.cloud.storage")  # tensorboardX loads them if it can: 2 s, for nothing that is used here
 ON_SCREEN = {"train": ("loss", "acc", "lr", "images_per_s"), "val": ("ap", "auc", "acc", "loss")}
 
 
@@ -27,9 +28,7 @@ class MetricWriter:
         path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
-        with _not_loaded("torch", "google.cloud.storage"):
-            from tensorboardX import SummaryWriter
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._board = _open_board(workdir / "tensorboard", step)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -87,11 +86,19 @@ def _parse(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) and type(line.get("step")) is int and isinstance(line.get("split"), str) else None
 
 
+def _open_board(folder: Path, step: int) -> Any:
+    with _hidden(NEEDLESS):
+        from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
 @contextmanager
-def _not_loaded(*names: str) -> Iterator[None]:
-    """Hide packages that are not loaded yet from an import that would load them for seconds, and can do without."""
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    """Lets modules seem not to be installed, except those that are loaded already. No other thread may import them meanwhile."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]  # None: importing it raises ImportError
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:

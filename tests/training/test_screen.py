@@ -4,7 +4,6 @@ import numpy as np
 
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.training.writers import MetricWriter, read
-from tests.helpers.without import run_without
 
 
 def test_a_validation_is_one_row_of_80_columns_and_metrics_jsonl_has_all_of_it(tmp_path, capsys):
@@ -18,17 +17,3 @@ def test_a_validation_is_one_row_of_80_columns_and_metrics_jsonl_has_all_of_it(t
     assert len(rows) == 2 and max(map(len, rows)) <= 80
     assert [word for word in rows[1].split() if word in metrics] == ["ap", "auc", "acc", "loss"]
     assert read(tmp_path)[1] == {"step": 123_456, "split": "val", **metrics}
-
-
-def test_writing_for_tensorboard_does_not_load_pytorch_and_leaves_it_as_it_was(tmp_path):
-    """tensorboardX imports it where it is installed, which took longer than a small run's first step."""
-    code = """
-from pathlib import Path
-from lfm_jax.training.writers import MetricWriter
-
-with MetricWriter(Path(sys.argv[1]), step=0) as writer:
-    writer.write(1, "train", {"loss": 0.5})
-print({"torch", "google.cloud.storage"} & set(sys.modules))
-"""
-    assert run_without((), code, tmp_path) == "set()\n"
-    assert [file.name[:6] for file in (tmp_path / "tensorboard").iterdir()] == ["events"]
