@@ -21,6 +21,10 @@ class WeightsError(UserError):
     """Weights cannot be used. The message names each key with its shape and what was expected."""
 
 
+class ImageError(Exception):
+    """An image that cannot be used. str() is the reason, without the path."""
+
+
 class TooSmallError(UserError):
     """An image gives fewer map positions than the network pools."""
 

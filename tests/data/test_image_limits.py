@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lfm_jax.data import images
-from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
+from lfm_jax.data.formats import IMAGE_SUFFIXES
+from lfm_jax.data.images import ImageError, decode
 from tests.helpers.image_files import animated, saved, written
 
 

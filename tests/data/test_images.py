@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
+from lfm_jax.data.formats import IMAGE_SUFFIXES
+from lfm_jax.data.images import ImageError, decode
 from tests.helpers.image_files import animated, frames, saved, written
 from tests.helpers.without import run_without
 
