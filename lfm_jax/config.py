@@ -5,8 +5,7 @@ Presets, in configs/ or in your own files, start from `base()` and change fields
 of the documentation is made from this file.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,9 +14,10 @@ from lfm_jax import models
 from lfm_jax.data import augmentations, on_device, order, protocols, synthetic
 from lfm_jax.data.sources import SOURCES, pixels
 from lfm_jax.data.sources.base import parse_labels
-from lfm_jax.errors import ConfigError, UserError
+from lfm_jax.errors import ConfigError, blamed
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.fields import Field, Group, flatten
+from lfm_jax.runtime.fields import get as get
 
 WIDEST = 65536  # channels of one layer
 LARGEST_SIDE = 65536  # px
@@ -295,22 +295,7 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     BASE.check(config)
     if config.steps is None and config.epochs is None:
         raise ConfigError("config.steps and config.epochs are both unset: set one, e.g. --config.epochs=50")
-    SOURCES.choose(config.data.source)
-    if config.data.name and config.data.source != "tfds":
-        raise ConfigError(f"config.data.name = {config.data.name!r} is for config.data.source = 'tfds', not {config.data.source!r}")
-    pixels.check(config.data)
-    parse_labels(config.data.labels, field="config.data.labels")
-    if config.data.labels and config.data.source in ("tfds", "synthetic") and not config.data.test_root:
-        raise ConfigError(f"config.data.labels = {config.data.labels!r} is for folders and lists, not {config.data.source!r}")
-    if config.data.resize and config.data.crop > config.data.resize:
-        raise ConfigError(f"config.data.crop = {config.data.crop} is larger than config.data.resize = {config.data.resize}")
-    if config.data.workers and config.data.cache_mib:
-        raise ConfigError(
-            f"config.data.workers = {config.data.workers} processes would each keep other images: set config.data.cache_mib = 0"
-        )
-    augmentations.check(config.data.augment, "config.data.augment")
-    augmentations.check(config.data.aligned.augment, "config.data.aligned.augment")
-    on_device.check(config.data)
+    _check_data(config.data)
     for field in ("protocol", "predict_protocol"):
         with blamed(f"config.eval.{field}"):
             protocols.parse(config.eval[field])
@@ -322,19 +307,30 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
         sharding.check_batch_size(config.batch_size, devices, accumulate=config.accumulate)
 
 
+def _check_data(config: ConfigDict) -> None:
+    """Check which fields of `config.data` go together. Raises ConfigError naming them."""
+    SOURCES.choose(config.source)
+    if config.name and config.source != "tfds":
+        raise ConfigError(f"config.data.name = {config.name!r} is for config.data.source = 'tfds', not {config.source!r}")
+    pixels.check(config)
+    parse_labels(config.labels, field="config.data.labels")
+    if config.labels and config.source in ("tfds", "synthetic") and not config.test_root:
+        raise ConfigError(f"config.data.labels = {config.labels!r} is for folders and lists, not {config.source!r}")
+    if config.resize and config.crop > config.resize:
+        raise ConfigError(f"config.data.crop = {config.crop} is larger than config.data.resize = {config.resize}")
+    if config.workers and config.cache_mib:
+        raise ConfigError(
+            f"config.data.workers = {config.workers} processes would each keep other images: set config.data.cache_mib = 0"
+        )
+    augmentations.check(config.augment, "config.data.augment")
+    augmentations.check(config.aligned.augment, "config.data.aligned.augment")
+    on_device.check(config)
+
+
 def check_model(config: ConfigDict) -> None:
     """Check every field of a model config, and that the network can be built. Raises ConfigError naming the field."""
     MODEL.check(config, "config.model.")
     models.build(config)
-
-
-@contextmanager
-def blamed(field: str) -> Iterator[None]:
-    """Turn a UserError raised inside into a ConfigError that names `field`."""
-    try:
-        yield
-    except UserError as error:
-        raise ConfigError(f"{field}: {error}") from None
 
 
 def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:
@@ -356,10 +352,3 @@ def check_same_run(saved: Mapping[str, Any], config: ConfigDict) -> None:
             "the checkpoints in the workdir were made with another config; change these fields back or use another workdir:\n  "
             + "\n  ".join(differences)
         )
-
-
-def get(config: ConfigDict, field: str) -> Any:
-    """The value at a dotted name."""
-    for name in field.split("."):
-        config = getattr(config, name)
-    return config

@@ -1,5 +1,7 @@
 """Errors that the command line prints without a traceback. Most of them are for the user to fix."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -17,6 +19,10 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Weights cannot be used. The message names each key with its shape and what was expected."""
+
+
+class ImageError(Exception):
+    """An image that cannot be used. str() is the reason, without the path."""
 
 
 class TooSmallError(UserError):
@@ -37,6 +43,15 @@ class ParityError(RuntimeError):
 
 class PreemptedError(Exception):
     """The run was told to stop and has saved a checkpoint."""
+
+
+@contextmanager
+def blamed(field: str) -> Iterator[None]:
+    """Turn a UserError raised inside into a ConfigError that names `field`."""
+    try:
+        yield
+    except UserError as error:
+        raise ConfigError(f"{field}: {error}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Fixtures that several test files use: a tiny detector, its weights on disk, noise images, labelled folders, the command."""
 
+import gc
 import os
 import re
 import subprocess
@@ -30,6 +31,11 @@ QUICK_COMPILING = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensi
 OPTIMISED = "LFM_TESTS_OPTIMISED"  # 1: compile as users do
 if not os.environ.get(OPTIMISED) and QUICK_COMPILING not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILING}".strip()
+
+
+# Tracing makes many objects that stay. Python looks through all of them for garbage every few hundred new ones, an eighth of
+# the time of a test that trains; with these thresholds it looks seldom.
+gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)

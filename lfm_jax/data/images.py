@@ -6,7 +6,6 @@ than 8 bits are scaled to 8. What decoding would cost is read from the header, a
 any of it is spent.
 """
 
-import functools
 import io
 import os
 import stat
@@ -17,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError, features
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lfm_jax.data.budget import BUDGET
 from lfm_jax.data.containers import decodes_in_one_pass, jpeg_layout, jpeg_with_its_end, png_without_metadata
 from lfm_jax.data.facts import KEY, carried, facts_of
+from lfm_jax.data.formats import READ, formats_for
 from lfm_jax.data.kinds import HEAD, VIDEOS, kind_of
+from lfm_jax.errors import ImageError as ImageError
 from lfm_jax.runtime.paths import expanded
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # PIL's other formats are never tried: one starts Ghostscript
-READ = (*FORMATS, "HEIC", "AVIF")  # the last two by `formats_for`
 MAX_FILE_BYTES = 1 << 28  # far above any single image within the limits below
 MAX_PIXELS = 1 << 27  # enough for a 100-megapixel camera
 # WebP, and HEIC and AVIF, which are frames of a video, are decoded into planes first and then into pixels.
@@ -39,10 +37,6 @@ MAX_RLE_PIXELS = 1 << 22  # of a run-length BMP, which PIL decodes in Python: a 
 TRUNCATED = "lfm_truncated"
 TIFF_BITS_PER_SAMPLE = 258  # the number of the tag
 MAX_SCANNED_PIXELS = 1 << 32  # of a JPEG, each scan of which is a pass over all pixels; an honest one has about ten
-
-
-class ImageError(Exception):
-    """An image that cannot be used. str() is the reason, without the path."""
 
 
 class _Lenient(threading.local):
@@ -208,34 +202,6 @@ def is_image(path: Path) -> bool:
 
 def _open(data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=formats_for(kind_of(data[:HEAD])))
-
-
-def formats_for(kind: str) -> tuple[str, ...]:
-    """PIL's names of the formats to try on a file of that kind.
-
-    Raises:
-      ImageError: a kind that is read only with what is not installed here; names it.
-    """
-    if kind == "HEIC":
-        if not _reads_heic():
-            raise ImageError("HEIC, which phones save, is read with pillow-heif: pip install 'lfm_jax[heif]'")
-        return ("HEIF",)
-    if kind == "AVIF":
-        if not features.check("avif"):
-            raise ImageError("AVIF is read by Pillow 11.3 and above, built with it: pip install --upgrade pillow")
-        return ("AVIF",)
-    return FORMATS
-
-
-@functools.cache
-def _reads_heic() -> bool:
-    """Whether pillow-heif is installed; if so, it is made known to PIL, for the image alone and none of what goes with it."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-    return True
 
 
 def _refuse_bombs(image: ImageFile.ImageFile, *, scans: int) -> None:

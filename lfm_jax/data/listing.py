@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lfm_jax.data.images import IMAGE_SUFFIXES
+from lfm_jax.data.formats import IMAGE_SUFFIXES
 from lfm_jax.data.kinds import IMAGES, VIDEOS, kind_of_file
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded

@@ -25,6 +25,7 @@ BINNED = (
     "image."
 )
 Resampled = Mapping[str, np.ndarray]  # metric -> its values over the resamples [R]
+Draw = Callable[..., Iterable[np.ndarray]]  # (labels, *, name) -> parts of the resamples
 
 
 def cell_rows(
@@ -50,16 +51,10 @@ def cell_rows(
     generators: list[Row] = []
     options = {"threshold": threshold, "temperature": temperature}
     for (suite, generator), members in grouped(predictions, lambda p: (p["suite"], p["generator"])).items():
-        labels, logits = _labels_and_logits(members)
-        point = detection_metrics(labels, logits, **options)
-        histogram = histograms[suite, generator] = Histogram.of(labels, logits)
-        values = resampled[suite, generator] = (
-            binned_resamples(histogram, point, name=f"{suite}/{generator}", **options)
-            if is_binned(point)
-            else weighted_metrics(labels, logits, resamples(labels, name=f"{suite}/{generator}"), **options)
-        )
-        names = {"level": "generator", "suite": suite, "generator": generator}
-        generators.append({**common, **names, **point, "interval": _intervals(values, point), **_marked_binned(point)})
+        histogram = histograms[suite, generator] = Histogram.of(*_labels_and_logits(members))
+        measured, values = _measured(members, histogram, f"{suite}/{generator}", _at_once, **options)
+        resampled[suite, generator] = values
+        generators.append({**common, "level": "generator", "suite": suite, "generator": generator, **measured})
 
     def mean_row(level: str, suite: str, rows: Sequence[Row]) -> Row:
         names = {**common, "level": level, "suite": suite, "generator": "mean"}
@@ -72,40 +67,45 @@ def cell_rows(
     together |= {"all": list(predictions)} if overall else {}
     pooled = []
     for suite, members in together.items():
-        counted = [histogram for (of, _), histogram in histograms.items() if suite in (of, "all")]
-        pooled.append({**common, **_pooled(suite, members, functools.reduce(operator.add, counted), **options)})
+        histogram = functools.reduce(operator.add, [part for (of, _), part in histograms.items() if suite in (of, "all")])
+        measured, _ = _measured(members, histogram, f"{suite}, pooled", resamples_in_parts, **options)
+        pooled.append({**common, "level": "pooled", "suite": suite, "generator": "pooled", **measured})
     return generators + suites + overall + pooled
+
+
+def _at_once(labels: np.ndarray, *, name: str) -> list[np.ndarray]:
+    """All resamples in one part, as a generator's are drawn."""
+    return [resamples(labels, name=name)]
 
 
 def _labels_and_logits(predictions: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([p["label"] for p in predictions]), np.array([p["logit"] for p in predictions])
 
 
-def _intervals(values: Resampled, point: Mapping[str, Any]) -> dict[str, list[float] | None]:
-    return {name: interval(values[name], point[name]) for name in METRICS}
+def _measured(
+    predictions: Sequence[Mapping[str, Any]], histogram: Histogram, name: str, drawn: Draw, **options: float
+) -> tuple[Row, Resampled]:
+    """What a row says of these images besides their names, and the metrics over their resamples.
 
-
-def _pooled(suite: str, predictions: Sequence[Mapping[str, Any]], histogram: Histogram, **options: float) -> Row:
-    """The row of all these images together; `histogram` is theirs."""
+    Args:
+      histogram: of the images; where they are many, it is resampled in their place.
+      name: of the set of images, on which its draws depend.
+      drawn: makes the resamples of the images themselves.
+    """
     labels, logits = _labels_and_logits(predictions)
-    names = {"level": "pooled", "suite": suite, "generator": "pooled"}
     point = detection_metrics(labels, logits, **options)
     if is_binned(point):
-        values = binned_resamples(histogram, point, name=f"{suite}, pooled", **options)
+        values = binned_resamples(histogram, point, name=name, **options)
     else:
-        draws = resamples_in_parts(labels, name=f"{suite}, pooled")
-        parts = [weighted_metrics(labels, logits, weights, **options) for weights in draws]
-        values = {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
-    return {**names, **point, "interval": _intervals(values, point), **_marked_binned(point)}
+        parts = [weighted_metrics(labels, logits, weights, **options) for weights in drawn(labels, name=name)]
+        values = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
+    intervals = {metric: interval(values[metric], point[metric]) for metric in METRICS}
+    return {**point, "interval": intervals, **({"bootstrap": "binned"} if is_binned(point) else {})}, values
 
 
 def is_binned(point: Mapping[str, Any]) -> bool:
     """Whether there are so many images, by their counts `n_real` and `n_fake`, that they are resampled in bins."""
     return point["n_real"] + point["n_fake"] > EXACT_UP_TO
-
-
-def _marked_binned(point: Mapping[str, Any]) -> Row:
-    return {"bootstrap": "binned"} if is_binned(point) else {}
 
 
 def bootstrap_note(rows: Sequence[Mapping[str, Any]]) -> str:

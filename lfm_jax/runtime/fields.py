@@ -152,3 +152,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def get(config: ConfigDict, field: str) -> Any:
+    """The value at a dotted name."""
+    for name in field.split("."):
+        config = getattr(config, name)
+    return config

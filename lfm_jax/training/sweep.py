@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from lfm_jax import config as config_lib
 from lfm_jax import presets
-from lfm_jax.errors import ConfigError, DataError, PreemptedError, UserError, first_line
+from lfm_jax.errors import ConfigError, DataError, PreemptedError, UserError, blamed, first_line
 from lfm_jax.evaluation.saved import read_results
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
@@ -123,7 +123,7 @@ def plan(sweep: Sweep, config: ConfigDict, out: Path) -> list[SweepRun]:
                 changed.update_from_flattened_dict({**changes, "seed": seed})
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ConfigError(f"variant {variant!r}: {' '.join(str(error.args[0]).split())}") from None
-            with config_lib.blamed(f"variant {variant!r}"):
+            with blamed(f"variant {variant!r}"):
                 config_lib.validate(changed)
             runs.append(SweepRun(variant, seed, changed, out / "runs" / f"{variant}-seed{seed}"))
     return runs

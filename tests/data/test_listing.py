@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfm_jax.data.images import IMAGE_SUFFIXES, ImageError, decode
+from lfm_jax.data.formats import IMAGE_SUFFIXES
+from lfm_jax.data.images import ImageError, decode
 from lfm_jax.data.listing import Passed, list_images, listing_hash, walk
 from lfm_jax.data.sources.base import Example, listing_of
 from lfm_jax.data.sources.folder import FileSource, open_files

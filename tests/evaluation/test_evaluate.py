@@ -1,10 +1,7 @@
-"""Evaluation worked out by hand: folders of images with known logits, and what tables and files say of them."""
+"""Evaluation worked out by hand: folders of images with known logits, and what the rows and the table say of them."""
 
-import csv
 import dataclasses
 import json
-import math
-import os
 import statistics
 
 import pytest
@@ -12,37 +9,8 @@ from PIL import Image
 
 from lfm_jax.data import synthetic
 from lfm_jax.data.sources.folder import open_folder
-from lfm_jax.evaluation.cells import CellStore, data_hash
-from lfm_jax.evaluation.evaluate import PREDICTION_COLUMNS, evaluate_network, join_evaluations
-from lfm_jax.inference.scoring import Scored
-from lfm_jax.report.files import write_files
+from lfm_jax.evaluation.evaluate import evaluate_network, join_evaluations
 from lfm_jax.weights.score import sigmoid
-
-
-@pytest.fixture(scope="module")
-def fill(save_with_logit):
-    """fill(root, {"gan_a": (logits of reals, logits of fakes), ...}) -> root, of images with these logits."""
-
-    def build(root, groups):
-        for group, labels in groups.items():
-            for label, logits in zip(("0_real", "1_fake"), labels, strict=True):
-                for index, logit in enumerate(logits):
-                    save_with_logit(root / group / label / f"{index}.png", logit)
-        return root
-
-    return build
-
-
-@pytest.fixture
-def folder(tmp_path, fill):
-    """folder(groups) -> a root with the images of `fill`."""
-    return lambda groups: fill(tmp_path / "root", groups)
-
-
-@pytest.fixture
-def evaluated(folder, given_logits):
-    """evaluated(groups, protocols=...) -> Evaluation of these images."""
-    return lambda groups, protocols=("native",): evaluate_network(given_logits, open_folder(folder(groups)), protocols)
 
 
 def near(**values):
@@ -217,178 +185,12 @@ def test_several_weights_give_their_rows_and_then_mean_and_deviation(folder, giv
     assert join_evaluations([one]) == one
 
 
-def test_a_cell_that_was_scored_is_not_scored_again(folder, given_logits, tmp_path):
-    source = open_folder(folder({"gan_a": ([-1, 1], [1, 1])}))
-    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
-    first = evaluate_network(given_logits, source, ["native"], cells=cells)
-    scored = len(given_logits.seen)
-    both = evaluate_network(given_logits, source, ["native", "crop32"], views=["as_is", "all_noise9"], cells=cells)
-    assert len(given_logits.seen) == 4 * scored  # one of the four cells was known
-    assert [row for row in both.rows if (row["protocol"], row["view"]) == ("native", "as_is")] == first.rows
-    assert evaluate_network(given_logits, source, ["native"], cells=cells) == first
-    assert len(given_logits.seen) == 4 * scored
-
-
-def test_a_cell_that_an_earlier_version_scored_under_the_view_native_is_found(folder, given_logits, tmp_path):
-    source = open_folder(folder({"gan_a": ([-1], [1])}))
-    cells = CellStore(tmp_path / "cells", data_hash(source, threads=2))
-    cell = {"weights": given_logits.card.weights_sha256[:12], "protocol": "native", "view": "native"}
-    cells.save(cell, [Scored(0, 32, 32, -7.0), Scored(1, 32, 32, 9.0)])
-    evaluation = evaluate_network(given_logits, source, ["native"], cells=cells)
-    assert [(p["logit"], p["view"]) for p in evaluation.predictions] == [(-7.0, "as_is"), (9.0, "as_is")]
-    assert given_logits.seen == []
-
-
-@pytest.mark.parametrize("change", ["weights", "pixels", "label"])
-def test_a_cell_of_other_weights_or_data_is_another_cell(change, folder, given_logits, tmp_path, save_with_logit):
-    root = folder({"gan_a": ([-1, 1], [1, 1])})
-
-    def cells():
-        return CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
-
-    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
-    scored = len(given_logits.seen)
-    if change == "weights":
-        given_logits.card = dataclasses.replace(given_logits.card, weights_sha256="0" * 64)
-    elif change == "pixels":
-        save_with_logit(root / "gan_a/0_real/0.png", 7)
-    else:
-        (root / "gan_a/0_real/0.png").rename(root / "gan_a/1_fake/9.png")
-    evaluate_network(given_logits, open_folder(root), ["native"], cells=cells())
-    assert len(given_logits.seen) == 2 * scored
-
-
-def test_a_broken_image_is_part_of_a_kept_cell(folder, given_logits, tmp_path):
-    root = folder({"gan_a": ([-1, 1], [1, 1])})
-    (root / "gan_a/0_real/0.png").write_bytes(b"")
-    cells = CellStore(tmp_path / "cells", data_hash(open_folder(root), threads=2))
-    first, again = (evaluate_network(given_logits, open_folder(root), ["native"], cells=cells) for _ in range(2))
-    assert again == first
-    assert len(again.errors) == 1
-
-
 def test_a_real_detector_is_evaluated_the_same_way(tiny_detector, labelled_folder):
     evaluation = evaluate_network(tiny_detector, open_folder(labelled_folder), ["native"])
     rows = {row["generator"]: row for row in evaluation.rows}
     assert part(rows["gan_a"], "acc", "real_acc", "fake_acc") == near(acc=3 / 4, real_acc=1, fake_acc=1 / 2)
     assert part(rows["gan_b"], "acc", "ap") == near(acc=1, ap=1)
     assert rows["mean"]["acc"] == pytest.approx(7 / 8)
-
-
-@pytest.fixture(scope="module")
-def written(fill, new_given_logits, tmp_path_factory):
-    """Evaluation of two suites with one broken file, its source, and the folder its files are in."""
-    folder = tmp_path_factory.mktemp("written")
-    root = fill(folder / "root", {"S/a": ([-3, 1], [2, 1]), "T/b": ([-1], [30])})
-    (root / "S/a/0_real/1.png").write_bytes(b"")
-    source, detector = open_folder(root), new_given_logits()
-    evaluation = evaluate_network(detector, source, ["native", "crop32"])
-    write_files(evaluation, [detector], source, folder / "new" / "out", data_sha256="abc")
-    return evaluation, source, folder / "new" / "out"
-
-
-def test_predictions_tsv_has_each_prediction(written):
-    evaluation, _, out = written
-    with open(out / "predictions.tsv", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    columns = ("path", "suite", "generator", "label", "logit", "score", "protocol", "view", "weights")
-    assert tuple(rows[0]) == PREDICTION_COLUMNS == columns
-    assert len(rows) == len(evaluation.predictions) == 10
-    first = {"path": "S/a/0_real/0.png", "suite": "S", "generator": "a", "label": "0", "protocol": "native"}
-    assert first.items() <= rows[0].items()
-    assert float(rows[0]["logit"]) == -3
-    for row in rows:
-        assert float(row["score"]) == pytest.approx(1 / (1 + math.exp(-float(row["logit"]))), rel=1e-12)
-
-
-def strict_json(text):
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def test_results_json_is_strict_and_complete(written, given_logits):
-    evaluation, source, out = written
-    results = strict_json((out / "results.json").read_text())
-    assert results["rows"] == evaluation.rows
-    assert results["errors"] == evaluation.errors
-    assert len(results["errors"]) == 2
-    assert (results["data"], results["images"]) == (str(source.root), 6)
-    assert results["data_sha256"] == "abc"
-    assert results["cards"][0]["protocol"] == given_logits.card.protocol
-    assert {row["weights"] for row in results["rows"]} == {results["cards"][0]["weights_sha256"][:12]}
-    assert {"lfm_jax", "jax"} <= results["versions"].keys()
-
-
-def test_undefined_metrics_are_null_in_results_json(folder, given_logits, tmp_path):
-    source = open_folder(folder({"gan_a": ([], [1])}))
-    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
-    (generator, _) = strict_json((tmp_path / "out/results.json").read_text())["rows"]
-    assert generator["real_acc"] is generator["ap"] is None
-
-
-def test_table_md_is_the_table(written):
-    evaluation, _, out = written
-    assert (out / "table.md").read_text() == evaluation.table() + "\n"
-
-
-def test_examples_png_shows_something(written):
-    *_, out = written
-    with Image.open(out / "examples.png") as image:
-        assert min(image.size) > 200
-        assert len(image.convert("RGB").getcolors(maxcolors=1 << 24)) > 10
-
-
-def test_writing_again_replaces_the_files(written, given_logits):
-    evaluation, source, out = written
-    before = (out / "results.json").read_bytes()
-    write_files(evaluation, [given_logits], source, out, data_sha256="abc")
-    assert (out / "results.json").read_bytes() == before
-    assert sorted(path.name for path in out.iterdir()) == [
-        *("examples.png", "predictions.tsv", "report.html", "results.json", "table.md")
-    ]
-
-
-def test_a_set_without_a_usable_image_still_reports(folder, given_logits, tmp_path):
-    root = folder({"gan_a": ([-1], [1])})
-    for path in root.rglob("*.png"):
-        path.write_bytes(b"")
-    source = open_folder(root)
-    evaluation = evaluate_network(given_logits, source, ["native"])
-    assert len(evaluation.errors) == 2
-    assert evaluation.rows == []
-    write_files(evaluation, [given_logits], source, tmp_path / "out")
-    assert len(strict_json((tmp_path / "out/results.json").read_text())["errors"]) == 2
-    assert "ACC" in evaluation.table()
-
-
-def paths_written(out):
-    with open(out / "predictions.tsv", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [row["path"] for row in csv.DictReader(file, delimiter="\t")]
-
-
-def test_any_file_name_comes_back_from_predictions_tsv(folder, given_logits, tmp_path, save_with_logit):
-    names = ["\u00e9t\u00e9 \u56fe.png", 'tab\tquote".png', "line\nbreak.png"]
-    root = folder({"gan_a": ([-1], [])})
-    for name in names:
-        save_with_logit(root / "gan_a/1_fake" / name, 1)
-    source = open_folder(root)
-    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
-    assert sorted(paths_written(tmp_path / "out")) == sorted(["gan_a/0_real/0.png", *(f"gan_a/1_fake/{name}" for name in names)])
-
-
-def test_a_file_name_that_is_not_utf8_costs_no_results(folder, given_logits, tmp_path, save_with_logit):
-    """As in archives made on old Windows machines."""
-    root = folder({"gan_a": ([-1], [1])})
-    try:
-        save_with_logit(root / "gan_a/1_fake/new.png", 1).rename(root / "gan_a/1_fake" / os.fsdecode(b"caf\xe9.png"))
-    except OSError:
-        pytest.skip("this file system takes no such name")
-    source = open_folder(root)
-    write_files(evaluate_network(given_logits, source, ["native"]), [given_logits], source, tmp_path / "out")
-    assert len(paths_written(tmp_path / "out")) == 3
-    assert strict_json((tmp_path / "out/results.json").read_text())["rows"]
 
 
 def test_the_built_in_benchmark_is_scored_under_views_as_a_folder_is(lfm, weights_file, tmp_path, monkeypatch):

@@ -34,7 +34,8 @@ def check_that_the_state_is_split(state):
 def main(root, out):
     assert jax.device_count() == 8
     check_that_draws_are_those_of_one_device()
-    loop.train_and_evaluate(small_config(root), out / "replicated")
+    untested = {"eval.test": False}  # test_devices does that on as many
+    loop.train_and_evaluate(small_config(root, **untested), out / "replicated")
     fit = loop.fit
 
     def check_and_fit(run, state, *others):
@@ -42,9 +43,9 @@ def main(root, out):
         return fit(run, state, *others)
 
     loop.fit = check_and_fit
-    loop.train_and_evaluate(small_config(root, steps=4, shard_state=True, **{"eval.test": False}), out / "sharded")
+    loop.train_and_evaluate(small_config(root, steps=4, shard_state=True, **untested), out / "sharded")
     loop.fit = fit
-    loop.train_and_evaluate(small_config(root), out / "sharded")
+    loop.train_and_evaluate(small_config(root, **untested), out / "sharded")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Small networks with drawn variables, images for them, and their comparison."""
 
+import functools
 import runpy
 import sys
 from pathlib import Path
@@ -34,7 +35,13 @@ def drawn_snet(seed=0, **changes):
     config = config_lib.model()
     config.widths, config.maps = (8, 128, 16, 8), 4
     config.update_from_flattened_dict(changes)
-    model, rng = models.build(config), np.random.default_rng(seed)
+    model = models.build(config)
+    return model, drawn_variables(model, seed)
+
+
+def drawn_variables(model, seed=0):
+    """Variables of a model of which no two are alike; nothing is compiled for them."""
+    rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
         values = rng.normal(size=leaf.shape)
@@ -42,7 +49,20 @@ def drawn_snet(seed=0, **changes):
             values = values / np.sqrt(np.prod(leaf.shape[:-1]))
         return (np.abs(values) + 0.5 if path[-1].key == "var" else values).astype(leaf.dtype)
 
-    return model, jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model))
+    return jax.tree_util.tree_map_with_path(draw, models.abstract_variables(model))
+
+
+def run(model, variables, images, *, sizes=None, keys=None, **options):
+    """`model.apply` as one program: without jit each of its operations is compiled alone, which takes several times as long."""
+    return _program(model, **options)(variables, images, sizes, keys)
+
+
+@functools.cache
+def _program(model, **options):
+    def apply(variables, images, sizes, keys):
+        return model.apply(variables, images, sizes=sizes, keys=keys, **options)
+
+    return jax.jit(apply)
 
 
 def preset(name, widths=None):

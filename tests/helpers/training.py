@@ -17,7 +17,7 @@ from lfm_jax.evaluation import plots
 from lfm_jax.models import random_variables
 from lfm_jax.report import page
 from lfm_jax.runtime.distributed import StopNotice
-from lfm_jax.training import writers
+from lfm_jax.training import loop, optim, writers
 from lfm_jax.training.step import StepOptions, first_state, train_step
 
 
@@ -65,6 +65,29 @@ def without_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "write_page", lambda *_, **__: None)
         patch.setattr(plots, "examples", lambda *_: None)
+        yield
+
+
+@contextlib.contextmanager
+def steps_traced_once():
+    """Runs of equal configs in this process share their step: a small run takes longer to trace it than to make its steps."""
+    build, compiled, optimizers, steps = optim.build, loop.compiled_step, {}, {}
+
+    def build_once(config, **lengths):
+        key = (config.to_json(), *sorted(lengths.items()))
+        if key not in optimizers:
+            optimizers[key] = build(config, **lengths)
+        return optimizers[key]
+
+    def compiled_once(config, model, tx, state):
+        key = config.model.to_json(), repr(StepOptions.from_config(config)), tx, jax.tree.structure(state)
+        if key not in steps:
+            steps[key] = compiled(config, model, tx, state)
+        return steps[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "build", build_once)
+        patch.setattr(loop, "compiled_step", compiled_once)
         yield
 
 

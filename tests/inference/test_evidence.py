@@ -9,6 +9,7 @@ from lfm_jax.inference import drawing
 from lfm_jax.inference.detector import Detector
 from lfm_jax.inference.evidence import evidence_map, pooled_entries
 from lfm_jax.models import random_variables
+from tests.helpers.networks import run
 
 
 def with_model(detector, changes):
@@ -69,7 +70,7 @@ def test_no_pixel_outside_a_window_moves_its_position(tiny_detector, noise):
     after = before.copy()
     after[:, backbone.window + 1 :] = 0
     variables = {name: tiny_detector.variables[name] for name in ("params", "batch_stats")}
-    maps = [np.asarray(tiny_detector.model.apply(variables, pixels[None]).maps)[0] for pixels in (before, after)]
+    maps = [np.asarray(run(tiny_detector.model, variables, pixels[None]).maps)[0] for pixels in (before, after)]
     np.testing.assert_array_equal(maps[0][:, 0], maps[1][:, 0])
     assert not np.array_equal(maps[0][:, 1], maps[1][:, 1])
 

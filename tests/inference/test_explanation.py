@@ -8,6 +8,7 @@ from PIL import Image
 
 from lfm_jax.data import protocols
 from lfm_jax.inference import drawing, fonts
+from tests.helpers.networks import run
 
 PROTOCOLS = ["native", "crop48", "crop96_pad", "resize64", "resize80_crop64", "tiles48", "tiles48_stride24_top40"]
 WIDTH, HEIGHT = 131, 83
@@ -37,7 +38,7 @@ def test_pixels_outside_a_box_change_none_of_its_values_and_pixels_inside_do(tin
 
     def maps_at(location, changed):
         piece = parsed(Image.fromarray(changed))[location.tile]
-        return np.asarray(tiny_detector.model.apply(variables, piece[None]).maps)[0, location.row, location.col]
+        return np.asarray(run(tiny_detector.model, variables, piece[None]).maps)[0, location.row, location.col]
 
     for location in tiny_detector.explain(image, protocol=protocol).strongest(4):
         x0, y0, x1, y1 = location.box

@@ -10,6 +10,7 @@ from lfm_jax import models
 from lfm_jax.errors import TooSmallError
 from lfm_jax.inference.detector import Detector
 from lfm_jax.models import random_variables
+from tests.helpers.networks import run
 
 
 def overlap(one, other):
@@ -63,12 +64,12 @@ def test_a_window_holds_the_pixels_that_its_blocks_are_compared_with(tiny_detect
     detector = Detector(model, random_variables(model), tiny_detector.card)
     variables = {name: detector.variables[name] for name in ("params", "batch_stats")}
     pixels = np.asarray(noise(96, 96))
-    maps = np.asarray(model.apply(variables, pixels[None]).maps)
+    maps = np.asarray(run(model, variables, pixels[None]).maps)
     for location in detector.explain(Image.fromarray(pixels), protocol="native").strongest(4):
         x0, y0, x1, y1 = location.box
         outside = 255 - pixels
         outside[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
-        changed = np.asarray(model.apply(variables, outside[None]).maps)
+        changed = np.asarray(run(model, variables, outside[None]).maps)
         np.testing.assert_array_equal(changed[0, location.row, location.col], maps[0, location.row, location.col])
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.models import random_variables
 from lfm_jax.models.layers import ConvNormReluPool
 from lfm_jax.weights.layouts import frozen_kernels
-from tests.helpers.networks import images
+from tests.helpers.networks import images, run
 
 
 def small_config(**changes):
@@ -22,8 +23,7 @@ def small_config(**changes):
 @pytest.fixture(scope="module")
 def small():
     model = models.build(small_config())
-    variables = models.init(model, jax.random.key(0))
-    return model, variables
+    return model, jax.jit(lambda: models.init(model, jax.random.key(0)))()
 
 
 def test_the_default_network_has_the_published_number_of_parameters():
@@ -51,8 +51,8 @@ def test_a_padded_image_gives_its_own_logit(small, size):
     alone = images(2, *size)
     canvas = images(2, 96, 96, seed=1)
     canvas[:, : size[0], : size[1]] = alone
-    padded = model.apply(variables, canvas, sizes=np.array([size, size], np.int32))
-    expected = model.apply(variables, alone)
+    padded = run(model, variables, canvas, sizes=np.array([size, size], np.int32))
+    expected = run(model, variables, alone)
     np.testing.assert_allclose(padded.logits, expected.logits, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(padded.values, expected.values, rtol=1e-5, atol=1e-6)
 
@@ -60,12 +60,12 @@ def test_a_padded_image_gives_its_own_logit(small, size):
 def test_padding_cannot_train(small):
     model, variables = small
     with pytest.raises(ValueError, match="BatchNorm"):
-        model.apply(variables, images(2, 64, 64), sizes=np.full((2, 2), 64), train=True, mutable=["batch_stats"])
+        run(model, variables, images(2, 64, 64), sizes=np.full((2, 2), 64), train=True, mutable=("batch_stats",))
 
 
 def test_the_logit_is_the_sum_of_weight_times_value_over_maps_and_ranks(small):
     model, variables = small
-    output = model.apply(variables, images(3, 64, 64))
+    output = run(model, variables, images(3, 64, 64))
     head = variables["params"]["head"]
     weights = np.asarray(head["kernel"]).reshape(model.maps, model.k)
     expected = (np.asarray(output.values) * weights).sum((1, 2)) + np.asarray(head["bias"])
@@ -77,11 +77,11 @@ def test_the_logit_is_the_sum_of_weight_times_value_over_maps_and_ranks(small):
 def test_a_pixel_outside_the_receptive_field_changes_nothing():
     """23 x 23 px at stride 8, looking right and down only."""
     model = models.build(small_config())
-    variables = models.init(model, jax.random.key(0))
+    variables = random_variables(model)
     base = images(1, 64, 64)
     changed = base.copy()
     changed[0, 30, 41] ^= 128
-    before, after = (np.asarray(model.apply(variables, image).maps)[0] for image in (base, changed))
+    before, after = (np.asarray(run(model, variables, image).maps)[0] for image in (base, changed))
     rows, cols = np.nonzero((before != after).any(-1))
     # The changed pixel is not the top-left of its block, so its own residual is all that moves.
     inside = [
@@ -110,7 +110,7 @@ def test_batch_norm_moves_its_averages_as_pytorch_does():
     block = ConvNormReluPool(5, pool=False)
     variables = block.init(jax.random.key(0), inputs, False)
     params = {**variables["params"], "kernel": kernel, "bias": conv_bias}
-    out, updated = block.apply({**variables, "params": params}, inputs, True, mutable=["batch_stats"])
+    out, updated = block.apply({**variables, "params": params}, inputs, True, mutable=("batch_stats",))
     mean, biased = x.mean((0, 1, 2)), x.var((0, 1, 2))
     np.testing.assert_allclose(out, np.maximum((x - mean) / np.sqrt(biased + 1e-5), 0), rtol=1e-4, atol=1e-5)
     stats = updated["batch_stats"]["norm"]
@@ -123,12 +123,12 @@ def test_rank_dropout_and_random_k_are_of_training_only(small):
     model, variables = small
     batch = images(2, 64, 64)
     keys = {"rank_dropout": jax.random.key(1), "random_k": jax.random.key(2)}
-    quiet = model.apply(variables, batch)
+    quiet = run(model, variables, batch)
     assert quiet.aux_logits is None
-    np.testing.assert_array_equal(model.apply(variables, batch, keys={"rank_dropout": keys["rank_dropout"]}).logits, quiet.logits)
-    noisy, _ = model.apply(variables, batch, train=True, keys=keys, mutable=["batch_stats"])
+    np.testing.assert_array_equal(run(model, variables, batch, keys={"rank_dropout": keys["rank_dropout"]}).logits, quiet.logits)
+    noisy, _ = run(model, variables, batch, train=True, keys=keys, mutable=("batch_stats",))
     assert noisy.aux_logits.shape == (2,)
-    other, _ = model.apply(variables, batch, train=True, keys=keys | {"rank_dropout": jax.random.key(9)}, mutable=["batch_stats"])
+    other, _ = run(model, variables, batch, train=True, keys=keys | {"rank_dropout": jax.random.key(9)}, mutable=("batch_stats",))
     assert not np.allclose(noisy.logits, other.logits)
     np.testing.assert_array_equal(noisy.aux_logits, other.aux_logits)
 
@@ -136,23 +136,23 @@ def test_rank_dropout_and_random_k_are_of_training_only(small):
 def test_training_without_a_key_is_an_error(small):
     model, variables = small
     with pytest.raises(ValueError, match="rank_dropout is random"):
-        model.apply(variables, images(2, 64, 64), train=True, mutable=["batch_stats"])
+        run(model, variables, images(2, 64, 64), train=True, mutable=("batch_stats",))
 
 
 def test_presets_can_switch_both_regularisers_off():
     model = models.build(small_config(**{"rank_dropout.p_max": 0.0, "random_k.aux_weight": 0.0}))
-    variables = models.init(model, jax.random.key(0))
-    output, _ = model.apply(variables, images(2, 64, 64), train=True, keys={"random_k": jax.random.key(0)}, mutable=["batch_stats"])
+    variables = random_variables(model)
+    output, _ = run(model, variables, images(2, 64, 64), train=True, keys={"random_k": jax.random.key(0)}, mutable=("batch_stats",))
     assert output.aux_logits is None
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     config = small_config(compute_dtype="bfloat16")
     model, plain = models.build(config), models.build(small_config())
-    variables = models.init(model, jax.random.key(0))
+    variables = random_variables(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32"), np.dtype("int32")}
     batch = images(4, 64, 64)
-    output, exact = model.apply(variables, batch), plain.apply(variables, batch)
+    output, exact = run(model, variables, batch), run(plain, variables, batch)
     assert output.logits.dtype == jnp.float32
     scale = np.abs(exact.maps).max()
     assert 0 < np.abs(output.maps - exact.maps).max() < 0.05 * scale
@@ -222,7 +222,7 @@ def test_every_weight_of_another_pooling_learns(changes):
     keys = {"rank_dropout": jax.random.key(1), "random_k": jax.random.key(2)}
 
     def loss(params):
-        output, _ = model.apply({**variables, "params": params}, images(2, 24, 24), train=True, keys=keys, mutable=["batch_stats"])
+        output, _ = model.apply({**variables, "params": params}, images(2, 24, 24), train=True, keys=keys, mutable=("batch_stats",))
         return output.logits.sum() + (0 if output.aux_logits is None else output.aux_logits.sum())
 
     gradients = jax.jit(jax.grad(loss))(variables["params"])
@@ -233,27 +233,27 @@ def test_every_weight_of_another_pooling_learns(changes):
 def test_a_share_of_the_positions_that_is_k_gives_the_logit_of_k():
     """64 px give 6 x 6 positions, of which 4 are a ninth; the share stays where the size does not."""
     plain, shared = (models.build(small_config(**changes)) for changes in ({}, {"pooling.k_share": 1 / 9}))
-    variables = models.init(plain, jax.random.key(0))
+    variables = random_variables(plain)
     small, large = images(2, 64, 64), np.tile(images(1, 64, 64), (1, 4, 4, 1))
-    np.testing.assert_array_equal(shared.apply(variables, small).logits, plain.apply(variables, small).logits)
-    mean = np.sort(np.asarray(shared.apply(variables, large).maps).reshape(-1, 6), axis=0)[::-1]
+    np.testing.assert_array_equal(run(shared, variables, small).logits, run(plain, variables, small).logits)
+    mean = np.sort(np.asarray(run(shared, variables, large).maps).reshape(-1, 6), axis=0)[::-1]
     groups = [group.mean(0) for group in np.array_split(mean[: round(len(mean) / 9)], 4)]
-    np.testing.assert_allclose(shared.apply(variables, large).values[0], np.transpose(groups), rtol=2e-2, atol=1e-3)
+    np.testing.assert_allclose(run(shared, variables, large).values[0], np.transpose(groups), rtol=2e-2, atol=1e-3)
 
 
 def test_random_pooling_draws_in_training_and_takes_all_positions_in_evaluation():
     model = models.build(small_config(**{"pooling.kind": "random", "rank_dropout.p_max": 0.0}))
-    variables = models.init(model, jax.random.key(0))
+    variables = random_variables(model)
     batch = images(1, 64, 64)
 
     def trained(seed):
-        return model.apply(variables, batch, train=True, keys={"random_k": jax.random.key(seed)}, mutable=["batch_stats"])[0]
+        return run(model, variables, batch, train=True, keys={"random_k": jax.random.key(seed)}, mutable=("batch_stats",))[0]
 
     assert trained(0).aux_logits is None
     assert not np.array_equal(trained(0).positions, trained(1).positions)
     with pytest.raises(ValueError, match="random_k_pool is random"):
-        model.apply(variables, batch, train=True, mutable=["batch_stats"])
-    output = model.apply(variables, batch)
+        run(model, variables, batch, train=True, mutable=("batch_stats",))
+    output = run(model, variables, batch)
     ordered = np.sort(np.asarray(output.maps).reshape(36, 6), axis=0)[::-1]
     np.testing.assert_allclose(output.values[0], ordered.reshape(4, 9, 6).mean(1).T, rtol=1e-5, atol=1e-6)
 
@@ -261,9 +261,9 @@ def test_random_pooling_draws_in_training_and_takes_all_positions_in_evaluation(
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_side_that_fills_no_block_is_cut_off(factor):
     model = models.build(small_config(**SHALLOW, **{"residual.factor": factor}))
-    variables = models.init(model, jax.random.key(0))
-    whole = model.apply(variables, images(1, 35, 47)[:, : 35 // factor * factor, : 47 // factor * factor])
-    cut = model.apply(variables, images(1, 35, 47))
+    variables = random_variables(model)
+    whole = run(model, variables, images(1, 35, 47)[:, : 35 // factor * factor, : 47 // factor * factor])
+    cut = run(model, variables, images(1, 35, 47))
     assert cut.maps.shape[1:3] == (model.map_side(35), model.map_side(47))
     np.testing.assert_array_equal(cut.logits, whole.logits)
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from lfm_jax import config, models
 from lfm_jax.models import random_variables
+from tests.helpers.networks import run
 
 SIDE = 40
 
@@ -25,7 +26,7 @@ def test_a_draw_of_all_positions_reads_as_the_top_k_or_from_their_other_end():
     outputs = {}
     for order in ("descending", "ascending"):
         model, variables = build(order, k)
-        outputs[order] = model.apply(variables, images, keys={"random_k": jax.random.key(0)})
+        outputs[order] = run(model, variables, images, keys={"random_k": jax.random.key(0)})
     np.testing.assert_allclose(outputs["descending"].aux_logits, outputs["descending"].logits, rtol=1e-5)
     smallest_first = np.asarray(outputs["ascending"].values)[..., ::-1].reshape(4, -1)
     head = variables["params"]["head"]

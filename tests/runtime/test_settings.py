@@ -64,6 +64,7 @@ def test_the_command_ignores_settings_of_the_environment(verb, lfm, weights_file
             return [verb, f"--weights={weights_file}", f"--data={labelled_folder}", "--protocol=native", f"--out={out}"]
         sizes = {"train": 8, "val": 4, "side": 64}
         return [verb, "--config=tiny", "--config.steps=1", "--config.batch_size=4", "--config.data.crop=64",
+                "--config.model.widths=(4,8,8,8)", "--config.model.maps=4", "--config.model.pooling.k=4",
                 *(f"--config.data.synthetic.{name}={value}" for name, value in sizes.items()),
                 "--config.eval.test=False", "--config.optim.warmup_steps=0", f"--workdir={out}"]  # fmt: skip
 

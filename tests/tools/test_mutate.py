@@ -59,7 +59,8 @@ def project(tmp_path_factory):
 
 def mutate(project, table, *options):
     command = [sys.executable, REPOSITORY / "tools" / "mutate.py", f"--root={project}", f"--table={table}", *options]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True, timeout=120)
+    env = {**os.environ, "PYTHONPATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # none is used, and a pytest starts sooner
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,19 @@ import pytest
 from PIL import Image
 
 from lfm_jax.training.loop import train_and_evaluate
-from tests.helpers.training import small_config, without_pictures
+from tests.helpers.training import small_config, steps_traced_once, without_pictures
 
 
 @pytest.fixture(autouse=True)
 def no_pictures():
     """For the runs of single tests; `whole_run` has a page and pictures, as have those of other processes."""
     with without_pictures():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_trace():
+    with steps_traced_once():
         yield
 
 

@@ -89,17 +89,29 @@ def test_a_batch_that_a_slice_cannot_hold_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("topology", "options", "words"),
+    ("topology", "words"),
     [
-        ("cpu:many", [], ["--topology=cpu:many", "cpu:8"]),
-        ("k80:8", [], ["--topology=k80:8", "v5e:4x4"]),
-        ("h100:9", [], ["--topology=h100:9", "1 to 8 GPUs"]),
-        ("cpu:8", ["--config.batch_size=12"], ["config.batch_size = 12 does not divide over 8 devices"]),
-        ("cpu:8", ["--config.data.crop=0", "--config.data.resize=0"], ["config.data.crop", "not known"]),
+        ("cpu:many", ["--topology=cpu:many", "cpu:8"]),
+        ("k80:8", ["--topology=k80:8", "v5e:4x4"]),
+        ("h100:9", ["--topology=h100:9", "1 to 8 GPUs"]),
     ],
 )
-def test_what_cannot_be_compiled_is_explained_without_a_traceback(topology, options, words):
-    ran = compile_for(topology, *options)
+def test_a_topology_that_is_none_is_refused_without_a_traceback(lfm, topology, words):
+    ran = lfm("compile", f"--config={CONFIGS / 'paper.py'}", f"--topology={topology}")
+    assert ran.status == 2, ran.err
+    for word in words:
+        assert word in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--config.batch_size=12"], ["config.batch_size = 12 does not divide over 8 devices"]),
+        (["--config.data.crop=0", "--config.data.resize=0"], ["config.data.crop", "not known"]),
+    ],
+)
+def test_what_cannot_be_compiled_is_explained_without_a_traceback(options, words):
+    ran = compile_for("cpu:8", *options)
     assert ran.returncode == 2, ran.stderr
     for word in words:
         assert word in ran.stderr

@@ -1,5 +1,7 @@
 """Decoders of other kinds that are fitted to TAEF2's pictures, on tiny networks of random weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,10 +22,7 @@ WIDTH = 8
 @pytest.fixture(scope="module")
 def taef2():
     """A decoder of TAEF2's kind, but narrow, and its encoder."""
-    key = jax.random.key(0)
-    encoder = jax.jit(Encoder().init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
-    decoder = jax.jit(Decoder(width=WIDTH).init)(key, jnp.zeros((1, 1, 1, LATENTS)))["params"]
-    return Taef2(encoder, decoder)
+    return Taef2(drawn(Encoder(), (8, 8, 3), seed=0), drawn(Decoder(width=WIDTH), seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +41,29 @@ def photographs(tmp_path_factory):
     return root
 
 
+def drawn(network, shape=(1, 1, LATENTS), *, seed):
+    """Random parameters as a network is initialised with, without the seconds in which the initialiser compiles."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        values = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else np.zeros(leaf.shape)
+        return jnp.asarray(values + (path[-1].key == "scale"), leaf.dtype)
+
+    abstract = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))["params"]
+    return jax.tree_util.tree_map_with_path(draw, abstract)
+
+
 def fresh(decoder):
-    return jax.jit(decoder.init)(jax.random.key(2), jnp.zeros((1, 1, 1, LATENTS)))["params"]
+    return drawn(decoder, seed=2)
+
+
+@functools.cache
+def program(decoder):
+    return jax.jit(lambda params, latents: decoder.apply({"params": params}, latents, clipped=False))
 
 
 def picture(decoder, params, latents):
-    return np.asarray(jax.jit(lambda latents: decoder.apply({"params": params}, latents, clipped=False))(latents))
+    return np.asarray(program(decoder)(params, latents))
 
 
 @pytest.mark.parametrize("upsampling", ["transposed4", "pixel_shuffle", "transposed3", "bilinear"])

@@ -143,7 +143,7 @@ def test_a_checkpoint_of_one_process_resumes_in_two(preset, alone, tmp_path):
 
 
 def test_a_dead_process_ends_the_others_and_is_named(preset, tmp_path):
-    argv = [LOCAL, "-n", "2", "--devices-per-process", "1", f"--config={preset}", f"--workdir={tmp_path}", "--config.steps=100000"]
+    argv = [LOCAL, "-n", "2", "--devices-per-process", "4", f"--config={preset}", f"--workdir={tmp_path}", "--config.steps=100000"]
     process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("step 2 "):

@@ -5,7 +5,6 @@ import json
 import pickle
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -17,7 +16,7 @@ from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card, content_hash
 from lfm_jax.weights.io import Weights
 from lfm_jax.weights.state_dict import to_state_dict
-from tests.helpers.networks import equal_to_the_bit
+from tests.helpers.networks import drawn_variables, equal_to_the_bit
 from tests.helpers.without import run_without
 
 
@@ -25,7 +24,7 @@ def make_weights(**changes):
     config = config_lib.model()
     config.widths, config.maps, config.pooling.k = (4, 6, 8, 10), 5, 3
     config.update_from_flattened_dict(changes)
-    variables = jax.tree.map(np.asarray, models.init(models.build(config), jax.random.key(0)))
+    variables = drawn_variables(models.build(config))
     return Weights(variables, Card(config.to_dict(), protocol="crop64", threshold=0.25, licence="Apache-2.0"))
 
 

@@ -11,7 +11,7 @@ from lfm_jax import models
 from lfm_jax.errors import WeightsError
 from lfm_jax.weights.layouts import frozen_kernels
 from lfm_jax.weights.state_dict import from_state_dict, to_state_dict
-from tests.helpers.networks import equal_to_the_bit
+from tests.helpers.networks import equal_to_the_bit, run
 
 KEYS_OF_FOUR_BLOCKS = 33
 
@@ -20,7 +20,7 @@ def small_variables(seed=0, widths=(4, 6, 8, 10), maps=5, k=3):
     config = config_lib.model()
     config.widths, config.maps, config.pooling.k = widths, maps, k
     model = models.build(config)
-    variables = models.init(model, jax.random.key(seed))
+    variables = models.abstract_variables(model)
     draws = np.random.default_rng(seed)
     # Away from the all-ones and all-zeros of a fresh BatchNorm, so that a swap of two of its keys shows.
     stats = jax.tree.map(lambda leaf: draws.integers(1, 9, leaf.shape).astype(leaf.dtype), variables["batch_stats"])
@@ -121,5 +121,5 @@ def test_an_exported_network_gives_the_same_logits_in_pytorch_under_strict_loadi
     images = np.random.default_rng(0).integers(0, 256, (3, 72, 64, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = network(normalize(torch.from_numpy(images))).numpy()
-    logits = np.asarray(model.apply(variables, images).logits)
+    logits = np.asarray(run(model, variables, images).logits)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from lfm_jax.data.archives import Member
-from lfm_jax.data.images import as_rgb, decode_bytes, formats_for, read
+from lfm_jax.data.formats import formats_for
+from lfm_jax.data.images import as_rgb, decode_bytes, read
 from lfm_jax.data.kinds import HEAD, kind_of
 from lfm_jax.data.provenance import exif
 from lfm_jax.data.provenance.base import CAMERA, GENERATED, Finding, Provenance
