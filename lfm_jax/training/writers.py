@@ -1,9 +1,9 @@
 """Training metrics, written step by step by process 0 to metrics.jsonl, TensorBoard files and the console."""
 
-import functools
 import json
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import say
 
 METRICS = "metrics.jsonl"
+NEEDLESS = ("torch", "boto3", "google.cloud.storage")  # tensorboardX loads them if it can: 2 s, for nothing that is used here
 ON_SCREEN = {"train": ("loss", "acc", "lr", "images_per_s"), "val": ("ap", "auc", "acc", "loss")}
 
 
@@ -27,17 +28,7 @@ class MetricWriter:
         path = workdir / METRICS
         _cut_after(path, step)
         self._file = open(path, "a")  # noqa: SIM115  # closed in __exit__
-        # In a thread, because it loads PyTorch where that is installed: seconds in which the first step compiles.
-        self._board_files = workdir / "tensorboard", step
-        self._opening = ThreadPoolExecutor(1).submit(_open_board, *self._board_files)
-
-    @functools.cached_property
-    def _board(self) -> Any:
-        try:
-            return self._opening.result()
-        except (ImportError, AttributeError):
-            # Where two threads import at once, one can be given a module that the other is still loading.
-            return _open_board(*self._board_files)
+        self._board = _open_board(workdir / "tensorboard", step)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -96,9 +87,23 @@ def _parse(text: str) -> dict[str, Any] | None:
 
 
 def _open_board(folder: Path, step: int) -> Any:
-    from tensorboardX import SummaryWriter
+    with _hidden(NEEDLESS):
+        from tensorboardX import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+@contextmanager
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    """Lets modules seem not to be installed, except those that are loaded already. No other thread may import them meanwhile."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _cut_after(path: Path, step: int) -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 
 from lfm_jax.evaluation.metrics import detection_metrics
-from lfm_jax.training import writers
 from lfm_jax.training.writers import MetricWriter, read
 
 
@@ -18,20 +17,3 @@ def test_a_validation_is_one_row_of_80_columns_and_metrics_jsonl_has_all_of_it(t
     assert len(rows) == 2 and max(map(len, rows)) <= 80
     assert [word for word in rows[1].split() if word in metrics] == ["ap", "auc", "acc", "loss"]
     assert read(tmp_path)[1] == {"step": 123_456, "split": "val", **metrics}
-
-
-def test_tensorboard_that_met_half_a_module_in_its_thread_is_opened_again(tmp_path, monkeypatch):
-    open_board, tries = writers._open_board, []
-
-    def half_loaded_at_first(folder, step):
-        tries.append(folder)
-        if len(tries) == 1:
-            raise AttributeError("partially initialized module 'torch' has no attribute 'nn'")
-        return open_board(folder, step)
-
-    monkeypatch.setattr(writers, "_open_board", half_loaded_at_first)
-    with writers.MetricWriter(tmp_path, step=0) as writer:
-        writer.write(1, "train", {"loss": 0.5})
-        writer.write(2, "train", {"loss": 0.4})
-    assert len(tries) == 2
-    assert [file.name[:6] for file in (tmp_path / "tensorboard").iterdir()] == ["events"]
