@@ -80,16 +80,16 @@ def find_cluster(
         kind = "environment" if index == INDEX else "Kubernetes indexed job"
         parts = {ADDRESS: env[ADDRESS], COUNT: _number(env, COUNT), f"{INDEX} (or {KUBERNETES_INDEX})": _number(env, index)}
         return _explicit(kind, parts)
-    if env.get(KUBERNETES_INDEX) and env.get("KUBERNETES_SERVICE_HOST"):
-        raise ConfigError(
-            f"this is pod {env[KUBERNETES_INDEX]} of an indexed Kubernetes job, but {ADDRESS} is not set: set it and {COUNT} "
-            "as launch/k8s.yaml does, or pass --cluster=none to run in this pod alone"
-        )
     if int(env.get("SLURM_NTASKS") or 1) > 1:
         return _slurm(env, f"SLURM_NTASKS={env['SLURM_NTASKS']}")
     for name in TPU_HOSTS:
         if "," in env.get(name, ""):
             return Cluster("TPU pod", f"{name} lists {env[name].count(',') + 1} hosts", {})
+    if env.get(KUBERNETES_INDEX) and env.get("KUBERNETES_SERVICE_HOST"):
+        raise ConfigError(
+            f"this is pod {env[KUBERNETES_INDEX]} of an indexed Kubernetes job, but {ADDRESS} is not set: set it and {COUNT} "
+            "as launch/k8s.yaml does, or pass --cluster=none to run in this pod alone"
+        )
     return Cluster("single process", "no flags and no JAX_*, SLURM, TPU pod or Kubernetes variables describe a cluster")
 
 
