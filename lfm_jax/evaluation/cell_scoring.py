@@ -11,8 +11,8 @@ from lfm_jax.data.views import ViewedSource
 from lfm_jax.evaluation.cells import Cell, CellStore, parts_of
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import Scored, score
-from lfm_jax.runtime.distributed import gather, is_main
-from lfm_jax.runtime.exchange import dealt
+from lfm_jax.runtime.distributed import is_main
+from lfm_jax.runtime.exchange import agreed, dealt
 from lfm_jax.runtime.progress import progress
 
 
@@ -23,7 +23,7 @@ def score_cell(
     images = len(viewed.examples)
     parts = parts_of(images)
     known = _known(cells, cell, images) if cells and is_main() else {}
-    missing = [parts[number] for number in gather([number for number, part in enumerate(parts) if part not in known])[0]]
+    missing = [parts[number] for number in agreed([number for number, part in enumerate(parts) if part not in known])]
 
     def scored(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         items = score(network, viewed, cell["protocol"], batch_size=batch_size, threads=threads, indices=indices)

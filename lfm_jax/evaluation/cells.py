@@ -20,8 +20,7 @@ from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.sources.base import Source
 from lfm_jax.errors import first_line
 from lfm_jax.inference.scoring import Scored
-from lfm_jax.runtime.distributed import gather
-from lfm_jax.runtime.exchange import dealt
+from lfm_jax.runtime.exchange import agreed, dealt
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 
@@ -123,4 +122,4 @@ def data_hash(source: Source, *, threads: int) -> str:
         for index, content in zip(piece, hashes or (), strict=hashes is not None):
             example = source.examples[index]
             digest.update(f"{example.path}\0{example.label}\0{content}\n".encode("utf-8", "surrogateescape"))
-    return gather(digest.hexdigest())[0]
+    return agreed(digest.hexdigest())

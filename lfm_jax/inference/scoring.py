@@ -24,7 +24,7 @@ from lfm_jax.errors import TooSmallError
 from lfm_jax.inference.batching import images_at_once, is_large, padded_rows, padded_shape, require_affordable
 from lfm_jax.inference.network import Network
 from lfm_jax.inference.prediction import require_finite
-from lfm_jax.runtime import distributed
+from lfm_jax.runtime.exchange import gather
 from lfm_jax.runtime.progress import progress, say
 
 MANY_SHAPES = 8  # of batches; with more, compiling may take most of the time, which is then said
@@ -128,7 +128,7 @@ def score_together(
     """Scores every example, each process its share, with progress; all processes get all of them, in order."""
     share = range(jax.process_index(), len(source.examples), jax.process_count())
     items = score(network, source, protocol, batch_size=batch_size, threads=threads, indices=share)
-    shares = distributed.gather([asdict(item) for item in progress(items, total=len(share), what=what)])
+    shares = gather([asdict(item) for item in progress(items, total=len(share), what=what)])
     return sorted((Scored.of(item) for items in shares for item in items), key=lambda item: item.index)
 
 

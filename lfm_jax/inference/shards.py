@@ -6,7 +6,6 @@ finished. What the parts have in common (images, weights, protocol) is written o
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, TextIO
 from lfm_jax.errors import DataError, UserError
 from lfm_jax.inference.verdict import ANSWERS
 from lfm_jax.runtime.fields import flatten
-from lfm_jax.runtime.paths import replacing
+from lfm_jax.runtime.paths import replacing, write_new
 
 COMMON = "shards.json"
 FORMATS = ("jsonl", "csv", "parquet")
@@ -55,14 +54,9 @@ def agree(folder: Path, common: Mapping[str, Any]) -> None:
       UserError: the folder holds parts of other images, weights or options; names what differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file, own = folder / COMMON, folder / f".{COMMON}.{os.uname().nodename}.{os.getpid()}"
-    own.write_text(json.dumps(common, indent=1) + "\n")
-    try:
-        os.link(own, file)  # one of several processes succeeds, and no other ever reads half a file
-    except FileExistsError:
+    file = folder / COMMON
+    if not write_new(file, (json.dumps(common, indent=1) + "\n").encode()):
         _compare(file, common)
-    finally:
-        own.unlink()
 
 
 def _compare(file: Path, common: Mapping[str, Any]) -> None:

@@ -139,24 +139,28 @@ def quantised(coefficients: jax.Array, table: jax.Array) -> jax.Array:
 
 def forward_dct(blocks: jax.Array) -> jax.Array:
     """Coefficients of blocks [..., 64], 8 times as large as in T.81 and rounded."""
-    rows = _shifted(_product(blocks, ALONG_ROWS.T), FRACTION - KEPT)
-    return _shifted(_product(rows, ALONG_COLUMNS.T), FRACTION + KEPT)
+    rows = _shifted(_product(blocks, ALONG_ROWS.T), FRACTION - KEPT)  # sums up to 128 levels times 2**16
+    return _shifted(_long_product(rows, ALONG_COLUMNS.T), FRACTION + KEPT)
 
 
 def inverse_dct(coefficients: jax.Array) -> jax.Array:
     """Levels around 0, rounded, of coefficients [..., 64] as T.81 has them."""
-    columns = _shifted(_product(coefficients, ALONG_COLUMNS), FRACTION - KEPT)
-    return _shifted(_product(columns, ALONG_ROWS), FRACTION + KEPT + 3)
+    columns = _shifted(_long_product(coefficients, ALONG_COLUMNS), FRACTION - KEPT)
+    return _shifted(_long_product(columns, ALONG_ROWS), FRACTION + KEPT + 3)
 
 
 def _product(blocks: jax.Array, matrix: np.ndarray) -> jax.Array:
-    """Whole numbers [..., 64] times a matrix of whole numbers, int32 and exact, in whatever order a device adds them up.
+    """Whole numbers [..., 64] times a matrix of whole numbers, as int32.
 
-    float32 holds sums below 2**24 exactly. Those of the constants' upper and lower bits stay below that; their own would not.
+    float32 holds sums up to 2**24 exactly, in whatever order a device adds them up.
     """
+    return jnp.matmul(blocks, jnp.asarray(matrix, jnp.float32), precision=lax.Precision.HIGHEST).astype(jnp.int32)
+
+
+def _long_product(blocks: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """The same for larger sums, up to 2**31: those of the constants' upper and lower bits stay below 2**24."""
     high, low = np.divmod(matrix, LOWER)
-    products = jnp.matmul(blocks, jnp.asarray(np.hstack([high, low]), jnp.float32), precision=lax.Precision.HIGHEST)
-    upper, lower = jnp.split(products.astype(jnp.int32), 2, axis=-1)
+    upper, lower = jnp.split(_product(blocks, np.hstack([high, low])), 2, axis=-1)
     return upper * LOWER + lower
 
 

@@ -5,7 +5,6 @@ that is only half described, or cannot be joined, is an error: a pod must never 
 the only user of jax.distributed.
 """
 
-import json
 import logging
 import signal
 import time
@@ -15,13 +14,12 @@ from types import FrameType
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 from lfm_jax.errors import ClusterError, ConfigError, first_line
 from lfm_jax.runtime.coordinator import await_coordinator, ended_after, require_free_port
 from lfm_jax.runtime.devices import devices
-from lfm_jax.runtime.exchange import wait_for_all
+from lfm_jax.runtime.exchange import gather
 from lfm_jax.runtime.progress import only_here, say
 from lfm_jax.runtime.slurm import local_devices
 
@@ -82,16 +80,16 @@ def find_cluster(
         kind = "environment" if index == INDEX else "Kubernetes indexed job"
         parts = {ADDRESS: env[ADDRESS], COUNT: _number(env, COUNT), f"{INDEX} (or {KUBERNETES_INDEX})": _number(env, index)}
         return _explicit(kind, parts)
-    if env.get(KUBERNETES_INDEX) and env.get("KUBERNETES_SERVICE_HOST"):
-        raise ConfigError(
-            f"this is pod {env[KUBERNETES_INDEX]} of an indexed Kubernetes job, but {ADDRESS} is not set: set it and {COUNT} "
-            "as launch/k8s.yaml does, or pass --cluster=none to run in this pod alone"
-        )
     if int(env.get("SLURM_NTASKS") or 1) > 1:
         return _slurm(env, f"SLURM_NTASKS={env['SLURM_NTASKS']}")
     for name in TPU_HOSTS:
         if "," in env.get(name, ""):
             return Cluster("TPU pod", f"{name} lists {env[name].count(',') + 1} hosts", {})
+    if env.get(KUBERNETES_INDEX) and env.get("KUBERNETES_SERVICE_HOST"):
+        raise ConfigError(
+            f"this is pod {env[KUBERNETES_INDEX]} of an indexed Kubernetes job, but {ADDRESS} is not set: set it and {COUNT} "
+            "as launch/k8s.yaml does, or pass --cluster=none to run in this pod alone"
+        )
     return Cluster("single process", "no flags and no JAX_*, SLURM, TPU pod or Kubernetes variables describe a cluster")
 
 
@@ -149,24 +147,6 @@ def _initialize(cluster: Cluster, arguments: dict[str, Any], seconds: int) -> No
 def is_main() -> bool:
     """Whether this is the process that writes the files and prints."""
     return jax.process_index() == 0
-
-
-def gather(value: Any) -> list[Any]:
-    """Exchange a small JSON-serialisable value: every process gets the list of all values, ordered by process."""
-    if jax.process_count() == 1:
-        return [value]
-    wait_for_all()  # as the collectives below give up on a process that is late
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = multihost_utils.process_allgather(np.array([len(text)], np.int32)).reshape(-1)
-    padded = np.zeros(lengths.max(), np.uint8)
-    padded[: len(text)] = text
-    rows = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
-    return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
-
-
-def agreed(value: bool) -> bool:
-    """The value that process 0 has, so that all processes decide alike."""
-    return gather(value)[0]
 
 
 def require_agreement(facts: Mapping[str, Any], what: str) -> None:

@@ -1,4 +1,4 @@
-"""How processes wait for one another, deal out work, and hand the results to process 0.
+"""How processes wait for one another, tell each other what they have, deal out work, and hand the results to process 0.
 
 All of it goes through the coordination service that jax.distributed starts in process 0. A collective of the devices' own does
 not do for that: gloo's gives up after 30 seconds without the others, and sends everything to everyone. The service waits as
@@ -19,7 +19,7 @@ from lfm_jax.errors import ClusterError, first_line
 T = TypeVar("T")
 WAIT_SECONDS = 7 * 24 * 3600  # for a process that is slow; one that is dead is noticed by its missing heartbeat
 PIECES_AHEAD = 16  # of results that process 0 has not taken yet, so that they do not pile up in its memory
-_meetings, _letters = itertools.count(), itertools.count()
+_meetings, _letters, _answers = itertools.count(), itertools.count(), itertools.count()
 
 
 def wait_for_all() -> None:
@@ -51,6 +51,28 @@ def to_main(value: Any) -> list[Any] | None:
     return [value, *(_take(f"lfm/letter/{letter}/{other}") for other in range(1, jax.process_count()))]
 
 
+def gather(value: Any) -> list[Any]:
+    """Exchanges a small JSON-serialisable value: every process gets the list of all values, ordered by process.
+
+    Every process must call it, in the same order. Raises ClusterError if a value has not come after WAIT_SECONDS.
+    """
+    everyones, number = to_main(value), next(_answers)
+    if jax.process_count() == 1:
+        return [value]
+    if everyones is None:
+        return _get(f"lfm/answer/{number}")
+    if number:  # all have read the answer before this one, or their letters would not be here
+        _service().key_value_delete(f"lfm/answer/{number - 1}")
+    text = json.dumps(everyones)
+    _service().key_value_set_bytes(f"lfm/answer/{number}", text.encode())
+    return json.loads(text)
+
+
+def agreed(value: Any) -> Any:
+    """The JSON-serialisable value that process 0 has, so that all processes decide alike. Every process must call it."""
+    return gather(value if jax.process_index() == 0 else None)[0]
+
+
 def dealt(pieces: Sequence[range], work: Callable[[Sequence[int]], Iterable[T]]) -> Iterator[list[T] | None]:
     """Deals the numbers of each piece to all processes, and yields the results of a piece once it is done, piece by piece.
 
@@ -79,9 +101,13 @@ def dealt(pieces: Sequence[range], work: Callable[[Sequence[int]], Iterable[T]])
 
 
 def _take(key: str) -> Any:
-    value = _patiently(_service().blocking_key_value_get_bytes, key)
+    value = _get(key)
     _service().key_value_delete(key)
-    return json.loads(value)
+    return value
+
+
+def _get(key: str) -> Any:
+    return json.loads(_patiently(_service().blocking_key_value_get_bytes, key))
 
 
 def _patiently(wait: Callable[[str, int], T], key: str) -> T:

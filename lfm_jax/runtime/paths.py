@@ -31,17 +31,23 @@ def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
     Args:
       several_writers: processes, also on other machines, may write this file at the same time; the last to finish wins.
     """
-    name = os.fsdecode(os.fsencode(path.name)[:LONGEST])
-    partial = path.with_name(f".{name}.part")
-    if several_writers:
-        of_this_machine = f".{name}.{os.uname().nodename[: LONGEST // 3]}."
-        _remove_abandoned(path.parent, of_this_machine)
-        partial = path.with_name(f"{of_this_machine}{os.getpid()}.part")
+    partial = _own_partial(path) if several_writers else path.with_name(f".{_shortened(path)}.part")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _own_partial(path: Path) -> Path:
+    """A hidden file beside `path` for this process alone; those of processes of this machine that were killed are removed."""
+    of_this_machine = f".{_shortened(path)}.{os.uname().nodename[: LONGEST // 3]}."
+    _remove_abandoned(path.parent, of_this_machine)
+    return path.with_name(f"{of_this_machine}{os.getpid()}.part")
+
+
+def _shortened(path: Path) -> str:
+    return os.fsdecode(os.fsencode(path.name)[:LONGEST])
 
 
 def _remove_abandoned(folder: Path, beginning: str) -> None:
@@ -62,3 +68,19 @@ def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that an interruption or a full disk leaves the old one or the new one, never a part."""
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+def write_new(path: Path, content: bytes) -> bool:
+    """Writes a file unless there is one, and tells whether it did. Of several processes that try at once, one does.
+
+    No process ever reads half of it. Where writing fails or is interrupted, nothing is left behind.
+    """
+    own = _own_partial(path)
+    try:
+        own.write_bytes(content)
+        os.link(own, path)  # unlike a rename, this fails where there is a file
+    except FileExistsError:
+        return False
+    finally:
+        own.unlink(missing_ok=True)
+    return True

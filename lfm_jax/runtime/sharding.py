@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lfm_jax.errors import ConfigError
 
+NAMED_COUNTS = 3  # of devices that would fit, in a message
+
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of these devices, or of all devices of all processes, with one axis, "data".
@@ -74,14 +76,16 @@ def to_host(tree: Any) -> Any:
 
 
 def check_batch_size(batch_size: int, devices: int, *, accumulate: int = 1) -> None:
-    """Raises ConfigError, with the numbers, unless every part of a batch splits evenly over this many devices."""
+    """Raises ConfigError, with the batch and the numbers of devices that would do, unless a batch's parts split evenly."""
     if accumulate < 1:
         raise ConfigError(f"config.accumulate = {accumulate}: expected at least 1")
     shares = devices * accumulate
     if batch_size < 1 or batch_size % shares:
         among = f"{devices} devices" + (f" x config.accumulate = {accumulate}" if accumulate > 1 else "")
         nearest = max(batch_size // shares, 1) * shares
-        raise ConfigError(f"config.batch_size = {batch_size} does not divide over {among}: {nearest} would")
+        fitting = [count for count in range(devices - 1, 1, -1) if batch_size > 0 and batch_size % (count * accumulate) == 0]
+        fewer = f", or run it on {' or '.join(map(str, fitting[:NAMED_COUNTS]))} devices" if fitting else ""
+        raise ConfigError(f"config.batch_size = {batch_size} does not divide over {among}: {nearest} would{fewer}")
 
 
 def to_devices(batches: Iterable[Any], sharding: NamedSharding, *, ahead: int = 2) -> Iterator[Any]:

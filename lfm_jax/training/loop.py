@@ -26,8 +26,8 @@ from lfm_jax.inference.network import Network
 from lfm_jax.inference.scoring import score_together
 from lfm_jax.report.files import write_files
 from lfm_jax.runtime import sharding
-from lfm_jax.runtime.distributed import StopNotice, agreed, gather, is_main
-from lfm_jax.runtime.exchange import others_waiting
+from lfm_jax.runtime.distributed import StopNotice, is_main
+from lfm_jax.runtime.exchange import agreed, gather, others_waiting
 from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 from lfm_jax.runtime.settings import settled
@@ -83,7 +83,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
                 stack.enter_context(locked(folder, "lfm train"))
         except UserError as error:
             refusal = str(error)
-        if refusal := gather(refusal)[0]:  # all processes end, or the others would wait for process 0
+        if refusal := agreed(refusal):  # all processes end, or the others would wait for process 0
             raise UserError(f"--workdir: {refusal}")
         folder.mkdir(parents=True, exist_ok=True)
         yield

@@ -17,7 +17,7 @@ from lfm_jax import config as config_lib
 from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source, listing_of
-from lfm_jax.data.sources.open import open_split, open_test_split
+from lfm_jax.data.sources.open import open_test_split, open_training
 from lfm_jax.errors import ConfigError
 from lfm_jax.models import Lfm
 from lfm_jax.runtime import sharding
@@ -109,7 +109,7 @@ def set_up(config: ConfigDict, workdir: AnyPath) -> Run:
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy", "pillow")}
     require_agreement({"lfm_jax": __version__, "--workdir": str(workdir), **fields, **versions}, "what they are to train")
     config_lib.validate(config, devices=devices.size)
-    train_set, val_set = (open_split(config.data, split, seed=config.seed) for split in ("train", "val"))
+    train_set, val_set = open_training(config.data, seed=config.seed)
     test_set = open_test_split(config.data, seed=config.seed) if config.eval.test else None
     splits = {"training": train_set, "validation": val_set, "test": test_set}
     listings = {f"{name} images": listing_of(source) for name, source in splits.items() if source is not None}

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.inference.detector import load
     from lfm_jax.report.files import write_files
     from lfm_jax.runtime import distributed
-    from lfm_jax.runtime.exchange import others_waiting
+    from lfm_jax.runtime.exchange import agreed, others_waiting
     from lfm_jax.runtime.progress import say
 
     options = {
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         cells = CellStore(out.folder / "cells", data_sha256, compute_dtype=args.compute_dtype)
     with out or nullcontext():
         evaluation = join_evaluations([evaluate_network(detector, source, cells=cells, **options) for detector in detectors])
-    failed = distributed.agreed(bool(evaluation.errors))
+    failed = agreed(bool(evaluation.errors))
     with others_waiting(), out or nullcontext():
         if out and cells and distributed.is_main():
             write_files(evaluation, detectors, source, out.folder, data_sha256=cells.data_sha256)

@@ -19,7 +19,8 @@ import orbax.checkpoint as ocp
 
 from lfm_jax.errors import WeightsError
 from lfm_jax.runtime import sharding
-from lfm_jax.runtime.distributed import gather, is_main
+from lfm_jax.runtime.distributed import is_main
+from lfm_jax.runtime.exchange import gather, wait_for_all
 from lfm_jax.runtime.storage import AnyPath
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.checkpoint_files import (
@@ -186,7 +187,7 @@ class Checkpoints:
         with writing(manager):
             for step in steps if is_main() else ():
                 move_aside(_folder(manager, step), reason)
-            gather(None)  # wait for the renames
+            wait_for_all()  # until they are renamed
             manager.reload()
 
 

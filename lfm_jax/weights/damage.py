@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lfm_jax.errors import UserError, WeightsError, first_line
-from lfm_jax.runtime.distributed import gather, is_main
+from lfm_jax.runtime.distributed import is_main
+from lfm_jax.runtime.exchange import wait_for_all
 from lfm_jax.runtime.progress import say
 from lfm_jax.runtime.storage import AnyPath
 
@@ -58,7 +59,7 @@ def set_aside_without_metrics(folder: AnyPath) -> None:
             move_aside(checkpoint, f"checkpoint {checkpoint} has damaged metrics")
         except OSError as error:
             raise WeightsError(f"{metrics} cannot be read, which does not mean that it is damaged: {first_line(error)}") from None
-    gather(None)  # wait for the renames
+    wait_for_all()  # until they are renamed
 
 
 def move_aside(checkpoint: AnyPath, reason: str) -> None:

@@ -11,6 +11,18 @@ set -euo pipefail
 dir=$(realpath -m "$2")
 
 if [ "$1" = stop ]; then
+  # Jobs that still run would outlive the daemons.
+  export SLURM_CONF=$dir/slurm.conf
+  if jobs=$(squeue --noheader --format=%A 2> /dev/null) && [ -n "$jobs" ]; then
+    # shellcheck disable=SC2086  # one word for each job
+    scancel --signal=KILL --full $jobs || true
+    # shellcheck disable=SC2086
+    scancel $jobs || true
+    for ((tries = 0; tries < 60; tries++)); do
+      if [ -z "$(squeue --noheader 2> /dev/null)" ]; then break; fi
+      sleep 0.5
+    done
+  fi
   for name in slurmd slurmctld munged; do
     if [ -s "$dir/$name.pid" ]; then kill "$(cat "$dir/$name.pid")" 2> /dev/null || true; fi
   done

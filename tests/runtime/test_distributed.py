@@ -100,8 +100,3 @@ def test_joining_logs_the_kind_of_cluster_and_the_reason(caplog, capsys):
         distributed.join(find_cluster({}))
     assert "process 0 of 1 by single process: no flags" in caplog.text
     assert capsys.readouterr().err == ""
-
-
-def test_a_process_alone_gathers_its_own_value():
-    assert distributed.gather({"a": [1, None]}) == [{"a": [1, None]}]
-    assert distributed.agreed(True) is True

@@ -93,19 +93,35 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
     """
     if split == "test" and config.test_root:
         return open_tests(config.test_root, labels=_labels(config))
-    source = (_with_hold_out if config.hold_out and split != "test" else _split)(config, split, seed=seed)
-    if split != "test" and len({example.label for example in source.examples}) < 2:
-        raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
-    return source
+    if config.hold_out and split != "test":
+        source = _with_hold_out(config, split, _split(config, "train", seed=seed), seed=seed)
+    else:
+        source = _split(config, split, seed=seed)
+    return source if split == "test" else _of_both_labels(source, config)
+
+
+def open_training(config: ConfigDict, *, seed: int) -> tuple[Source, Source]:
+    """The training and the validation split of a run, as `open_split` opens them, from one listing where groups are held out."""
+    if not config.hold_out:
+        return open_split(config, "train", seed=seed), open_split(config, "val", seed=seed)
+    whole = _split(config, "train", seed=seed)
+    train, val = (_with_hold_out(config, split, whole, seed=seed) for split in ("train", "val"))
+    return _of_both_labels(train, config), _of_both_labels(val, config)
 
 
 def _split(config: ConfigDict, split: str, *, seed: int) -> Source:
     return SOURCES.choose(config.source)(config, split, seed=seed)
 
 
-def _with_hold_out(config: ConfigDict, split: str, *, seed: int) -> Source:
+def _of_both_labels(source: Source, config: ConfigDict) -> Source:
+    if len({example.label for example in source.examples}) < 2:
+        raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
+    return source
+
+
+def _with_hold_out(config: ConfigDict, split: str, train: Source, *, seed: int) -> Source:
     """The training split without the groups that are held out, or the validation split, if there is one, together with them."""
-    train, held_out = _split(config, "train", seed=seed), names_in(config.hold_out)
+    held_out = names_in(config.hold_out)
     groups = [example.generator for example in train.examples]
     if unknown := set(held_out) - set(groups):
         missing, present = (", ".join(sorted(names)) for names in (unknown, set(groups)))
