@@ -76,6 +76,12 @@ MODEL = Group(
     std=Field((0.229, 0.224, 0.225), "What the difference is divided by; ImageNet's standard deviation.", above=0, length=3),
     compute_dtype=Field("float32", "float32 or bfloat16. Parameters, BatchNorm statistics and logits stay float32."),
     remat=Field(False, "Recompute activations in the backward pass: slower, but less memory.", may_change=True),
+    kernels=Field(
+        True,
+        "On NVIDIA GPUs in bfloat16, compute residual and first block in kernels of their own, which move less; False leaves "
+        "them to XLA.",
+        may_change=True,
+    ),
 )
 
 DATA = Group(

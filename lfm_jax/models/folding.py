@@ -16,8 +16,8 @@ from jax import lax
 from lfm_jax.models.layers import EPSILON
 from lfm_jax.models.lfm import Lfm
 from lfm_jax.models.snet import SNet
-from lfm_jax.ops.conv import conv1x1, conv2x2, max_pool2x2
-from lfm_jax.ops.npr import residual_of_pixels
+from lfm_jax.ops.conv import conv1x1, conv2x2, conv_pool_relu
+from lfm_jax.ops.stem import conv_relu_pool
 from lfm_jax.ops.tiles import conv2x2_windows, tile_kernel
 
 PIXELS_AT_ONCE = 256 * 256  # on a CPU; their activations are about as large as a last-level cache
@@ -84,9 +84,11 @@ def _plain(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes
 
 
 def _logits(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, sizes: jax.Array | None, *, filtered: bool) -> Any:
-    x = residual_of_pixels(images, mean=model.mean, std=model.std, residual=model.residual, dtype=model.dtype)
     *pooled, last = folded["blocks"]
-    for block in pooled[:blocks]:
+    first, *rest = pooled[:blocks] or [None]
+    pixels = model.pixels(images)
+    x = conv_relu_pool(pixels, first["kernel"], first["bias"]) if first else pixels.residuals()
+    for block in rest:
         x = _pooled_block(x, block, filtered=filtered)
     if blocks is not None and blocks <= len(pooled):
         return x.astype(jnp.float32).mean((1, 2, 3))
@@ -100,12 +102,11 @@ def _logits(model: Lfm, blocks: int | None, folded: Any, images: jax.Array, size
 
 
 def _pooled_block(x: jax.Array, block: dict[str, jax.Array], *, filtered: bool) -> jax.Array:
-    """x [B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, O]. The maximum may be taken before bias and ReLU, which keep its order."""
-    if filtered and "tiles" in block:
-        height, width = ((side - 1) // 2 * 2 + 1 for side in x.shape[1:3])
-        pooled = functools.reduce(jnp.maximum, conv2x2_windows(x[:, :height, :width], block["tiles"]))
-    else:
-        pooled = max_pool2x2(conv2x2(x, block["kernel"].astype(x.dtype)))
+    """x [B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, O]."""
+    if not (filtered and "tiles" in block):
+        return conv_pool_relu(x, block["kernel"], block["bias"])
+    height, width = ((side - 1) // 2 * 2 + 1 for side in x.shape[1:3])
+    pooled = functools.reduce(jnp.maximum, conv2x2_windows(x[:, :height, :width], block["tiles"]))
     return jax.nn.relu(pooled + block["bias"].astype(x.dtype))
 
 

@@ -11,9 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lfm_jax.ops import stem
 from lfm_jax.ops.block import conv_norm_relu_pool
 from lfm_jax.ops.conv import conv2x2, max_pool2x2, padded_conv
 from lfm_jax.ops.norm import statistics
+from lfm_jax.ops.stem import Pixels
 
 Initializer = Callable[..., jax.Array]
 
@@ -73,10 +75,11 @@ class NormVariables(nn.Module):
 class ConvNormReluPool(nn.Module):
     """A block of SNet: 2 x 2 convolution -> BatchNorm -> ReLU, then 2 x 2 max-pooling if `pool`.
 
-    x [B, H, W, C] becomes [B, H - 1, W - 1, width], or half of that height and width with `pool`. In training all of it is a
-    single operation (`ops.block`): the batch's mean and biased variance normalise, and the running averages move towards
-    the mean and the *unbiased* variance, as in PyTorch. Statistics are over every axis but the last and float32, whatever
-    `dtype` the activations have. In evaluation the activations before pooling are sown as "activations".
+    x [B, H, W, C], or the residuals of `Pixels`, becomes [B, H - 1, W - 1, width], or half of that height and width with
+    `pool`. In training all of it is a single operation (`ops.block`, and `ops.stem` for pixels): the batch's mean and biased
+    variance normalise, and the running averages move towards the mean and the *unbiased* variance, as in PyTorch. Statistics
+    are over every axis but the last and float32, whatever `dtype` the activations have. In evaluation the activations before
+    pooling are sown as "activations".
     """
 
     width: int
@@ -84,12 +87,15 @@ class ConvNormReluPool(nn.Module):
     pool: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array | Pixels, train: bool) -> jax.Array:
         fan_in = 4 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (2, 2, x.shape[-1], self.width))
         conv_bias = self.param("bias", torch_uniform(fan_in), (self.width,))
         norm = NormVariables(self.width, name="norm")
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if isinstance(x, Pixels) and not (train and self.pool):
+            x = x.residuals()
+        if not isinstance(x, Pixels):
+            x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if not train:
             mean, factor = norm.running.mean.value, norm.scale * jax.lax.rsqrt(norm.running.var.value + EPSILON)
             shifted = (conv2x2(x, kernel) + conv_bias.astype(x.dtype)).astype(jnp.float32)
@@ -100,7 +106,10 @@ class ConvNormReluPool(nn.Module):
         # gradient. Computing one would give rounding noise, which Adam blows up to steps of the full learning rate, and
         # different ones on every number of devices.
         shift = norm.running.mean.value - conv_bias
-        activations, mean, var = conv_norm_relu_pool(x, kernel, norm.scale, norm.bias, shift, EPSILON, self.pool)
+        if isinstance(x, Pixels):
+            activations, mean, var = stem.conv_norm_relu_pool(x, kernel, norm.scale, norm.bias, shift, EPSILON)
+        else:
+            activations, mean, var = conv_norm_relu_pool(x, kernel, norm.scale, norm.bias, shift, EPSILON, self.pool)
         samples = x.shape[0] * (x.shape[1] - 1) * (x.shape[2] - 1)
         norm.running.move(mean + conv_bias, var, samples=samples)
         return activations

@@ -18,9 +18,10 @@ from lfm_jax.models.layers import inside, torch_uniform
 from lfm_jax.models.pooling import Pool, Pooling
 from lfm_jax.models.snet import Side, SNet
 from lfm_jax.ops.conv import conv1x1
-from lfm_jax.ops.npr import Residual, residual_of_pixels
+from lfm_jax.ops.npr import Residual
 from lfm_jax.ops.pooling import RandomK, RankDropout, random_k_pool, rank_dropout, top_k_pool
 from lfm_jax.ops.pooling_variants import share_pool
+from lfm_jax.ops.stem import Pixels
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,6 +60,7 @@ class Lfm(nn.Module):
       rank_dropout: in training, on the values that meet the head; None is off.
       random_k: in training, how the auxiliary branch draws its positions; None is off.
       dtype: of the activations. Parameters, statistics and logits stay float32.
+      kernels: whether residual and first block may be kernels of their own on a GPU; see `ops.stem`.
     """
 
     backbone: nn.Module = field(default_factory=SNet)
@@ -71,6 +73,7 @@ class Lfm(nn.Module):
     rank_dropout: RankDropout | None = None
     random_k: RandomK | None = None
     dtype: jnp.dtype = jnp.float32
+    kernels: bool = True
 
     def setup(self) -> None:
         self.pool = self.pooling.pool  # a pooling with weights keeps them under this name
@@ -100,7 +103,8 @@ class Lfm(nn.Module):
         keys = keys or {}
         if sizes is not None and (train or keys):
             raise ValueError("padded images (sizes=...) cannot train: padding would enter the BatchNorm statistics")
-        x = residual_of_pixels(images, mean=self.mean, std=self.std, residual=self.residual, dtype=self.dtype)
+        pixels = self.pixels(images)
+        x = pixels if train and pixels.in_windows and getattr(self.backbone, "takes_pixels", False) else pixels.residuals()
         x = self.backbone(x, train=train, sizes=None if sizes is None else self._whole_blocks(sizes))
         maps = self._project(x) if self.maps else x.astype(jnp.float32)
         mask = None if sizes is None else self.valid_positions(sizes, maps.shape[1:3])
@@ -115,6 +119,10 @@ class Lfm(nn.Module):
         if self.random_k is not None and "random_k" in keys:
             aux = self.head(self._drawn(maps, self.random_k, keys["random_k"])[0])
         return Output(self.head(for_head), maps, values, positions, aux)
+
+    def pixels(self, images: jax.Array) -> Pixels:
+        """Images [B, H, W, 3] with what is needed to take their residuals."""
+        return Pixels(images, self.mean, self.std, self.residual, self.dtype, self.kernels)
 
     def _project(self, x: jax.Array) -> jax.Array:
         kernel = self.param("project", torch_uniform(x.shape[-1]), (x.shape[-1], self.maps))

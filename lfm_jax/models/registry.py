@@ -118,6 +118,7 @@ def build(config: ConfigDict) -> Lfm:
         rank_dropout=_options("rank_dropout", RankDropout, **rank) if rank["p_max"] else None,
         random_k=_options("random_k", RandomK, order=random_k.order, share=config.pooling.k_share) if has_branch else None,
         dtype=dtype,
+        kernels=config.kernels,
     )
 
 

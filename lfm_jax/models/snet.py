@@ -4,13 +4,14 @@ Its input is NPR residuals [B, H, W, 3], its output activations [B, f(H), f(W), 
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lfm_jax.models.layers import ConvNormReluPool
+from lfm_jax.ops.stem import Pixels
 
 Side = TypeVar("Side", int, jax.Array)
 DEFAULT_WIDTHS = (64, 128, 256, 512)
@@ -24,15 +25,16 @@ class SNet(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False, sizes: jax.Array | None = None) -> jax.Array:
-        """Residuals x [B, H, W, 3] -> activations [B, f(H), f(W), widths[-1]].
+    def __call__(self, x: jax.Array | Pixels, *, train: bool = False, sizes: jax.Array | None = None) -> jax.Array:
+        """Residuals x [B, H, W, 3], or pixels whose residuals the first block takes -> activations [B, f(H), f(W), widths[-1]].
 
         `sizes` makes no difference: every block looks right and down only, so no valid position sees the padding.
         """
         block = nn.remat(ConvNormReluPool, static_argnums=(2,)) if self.remat else ConvNormReluPool  # argument 2 is `train`
+        activations: Any = x
         for index, width in enumerate(self.widths, start=1):
-            x = block(width, self.dtype, index < len(self.widths), name=f"block{index}")(x, train)
-        return x
+            activations = block(width, self.dtype, index < len(self.widths), name=f"block{index}")(activations, train)
+        return activations
 
     def map_side(self, side: Side) -> Side:
         """The side f(n) of the map of an image of n px; an odd n counts as n - 1, and zero or less means too small."""
@@ -52,3 +54,4 @@ class SNet(nn.Module):
         return 3 * self.stride - 1
 
     before = 0
+    takes_pixels = True  # in training, where their residuals need not be in memory

@@ -64,6 +64,14 @@ def max_pool2x2(x: jax.Array) -> jax.Array:
     return plain_max_pool2x2(x)
 
 
+def conv_pool_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """A block of a folded network, with kernel [2, 2, C, O] and bias [O]: x [B, H, W, C] -> [B, (H - 1) // 2, (W - 1) // 2, O].
+
+    The maximum is taken before bias and ReLU, which keep its order.
+    """
+    return jax.nn.relu(max_pool2x2(conv2x2(x, kernel.astype(x.dtype))) + bias.astype(x.dtype))
+
+
 def plain_conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array:
     layout, sides = ("NHWC", "HWIO", "NHWC"), ((border, border),) * 2
     return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=layout, precision=precision_of(x))

@@ -45,7 +45,7 @@ def conv_pool_norm_relu(
 def _forward(
     x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float, pool: bool, device: Device
 ) -> tuple[Normed, Saved]:
-    sign = _sign(scale)
+    sign = sign_of(scale)
     signed = kernel * sign.astype(kernel.dtype)
     y = plain_conv2x2(x, signed)
     moments: Moments | None
@@ -64,7 +64,7 @@ def _forward(
 
 def _backward(epsilon: float, pool: bool, device: Device, saved: Saved, grads: Normed) -> Saved:
     x, kernel, scale, bias, mean, var, moments, strongest, places = saved
-    sign = _sign(scale)
+    sign = sign_of(scale)
     signed, size, inverse = kernel * sign.astype(kernel.dtype), jnp.abs(scale), lax.rsqrt(var + epsilon)
     y = plain_conv2x2(x, signed)  # by name: XLA sees that it is that of the forward pass
     if places is None:
@@ -178,7 +178,7 @@ def _is_narrow(x: jax.Array) -> bool:
     return x.shape[-1] < NARROW
 
 
-def _sign(scale: jax.Array) -> jax.Array:
+def sign_of(scale: jax.Array) -> jax.Array:
     return jnp.where(scale < 0, -1.0, 1.0)
 
 
