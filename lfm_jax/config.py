@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, on_device, order, protocols, synthetic
+from lfm_jax.data import augmentations, on_device, order, protocols, resident, synthetic
 from lfm_jax.data.sources import SOURCES, pixels
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, UserError
@@ -117,6 +117,12 @@ DATA = Group(
         "host, or device: crop, flip and degrade inside the training step, with the same draws, so that the host only decodes. "
         "Takes a crop, no WebP, and images that are degraded after the resize or not resized.",
         choices=(on_device.HOST, on_device.DEVICE),
+    ),
+    resident=Field(
+        False,
+        "Read all training images once and keep them on the devices, on each one or split over them; crop and flip there, with the "
+        "same draws. The bits are the same. Degradations need augment_on device; cache_mib is not used.",
+        may_change=True,
     ),
     balance=Field(
         "none",
@@ -311,6 +317,7 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     augmentations.check(config.data.augment, "config.data.augment")
     augmentations.check(config.data.aligned.augment, "config.data.aligned.augment")
     on_device.check(config.data)
+    resident.check(config.data)
     for field in ("protocol", "predict_protocol"):
         with blamed(f"config.eval.{field}"):
             protocols.parse(config.eval[field])
