@@ -26,7 +26,6 @@ from lfm_jax.runtime.progress import progress, say
 
 ON_EVERY_DEVICE = 0.25  # share of a device's memory up to which each device has all images
 AT_MOST = 0.8  # share of a device's memory that images may take
-GB = 1e9
 
 
 @dataclass
@@ -69,7 +68,7 @@ def load(pipeline: TrainPipeline, devices: Mesh, *, axis: int = 0) -> Callable[[
         layout = packed(sizes, shards=devices.size, margin=margin)
     _require_room(layout.shards * layout.shard_bytes, room, layout.shards)
     where = "in shards over the devices" if layout.shards > 1 else "on every device"
-    say(f"{len(keys) - len(broken)} training images lie {where}: {layout.shard_bytes / GB:.2f} GB on each")
+    say(f"{len(keys) - len(broken)} training images lie {where}: {amount(layout.shard_bytes)} on each")
     atlas = _on_devices(pipeline, layout, own, read, devices)
     pipeline.resident = Resident({key: number for number, key in enumerate(keys)}, sizes, broken, layout, window)
     height, width = window
@@ -142,9 +141,14 @@ def _ahead(pipeline: TrainPipeline, read: Callable[[int], Any], count: int) -> A
 
 def _require_room(needed: int, room: int, devices: int, about: str = "") -> None:
     if needed > room * devices:
-        of_each = f", {needed / devices / GB:.2f} GB on each of {devices} devices" if devices > 1 else ""
+        of_each = f", {amount(needed // devices)} on each of {devices} devices" if devices > 1 else ""
         raise ConfigError(
-            f"config.data.resident = True: the training images take {about}{needed / GB:.2f} GB{of_each}, more than the "
-            f"{room / GB:.2f} GB that they may of a device's memory ({AT_MOST:.0%}): use more devices, a smaller "
-            "config.data.resize, or config.data.resident = False"
+            f"config.data.resident = True: the training images take {about}{amount(needed)}{of_each}, more than the {amount(room)} "
+            f"that they may of a device's memory ({AT_MOST:.0%}): use more devices, a smaller config.data.resize, or "
+            "config.data.resident = False"
         )
+
+
+def amount(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"

@@ -73,11 +73,11 @@ def test_worker_processes_draw_the_same_places():
 def test_images_that_do_not_fit_are_refused_with_their_size(monkeypatch):
     monkeypatch.setattr(resident, "memory_limit", lambda: 100_000)
     pipeline = TrainPipeline(Pictures(), data_config(**SEVERAL_SIZES), seed=0)
-    with pytest.raises(ConfigError, match=r"config\.data\.resident = True: the training images take at least 0\.\d\d GB"):
+    with pytest.raises(ConfigError, match=r"config\.data\.resident = True: the training images take at least 0\.\d\d MB"):
         resident.load(pipeline, sharding.data_mesh())
     monkeypatch.setattr(resident, "memory_limit", lambda: 480_000)  # enough for the images, not for the room around them
     pipeline = TrainPipeline(Pictures(), data_config(**DEGRADED), seed=0)
-    with pytest.raises(ConfigError, match=r"more than the 0\.00 GB that they may of a device's memory \(80%\): use more devices"):
+    with pytest.raises(ConfigError, match=r"more than the 0\.38 MB that they may of a device's memory \(80%\): use more devices"):
         resident.load(pipeline, sharding.data_mesh())
 
 
