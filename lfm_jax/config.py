@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lfm_jax import models
-from lfm_jax.data import augmentations, on_device, order, protocols, synthetic
+from lfm_jax.data import augmentations, on_device, order, protocols, resident, synthetic
 from lfm_jax.data.sources import SOURCES, pixels
 from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, blamed
@@ -123,6 +123,12 @@ DATA = Group(
         "host, or device: crop, flip and degrade inside the training step, with the same draws, so that the host only decodes. "
         "Takes a crop, no WebP, and images that are degraded after the resize or not resized.",
         choices=(on_device.HOST, on_device.DEVICE),
+    ),
+    resident=Field(
+        False,
+        "Read all training images once and keep them on the devices, on each one or split over them; crop and flip there, with the "
+        "same draws. The bits are the same. Degradations need augment_on device; cache_mib is not used.",
+        may_change=True,
     ),
     balance=Field(
         "none",
@@ -331,6 +337,7 @@ def _check_data(config: ConfigDict) -> None:
     augmentations.check(config.augment, "config.data.augment")
     augmentations.check(config.aligned.augment, "config.data.aligned.augment")
     on_device.check(config)
+    resident.check(config)
 
 
 def check_model(config: ConfigDict) -> None:

@@ -91,8 +91,9 @@ def run(
         return benchmark
     trainers = {}
     if pytorch and kind == "train":
-        trainers["PyTorch eager float32"] = lambda: pytorch.trainer(network())
-        trainers["PyTorch compiled float32"] = lambda: pytorch.trainer(network(), compiled=True)
+        usual = pytorch.precisions()[0]
+        trainers[f"PyTorch eager {usual}"] = lambda: pytorch.trainer(network())
+        trainers[f"PyTorch compiled {usual}"] = lambda: pytorch.trainer(network(), compiled=True)
     share = seconds / len(batches) / len(dtypes)
     for batch in batches:
         for dtype in dtypes:

@@ -4,6 +4,7 @@ Importing this module loads PyTorch, so it is imported only when a comparison is
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,43 +22,65 @@ def load(state: dict[str, np.ndarray], widths: tuple[int, ...], maps: int, k: in
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def precisions() -> tuple[str, ...]:
+    """How PyTorch may compute here, what it does unless told otherwise first: its convolutions on a GPU round factors to TF32."""
+    return ("TF32", "float32", "bfloat16") if torch.cuda.is_available() else ("float32", "bfloat16")
+
+
+def computing_in(precision: str, device: torch.device) -> Any:
+    """A context for PyTorch to compute in one of `precisions`."""
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def compile_module(module: nn.Module) -> Any:
+    """A compiled module, for one shape at a time. What was compiled before is forgotten, or its number would end compiling."""
+    torch._dynamo.reset()
+    return torch.compile(module, dynamic=False)
+
+
 def scorers(network: TorchLfm) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Functions from uint8 images [B, H, W, 3] to logits [B], by the way in which PyTorch runs the network."""
     device = next(network.parameters()).device
-    channels_last: Any = copy.deepcopy(network).eval()
-    channels_last.to(memory_format=torch.channels_last)
+    plain, channels_last = (copy.deepcopy(network).eval() for _ in range(2))
+    channels_last.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def scorer(module: Callable[[torch.Tensor], torch.Tensor], *, bfloat16: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    def scorer(module: Callable[[torch.Tensor], torch.Tensor], precision: str) -> Callable[[np.ndarray], np.ndarray]:
         @torch.inference_mode()
         def score(images: np.ndarray) -> np.ndarray:
-            pixels = normalize(torch.from_numpy(images).to(device))
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                return module(pixels).float().cpu().numpy()
+            with computing_in(precision, device):
+                return module(normalize(torch.from_numpy(images).to(device))).float().cpu().numpy()
 
         return score
 
-    compiled = torch.compile(channels_last)
-    return {
-        "PyTorch eager float32": scorer(copy.deepcopy(network).eval()),
-        "PyTorch channels-last float32": scorer(channels_last),
-        "PyTorch channels-last bfloat16": scorer(channels_last, bfloat16=True),
-        "PyTorch compiled float32": scorer(compiled),
-        "PyTorch compiled bfloat16": scorer(compiled, bfloat16=True),
-    }
+    usual, *others = precisions()
+    compiled_once = functools.cache(lambda: compile_module(channels_last))  # when it is first called: where it cannot, others can
+    ways: list[tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = [
+        ("eager", plain, usual),
+        ("channels-last", channels_last, usual),
+        ("channels-last", channels_last, "bfloat16"),
+        ("compiled", lambda pixels: compiled_once()(pixels), usual),
+        ("compiled", lambda pixels: compiled_once()(pixels), "bfloat16"),
+    ]
+    ways += [("eager", plain, precision) for precision in others if precision != "bfloat16"]
+    return {f"PyTorch {name} {precision}": scorer(module, precision) for name, module, precision in ways}
 
 
-def trainer(network: TorchLfm, *, bfloat16: bool = False, compiled: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
-    """A function from uint8 images [B, H, W, 3] and labels [B] to the loss of a step of Adam, which it waits for."""
-    device = next(network.parameters()).device
+def trainer(network: TorchLfm, *, precision: str = "", compiled: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
+    """A function from uint8 images [B, H, W, 3] and labels [B] to the loss of a step of Adam, which it waits for.
+
+    `precision` is one of `precisions()`, by default the first.
+    """
+    device, precision = next(network.parameters()).device, precision or precisions()[0]
     network.train()
     for fixed in (network.downsample_conv, network.upsample_conv):
         fixed.requires_grad_(False)
     adam = torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=1e-4)
-    module: Any = torch.compile(network) if compiled else network
+    module: Any = compile_module(network) if compiled else network
 
     def step(images: np.ndarray, labels: np.ndarray) -> float:
         adam.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with computing_in(precision, device):
             logits = module(normalize(torch.from_numpy(images).to(device)))
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(labels).to(device))
         loss.backward()

@@ -52,6 +52,10 @@ class AlignedFakes:
         """Whether this position belongs to a pair."""
         return bool(host_rng(self.seed, Stream.PAIR, first_of_pair(position)).random() < self.share)
 
+    def files(self) -> list[Path]:
+        """All of them, each once."""
+        return [file for index in sorted(self._files) for file in self._files[index]]
+
     def file(self, index: int, position: int) -> Path:
         """The aligned fake of photograph `index` for the pair at `position`, drawn from those that there are."""
         rng = host_rng(self.seed, Stream.PAIR, first_of_pair(position))

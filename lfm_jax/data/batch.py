@@ -10,6 +10,12 @@ With `config.data.augment_on = "device"` the images are the windows that the dev
 
     "draws"  int32    [B, 15], or [B, 2, 15], what was drawn for each (`lfm_jax.ops.degradation.Draws`)
 
+With `config.data.resident` the host makes no images. In their place it says where the devices find them, in
+
+    "place"  int32    [B, 4], or [B, 2, 4], see `lfm_jax.data.resident`
+
+and `lfm_jax.training.resident` puts "image" in its place before the step.
+
 With gradient accumulation in A parts every array has one more axis in front, [A, B / A, ...].
 """
 
@@ -25,7 +31,7 @@ from lfm_jax.ops.degradation import Draws
 
 Batch = dict[str, Any]
 
-DTYPES: Mapping[str, Any] = {"image": np.uint8, "label": np.float32, "index": np.int32, "draws": np.int32}
+DTYPES: Mapping[str, Any] = {"image": np.uint8, "label": np.float32, "index": np.int32, "draws": np.int32, "place": np.int32}
 
 
 def batch_shapes(config: ConfigDict, side: int) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -64,7 +70,7 @@ def stack(examples: Sequence[Batch]) -> Batch:
     Raises:
       DataError: the images differ in size; names the fields that give them one.
     """
-    shapes = {example["image"].shape for example in examples}
+    shapes = {example["image"].shape for example in examples if "image" in example}
     if len(shapes) > 1:
         sizes = ", ".join(sorted(f"{width} x {height}" for *_, height, width, _ in shapes))
         raise DataError(f"images of several sizes ({sizes}) in one batch: set config.data.crop or config.data.resize")

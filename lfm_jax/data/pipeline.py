@@ -10,6 +10,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from lfm_jax.data.images import ImageError, decode
 from lfm_jax.data.on_device import degradation_of
 from lfm_jax.data.order import training_order
 from lfm_jax.data.prefetch import read_ahead
+from lfm_jax.data.resident import ImageKey, Resident
 from lfm_jax.data.sources.base import Source
-from lfm_jax.data.transforms import augment, settle
+from lfm_jax.data.transforms import augment, resized, settle
 from lfm_jax.data.workers import read_in_workers
 from lfm_jax.errors import DataError
 from lfm_jax.ops.degradation import Degradation
@@ -54,7 +56,8 @@ class TrainPipeline:
         self._slow: dict[int, str] = {}  # index -> reason
         self._kept = KeptImages(config.cache_mib << 20)
         self._order = training_order(source.examples, config.balance, seed=seed, shuffle=config.shuffle)
-        self._degradation = degradation_of(config)
+        self.degradation = degradation_of(config)
+        self.resident: Resident | None = None  # once the images are on the devices
         self._aligned = None
         if config.aligned.share:
             self._aligned = AlignedFakes(source.examples, config.aligned, balance=config.balance, seed=seed)
@@ -78,8 +81,7 @@ class TrainPipeline:
             example = self.source.examples[index]
             is_aligned_fake = position != first
             try:
-                image = self._aligned_fake(index, position) if is_aligned_fake else self._settled(index)
-                arrays = augmented(image, config, rngs, self._degradation)
+                arrays = self._views(index, position, config, rngs, is_aligned_fake=is_aligned_fake)
             except ImageError as error:
                 self._note_broken(example.path, str(error))
                 continue
@@ -124,9 +126,29 @@ class TrainPipeline:
                 self._note_broken(path, reason)
             yield batch
 
+    def image_keys(self) -> list[ImageKey]:
+        """All images that a run may read, aligned fakes included."""
+        return [*range(len(self.source.examples)), *(self._aligned.files() if self._aligned else [])]
+
+    def resized_image(self, key: ImageKey) -> Image.Image:
+        """An image before anything random is done to it. Raises ImageError."""
+        return resized(decode(key) if isinstance(key, Path) else self._image(key), self.config.resize)
+
+    def _views(
+        self, index: int, position: int, config: ConfigDict, rngs: Sequence[np.random.Generator], *, is_aligned_fake: bool
+    ) -> dict[str, np.ndarray]:
+        """The random views of one example, or where the devices find them and what they make of them."""
+        if self.resident:
+            key = self._aligned.file(index, position) if is_aligned_fake and self._aligned else index
+            views = [self.resident.view(key, config, rng, self.degradation) for rng in rngs]
+            return stack(views) if len(views) > 1 else views[0]
+        image = self._aligned_fake(index, position) if is_aligned_fake else self._settled(index)
+        return augmented(image, config, rngs, self.degradation)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """For worker processes, which go through the same order by themselves."""
-        return functools.partial(TrainPipeline, seed=self.seed, views=self.views), (self.source, self.config)
+        make = functools.partial(TrainPipeline, seed=self.seed, views=self.views)
+        return make, (self.source, self.config), {"resident": self.resident}
 
     def _settled(self, index: int) -> Image.Image:
         if self.views == 1 and not self._kept.limit:  # `augment` makes less than all of it

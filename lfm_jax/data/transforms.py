@@ -69,7 +69,7 @@ def degrade(image: Image.Image, config: ConfigDict, rng: np.random.Generator, *,
     if drawn.untouched:
         return image
     if config.around_crop and min_side:
-        image = part_around(image, min_side / min(drawn.strengths.get("scale", 1.0), 1.0), drawn.place)
+        image = image.crop(draw_part(image.size, min_side / min(drawn.strengths.get("scale", 1.0), 1.0), drawn.place))
     for name, strength in drawn.strengths.items():
         if name == "scale":
             image = scale(image, strength, min_side=min_side)
@@ -129,11 +129,15 @@ def draw_degradations(config: ConfigDict, rng: np.random.Generator) -> dict[str,
     return strengths
 
 
-def part_around(image: Image.Image, side: float, rng: np.random.Generator) -> Image.Image:
-    """A random part of an image that is a little larger than `side` px, as far as the image is, and begins on a 16 px grid."""
-    lengths = [min(length, (math.ceil(side) // GRID + 2) * GRID) for length in image.size]
-    left, top = (int(rng.integers((whole - part) // GRID + 1)) * GRID for whole, part in zip(image.size, lengths, strict=True))
-    return image.crop((left, top, left + lengths[0], top + lengths[1]))
+def draw_part(size: tuple[int, int], side: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A part of an image of `size` a little larger than `side` px, as far as the image is, beginning on a 16 px grid.
+
+    Returns:
+      Its left, top, right and bottom.
+    """
+    lengths = [min(length, (math.ceil(side) // GRID + 2) * GRID) for length in size]
+    left, top = (int(rng.integers((whole - part) // GRID + 1)) * GRID for whole, part in zip(size, lengths, strict=True))
+    return left, top, left + lengths[0], top + lengths[1]
 
 
 def scale(image: Image.Image, factor: float, *, min_side: int = 0) -> Image.Image:

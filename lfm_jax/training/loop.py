@@ -32,7 +32,7 @@ from lfm_jax.runtime.paths import write_whole
 from lfm_jax.runtime.progress import progress, say
 from lfm_jax.runtime.settings import settled
 from lfm_jax.runtime.storage import as_path, locked
-from lfm_jax.training import writers
+from lfm_jax.training import resident, writers
 from lfm_jax.training.profiling import StepProfiler
 from lfm_jax.training.run import Run, set_up, starting_state
 from lfm_jax.training.step import compiled_step
@@ -92,10 +92,13 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def train_batches(run: Run, first: int) -> Iterator[dict[str, jax.Array]]:
     """Global batches on the devices, for every step after the first `first` ones."""
     config, parts = run.config, run.config.accumulate
+    axis = int(parts > 1)
+    give_images = resident.load(run.pipeline, run.devices, axis=axis) if config.data.resident and first < run.steps else None
     processes = {"process": jax.process_index(), "processes": jax.process_count()}
     batches = run.pipeline.batches(first, run.steps, config.batch_size, parts=parts, **processes)
     in_parts = (split_into_parts(batch, parts) for batch in batches)
-    return sharding.to_devices(in_parts, sharding.split_batch(run.devices, axis=int(parts > 1)))
+    on_devices = sharding.to_devices(in_parts, sharding.split_batch(run.devices, axis=axis))
+    return map(give_images, on_devices) if give_images else on_devices
 
 
 def fit(run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter | NoWriter, notice: StopNotice) -> TrainState:

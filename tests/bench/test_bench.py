@@ -1,8 +1,6 @@
 """`lfm bench` and the script for GPUs run anywhere, and time nothing that computes something else."""
 
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -10,14 +8,13 @@ import pytest
 
 from lfm_jax import config, models
 from lfm_jax.bench.stage_costs import flops_per_image
-from tests.helpers.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
 def plain_compile(monkeypatch):
     """Replaces torch.compile, which would run a C++ compiler for half a minute."""
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
-    monkeypatch.setattr(torch, "compile", lambda module: module)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
 
 
 def test_the_flops_of_an_image_are_those_of_the_method():
@@ -78,30 +75,6 @@ def test_a_mistake_in_the_command_is_named(option, words, lfm):
     ran = lfm("bench", option)
     assert ran.status == 2
     assert words in ran.err
-
-
-@pytest.mark.slow
-@pytest.mark.full
-def test_the_gpu_script_runs_without_what_a_gpu_machine_lacks(tmp_path):
-    code = """
-import runpy, sys
-
-sys.argv = ["gpu.py", "--smoke", "--out", sys.argv[1]]
-try:
-    runpy.run_path("benchmarks/gpu.py", run_name="__main__")
-finally:
-    print({"grain", "clu", "orbax", "tensorflow_datasets", "tensorboardX"} & set(sys.modules))
-"""
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "TORCHDYNAMO_DISABLE": "1"}
-    command = [sys.executable, "-c", code, str(tmp_path / "rows.json")]
-    ran = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.splitlines()[-1] == "set()"
-    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    ours = [row for row in rows if row["what"].startswith("lfm_jax")]
-    assert len(ours) == 6
-    assert all(row["images_per_s"] > 0 and not row["skipped"] for row in ours)
-    assert any(row["what"] == "PyTorch eager float32" and row["images_per_s"] for row in rows)
 
 
 def test_the_limits_are_printed_for_a_machine_that_is_not_here(capsys, monkeypatch):
