@@ -94,7 +94,9 @@ def open_split(config: ConfigDict, split: str, *, seed: int) -> Source:
     if split == "test" and config.test_root:
         return open_tests(config.test_root, labels=_labels(config))
     source = (_with_hold_out if config.hold_out and split != "test" else _split)(config, split, seed=seed)
-    if split != "test" and len({example.label for example in source.examples}) < 2:
+    labels = (example.label for example in source.examples)
+    first = next(labels, None)
+    if split != "test" and all(label == first for label in labels):
         raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
     return source
 
