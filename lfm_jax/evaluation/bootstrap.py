@@ -30,6 +30,20 @@ def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, se
     return weights
 
 
+def drawn_one_by_one(
+    labels: np.ndarray, *, name: str, replicates: int = REPLICATES, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draws as `resamples` does, but one resample at a time, and others: the places [N] of the reals drawn, and of the fakes."""
+    rng = np.random.default_rng((seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))))
+    reals, fakes = (np.flatnonzero(labels == label) for label in (0, 1))
+
+    def drawn(members: np.ndarray) -> np.ndarray:
+        return members[rng.integers(max(len(members), 1), size=len(members))]
+
+    for _ in range(replicates):
+        yield drawn(reals), drawn(fakes)
+
+
 def resamples_in_parts(labels: np.ndarray, *, name: str) -> Iterator[np.ndarray]:
     """As many resamples as `resamples` draws, but a part of them at a time, and others."""
     for part in range(PARTS):
