@@ -127,7 +127,7 @@ def _generator(
         values = paired_resamples(labels, sides, name=drawn)
     else:
         weights = resamples(labels, name=drawn)
-        values = [weighted_metrics(labels, logits, weights, **one.options) for logits, one in ((of_a, a), (of_b, b))]
+        values = [weighted_metrics(labels, of_a, weights, **a.options), weighted_metrics(labels, of_b, weights, **b.options)]
     differences = {metric: values[1][metric] - values[0][metric] for metric in METRICS}
     return _Generator(suite, name, points, differences, mcnemar(*(is_fake(logits, 0.5) == labels for logits in (of_a, of_b))))
 
