@@ -6,6 +6,7 @@ a training set.
 
 import functools
 import threading
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
@@ -83,7 +84,7 @@ def _by_grain(size: int, seed: int) -> Callable[[int, int], int]:
 
 
 def _balanced(examples: Sequence[Example], balance: str, seed: int) -> Order:
-    members: dict[int, dict[Group, list[int]]] = defaultdict(lambda: defaultdict(list))
+    members: dict[int, dict[Group, array[int]]] = defaultdict(lambda: defaultdict(lambda: array("I")))
     for index, example in enumerate(examples):
         file_format = _format_of(example.path) if balance == BY_FORMAT else ""
         source = "" if balance == BY_CLASS else example.generator

@@ -21,13 +21,31 @@ def resamples(labels: np.ndarray, *, name: str, replicates: int = REPLICATES, se
     Returns:
       Weights [R, N]: how often each image was drawn (see `metrics.weighted_metrics`).
     """
-    rng = np.random.default_rng((seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))))
+    rng = _rng(name, seed)
     weights = np.zeros((replicates, len(labels)), np.int32)
     rows = np.arange(replicates)[:, None]
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         np.add.at(weights, (rows, members[rng.integers(len(members), size=(replicates, len(members)))]), 1)
     return weights
+
+
+def drawn_one_by_one(
+    labels: np.ndarray, *, name: str, replicates: int = REPLICATES, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Draws as `resamples` does, but one resample at a time, and others: the places [N] of the reals drawn, and of the fakes."""
+    rng = _rng(name, seed)
+    reals, fakes = (np.flatnonzero(labels == label) for label in (0, 1))
+
+    def drawn(members: np.ndarray) -> np.ndarray:
+        return members[rng.integers(max(len(members), 1), size=len(members))]
+
+    for _ in range(replicates):
+        yield drawn(reals), drawn(fakes)
+
+
+def _rng(name: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng((seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))))
 
 
 def resamples_in_parts(labels: np.ndarray, *, name: str) -> Iterator[np.ndarray]:

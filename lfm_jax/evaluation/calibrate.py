@@ -6,23 +6,25 @@ weights calibrated on them all the same are marked.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.data import views
-from lfm_jax.data.facts import LOSSLESS
+from lfm_jax.data.facts import LOSSLESS, FileFacts
 from lfm_jax.data.sources.base import Source
 from lfm_jax.data.views import ViewedSource
 from lfm_jax.errors import DataError
 from lfm_jax.evaluation.fitting import REPORTED, counts, fit, require_both
 from lfm_jax.evaluation.metrics import METRICS
 from lfm_jax.inference.network import Network
-from lfm_jax.inference.scoring import Scored, score_together
+from lfm_jax.inference.scoring import Scored, stream_together
 from lfm_jax.weights import operating_range
 from lfm_jax.weights.card import Card
+from lfm_jax.weights.score import is_fake
 
 
 def calibrate_network(
@@ -49,11 +51,9 @@ def calibrate_network(
       not scored.
     """
     seen_through = views.parse(view)
-    items = score_together(network, ViewedSource(source, seen_through), protocol, batch_size=batch_size, threads=threads)
-    examples, card = source.examples, network.card
-    labels = np.array([examples[item.index].label for item in items if item.logit is not None])
-    logits = np.array([item.logit for item in items if item.logit is not None])
-    errors = [{"path": examples[item.index].path, "error": item.error} for item in items if item.error is not None]
+    items = stream_together(network, ViewedSource(source, seen_through), protocol, batch_size=batch_size, threads=threads)
+    scores, card = _Scores(source, items), network.card
+    labels, logits, errors = scores.labels, scores.logits, scores.errors
     if errors and len(set(labels.tolist())) < 2:
         n_real, n_fake = counts(labels)
         raise DataError(
@@ -62,7 +62,7 @@ def calibrate_network(
         )
     if only_range:
         require_both(labels)
-        return _with_range(card, source, items, protocol=protocol, data_sha256=data_sha256), errors
+        return _with_range(card, source, scores, protocol=protocol, data_sha256=data_sha256), errors
     fitted = fit(labels, logits, objective, threshold=card.threshold, temperature=card.temperature)
     n_real, n_fake = counts(labels)
     calibration = {
@@ -80,18 +80,41 @@ def calibrate_network(
         "remarks": [*([oracle] if oracle else []), *fitted.remarks],
     }
     calibrated = dataclasses.replace(card, temperature=fitted.temperature, threshold=fitted.threshold, calibration=calibration)
-    return _with_range(calibrated, source, items, protocol=protocol, data_sha256=data_sha256), errors
+    return _with_range(calibrated, source, scores, protocol=protocol, data_sha256=data_sha256), errors
 
 
-def _with_range(card: Card, source: Source, items: Sequence[Scored], *, protocol: str, data_sha256: str) -> Card:
+class _Scores:
+    """What calibration keeps of scored images, 18 bytes of each: of the scored ones, and the path and reason of the others."""
+
+    def __init__(self, source: Source, items: Iterable[Scored]):
+        labels, logits, sides, kinds = array("b"), array("d"), array("i"), array("I")
+        numbers: dict[FileFacts | None, int] = {}
+        self.errors: list[dict[str, str]] = []
+        for item in items:
+            example = source.examples[item.index]
+            if item.error is not None:
+                self.errors.append({"path": example.path, "error": item.error})
+            if item.logit is not None:
+                assert example.label is not None
+                labels.append(example.label)
+                logits.append(item.logit)
+                sides.append(min(item.width, item.height))
+                kinds.append(numbers.setdefault(item.facts, len(numbers)))
+        self.labels, self.logits = np.array(labels, np.int64), np.array(logits)
+        self._sides, self._kinds, self._facts = sides, kinds, list(numbers)
+
+    def called(self, card: Card) -> Iterator[tuple[FileFacts, int, bool, bool]]:
+        """Of each image that was a file its facts, its shorter side, whether it is a fake, and whether the card calls it one."""
+        called = is_fake(self.logits / card.temperature, card.threshold)
+        for place, (side, kind) in enumerate(zip(self._sides, self._kinds, strict=True)):
+            if facts := self._facts[kind]:
+                yield facts, side, bool(self.labels[place]), bool(called[place])
+
+
+def _with_range(card: Card, source: Source, scores: _Scores, *, protocol: str, data_sha256: str) -> Card:
     """The card with the operating range that scored images show at its threshold. Images that never were files are left out."""
-    images = (
-        (item.facts, min(item.width, item.height), source.examples[item.index].label == 1, card.is_fake(item.logit))
-        for item in items
-        if item.logit is not None and item.facts is not None
-    )
     measured = operating_range.measure(
-        images, protocol=protocol, cut=card.cut, data=Path(source.name).name, data_sha256=data_sha256
+        scores.called(card), protocol=protocol, cut=card.cut, data=Path(source.name).name, data_sha256=data_sha256
     )
     kept = {name: one.to_values() for name, one in card.ranges.items() if name != protocol}
     return dataclasses.replace(card, operating_range=kept | ({protocol: measured.to_values()} if measured else {}))

@@ -12,10 +12,11 @@ import numpy as np
 from tabulate import tabulate
 
 from lfm_jax.errors import DataError
-from lfm_jax.evaluation.bootstrap import interval, resamples, resamples_in_parts
+from lfm_jax.evaluation.bootstrap import interval, resamples
+from lfm_jax.evaluation.histogram import paired_resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, detection_metrics, weighted_metrics
-from lfm_jax.evaluation.saved import Condition, SavedEvaluation
-from lfm_jax.evaluation.tables import Row, grouped, is_binned
+from lfm_jax.evaluation.saved import Condition, SavedEvaluation, SavedPrediction
+from lfm_jax.evaluation.tables import Row, bootstrap_note, grouped, is_binned
 from lfm_jax.runtime.terminal import printable
 from lfm_jax.weights.score import is_fake
 
@@ -98,7 +99,7 @@ class _Generator:
 def _condition_rows(a: SavedEvaluation, b: SavedEvaluation, condition: Condition) -> list[Row]:
     ours, theirs = a.predictions[condition], b.predictions[condition]
     pairs = [(ours[path], theirs[path]) for path in ours if path in theirs]
-    groups = grouped(pairs, lambda pair: (pair[0]["suite"], pair[0]["generator"]))
+    groups = grouped(pairs, lambda pair: (pair[0].suite, pair[0].generator))
     generators = [_generator(a, b, suite, name, members) for (suite, name), members in groups.items()]
     names = {"protocol": condition[0], "view": condition[1]}
     rows = [
@@ -115,26 +116,26 @@ def _condition_rows(a: SavedEvaluation, b: SavedEvaluation, condition: Condition
 
 
 def _generator(
-    a: SavedEvaluation, b: SavedEvaluation, suite: str, name: str, pairs: Sequence[Sequence[dict[str, str]]]
+    a: SavedEvaluation, b: SavedEvaluation, suite: str, name: str, pairs: Sequence[tuple[SavedPrediction, SavedPrediction]]
 ) -> _Generator:
-    labels = np.array([int(one["label"]) for one, _ in pairs])
-    of_a, of_b = (np.array([float(pair[side]["logit"]) for pair in pairs]) for side in (0, 1))
+    labels = np.array([one.label for one, _ in pairs])
+    of_a, of_b = (np.array([pair[side].logit for pair in pairs]) for side in (0, 1))
     points = detection_metrics(labels, of_a, **a.options), detection_metrics(labels, of_b, **b.options)
-    many, drawn = is_binned(points[0]), f"{suite}/{name}"  # no bins here, as two scores an image would need far too many
-    draws = resamples_in_parts(labels, name=drawn) if many else [resamples(labels, name=drawn)]
-
-    def resampled(weights: np.ndarray) -> dict[str, np.ndarray]:
-        values = weighted_metrics(labels, of_a, weights, **a.options), weighted_metrics(labels, of_b, weights, **b.options)
-        return {metric: values[1][metric] - values[0][metric] for metric in METRICS}
-
-    parts = list(map(resampled, draws))
-    differences = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
+    drawn = f"{suite}/{name}"
+    if is_binned(points[0]):
+        sides = [(of_a, points[0], a.options), (of_b, points[1], b.options)]
+        values = paired_resamples(labels, sides, name=drawn)
+    else:
+        weights = resamples(labels, name=drawn)
+        values = [weighted_metrics(labels, of_a, weights, **a.options), weighted_metrics(labels, of_b, weights, **b.options)]
+    differences = {metric: values[1][metric] - values[0][metric] for metric in METRICS}
     return _Generator(suite, name, points, differences, mcnemar(*(is_fake(logits, 0.5) == labels for logits in (of_a, of_b))))
 
 
 def _means(generators: Sequence[_Generator]) -> Row:
     """Counts, and the unweighted mean of each metric over the generators that define it."""
     row: Row = {name: sum(one.points[0][name] for one in generators) for name in ("n_real", "n_fake")}
+    row |= {"bootstrap": "binned"} if any(is_binned(one.points[0]) for one in generators) else {}
     for name in METRICS:
         defined = [one for one in generators if one.points[0][name] is not None]
         row[name] = None
@@ -196,6 +197,7 @@ def markdown(comparison: Comparison, metrics: Sequence[str]) -> str:
         for folder, conditions in comparison.alone.items()
         if conditions
     ]
+    notes += [note] if (note := bootstrap_note(comparison.rows)) else []
     return "\n".join(parts + ([""] if notes else []) + notes)
 
 

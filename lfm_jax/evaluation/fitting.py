@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation.bootstrap import interval, resamples
+from lfm_jax.evaluation.bootstrap import drawn_one_by_one, interval, resamples
+from lfm_jax.evaluation.histogram import Histogram
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.weights.score import sigmoid
 
@@ -15,6 +16,7 @@ NEAR_CHANCE = 0.65  # of real and fake images called correctly, the labels count
 TELLS_LITTLE = 0.9  # of the loss of an answer that is the same for all images
 LARGEST_CUT = 20.0  # calibrated logit of a threshold: beyond it neighbouring logits have the same score
 REPLICATES = 200  # for the threshold's interval
+AT_ONCE = 20_000  # images; of more, resamples are drawn one by one, which are other draws and take no memory
 REPORTED = {"nll": "loss", "ece": "ece", "acc": "acc_at_threshold"}  # name in a card -> name in METRICS
 
 
@@ -46,8 +48,7 @@ def fit(labels: np.ndarray, logits: np.ndarray, objective: str, *, threshold: fl
     cut = best_cut(labels, logits, objective)
     fitted, why = fit_temperature(labels, logits, least=abs(cut) / LARGEST_CUT)
     chosen = float(sigmoid(cut / fitted))
-    draws = resamples(labels, name="calibrate", replicates=REPLICATES)
-    cuts = [best_cut(np.repeat(labels, times), np.repeat(logits, times), objective) for times in draws]
+    cuts = _resampled_cuts(labels, logits, objective)
     remarks = _useless(labels, logits, fitted) + _remarks(labels, logits, objective, cut)
     if why:
         remarks.append(f"temperature {fitted:.3g} is the end of the range searched: {why}")
@@ -64,6 +65,20 @@ def fit(labels: np.ndarray, logits: np.ndarray, objective: str, *, threshold: fl
         after=report(chosen, fitted),
         remarks=remarks,
     )
+
+
+def _resampled_cuts(labels: np.ndarray, logits: np.ndarray, objective: str) -> list[float]:
+    """The best cut for each of REPLICATES resamples of the images."""
+    if len(labels) <= AT_ONCE:
+        draws = resamples(labels, name="calibrate", replicates=REPLICATES)
+        return [best_cut(np.repeat(labels, times), np.repeat(logits, times), objective) for times in draws]
+    distinct, places = np.unique(logits.astype(np.float64), return_inverse=True)
+    cuts = []
+    for drawn in drawn_one_by_one(labels, name="calibrate", replicates=REPLICATES):
+        counts = np.stack([np.bincount(places[members], minlength=len(distinct)) for members in drawn], -1)
+        there = counts.any(1)
+        cuts.append(_best_cut_of(Histogram(distinct[there], counts[there]), objective))
+    return cuts
 
 
 def require_both(labels: np.ndarray) -> None:
@@ -148,16 +163,17 @@ def best_cut(labels: np.ndarray, logits: np.ndarray, objective: str) -> float:
       objective: `accuracy`: most images called correctly. `balanced`: the best mean of the two labels' accuracies. Among
         equally good gaps, the widest. `fpr=F`: the lowest gap with at most that share of the real images above it.
     """
-    distinct, place = np.unique(logits.astype(np.float64), return_inverse=True)
+    return _best_cut_of(Histogram.of(labels, logits), objective)
+
+
+def _best_cut_of(histogram: Histogram, objective: str) -> float:
+    distinct = histogram.logits
     # Gap i lies below distinct[i]; the two outer gaps get a width, to have a middle.
     edges = np.concatenate([distinct[:1] - 2, distinct, distinct[-1:] + 2])
     middles, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
     widths[[0, -1]] = 0  # the last choice among equals
-    totals = {label: int((labels == label).sum()) for label in (0, 1)}
-    below = {
-        label: np.concatenate([[0], np.cumsum(np.bincount(place, labels == label, len(distinct)))]).astype(np.int64)
-        for label in (0, 1)
-    }
+    totals = histogram.counts.sum(0)
+    below = np.concatenate([[[0, 0]], np.cumsum(histogram.counts, 0)]).T
     accused, caught = totals[0] - below[0], totals[1] - below[1]
     limit = false_alarm_limit(objective)
     if limit is not None:

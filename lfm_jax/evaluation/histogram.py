@@ -4,14 +4,14 @@ Every metric takes weighted images, so that of a histogram is the same code with
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from lfm_jax.evaluation.bootstrap import REPLICATES
+from lfm_jax.evaluation.bootstrap import REPLICATES, drawn_one_by_one
 from lfm_jax.evaluation.metrics import weighted_metrics
 from lfm_jax.evaluation.ranking import ECE_BINS
 from lfm_jax.weights.score import is_fake, sigmoid
@@ -56,8 +56,16 @@ class Histogram:
         labels, logits = np.tile([0, 1], len(self.logits)), np.repeat(self.logits, 2)
         return weighted_metrics(labels, logits, weights.reshape(len(weights), -1), threshold=threshold, temperature=temperature)
 
-    def binned(self, *, threshold: float = 0.5, temperature: float = 1.0) -> Self:
-        """The images of each bin at their mean logit.
+    def binned(self, **options: float) -> Self:
+        """The images of each bin at their mean logit; see `starts`."""
+        starts = self.starts(**options)
+        counts = np.add.reduceat(self.counts, starts)
+        means = np.add.reduceat(self.logits * self.counts.sum(1), starts) / counts.sum(1)
+        ends = np.r_[starts[1:], len(self.logits)] - 1
+        return type(self)(means.clip(self.logits[starts], self.logits[ends]), counts)
+
+    def starts(self, *, threshold: float = 0.5, temperature: float = 1.0) -> np.ndarray:
+        """The places of the logits with which the bins begin.
 
         A bin holds at most a BINSth of the reals and of the fakes, or one logit, and lies on one side of the thresholds and in
         one bin of the calibration error. So accuracies stay exact, and AUC changes by at most 1 / (2 * BINS): half of the pairs
@@ -69,11 +77,7 @@ class Histogram:
         scaled = self.logits / temperature
         sides = [is_fake(scaled, 0.5), is_fake(scaled, threshold), np.floor(ECE_BINS * sigmoid(scaled))]
         keys = np.column_stack([shares, *sides])
-        starts = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(1)])
-        counts = np.add.reduceat(self.counts, starts)
-        means = np.add.reduceat(self.logits * self.counts.sum(1), starts) / counts.sum(1)
-        ends = np.r_[starts[1:], len(self.logits)] - 1
-        return type(self)(means.clip(self.logits[starts], self.logits[ends]), counts)
+        return np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(1)])
 
     def resamples(self, *, name: str, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
         """Draws as many images as there are, as `bootstrap.resamples` does, but tells apart only those of different logits.
@@ -91,7 +95,38 @@ def binned_resamples(
 ) -> dict[str, np.ndarray]:
     """Each metric over the resamples [R], from bins. What the bins change in the metric itself, `point`, is taken off again."""
     bins = histogram.binned(**options)
-    itself, resampled = bins.metrics(**options), bins.metrics(bins.resamples(name=name), **options)
+    return _resampled(bins, bins.resamples(name=name), point, options)
+
+
+def paired_resamples(
+    labels: np.ndarray,
+    sides: Sequence[tuple[np.ndarray, Mapping[str, float | None], Mapping[str, float]]],
+    *,
+    name: str,
+) -> list[dict[str, np.ndarray]]:
+    """`binned_resamples` of several detectors on the same images, of which each resample draws the same for all.
+
+    Args:
+      labels: [N].
+      sides: of each detector the logits [N], the metrics, and its threshold and temperature.
+    """
+    bins, places = list[Histogram](), list[np.ndarray]()
+    for logits, _, options in sides:
+        histogram = Histogram.of(labels, logits)
+        bins.append(histogram.binned(**options))
+        places.append(np.searchsorted(histogram.logits[histogram.starts(**options)], logits, side="right") - 1)
+    counts = [np.zeros((REPLICATES, len(one.logits), 2), np.int32) for one in bins]
+    for replicate, drawn in enumerate(drawn_one_by_one(labels, name=name)):
+        for label, members in enumerate(drawn):
+            for counted, place in zip(counts, places, strict=True):
+                counted[replicate, :, label] = np.bincount(place[members], minlength=counted.shape[1])
+    return [_resampled(one, drawn, point, options) for one, drawn, (_, point, options) in zip(bins, counts, sides, strict=True)]
+
+
+def _resampled(
+    bins: Histogram, counts: np.ndarray, point: Mapping[str, float | None], options: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    itself, resampled = bins.metrics(**options), bins.metrics(counts, **options)
     return {metric: _moved(values, itself[metric][0], point[metric]) for metric, values in resampled.items()}
 
 

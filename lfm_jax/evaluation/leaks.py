@@ -18,8 +18,10 @@ def leak(source: FileSource | JoinedSource) -> str | None:
     if isinstance(source, JoinedSource):
         return next(filter(None, map(_reason_of_split, source.parts)), None)
     root = source.root.absolute()
-    files = {root / example.path for example in source.examples}
-    folders = {file.parent for file in files} | {file.resolve().parent for file in files}
+    folders = set[Path]()
+    for example in source.examples:  # there may be millions, in few folders
+        file = root / example.path
+        folders |= {file.parent, file.resolve().parent}
     return next((reason for folder in sorted(folders) for reason in _reasons(folder)), None)
 
 

@@ -2,14 +2,14 @@
 
 import csv
 import hashlib
-import io
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lfm_jax.data.views import current_name
 from lfm_jax.errors import DataError, first_line
@@ -20,6 +20,15 @@ PROOF = "sha256"  # of the other fields of results.json; earlier versions wrote 
 Condition = tuple[str, str]  # protocol and view: a cell of either evaluation, since each is of one set of weights
 
 
+class SavedPrediction(NamedTuple):
+    """What is needed of a line of predictions.tsv; there may be millions."""
+
+    suite: str
+    generator: str
+    label: int
+    logit: float
+
+
 @dataclass(frozen=True)
 class SavedEvaluation:
     """What `lfm evaluate` left in `folder`.
@@ -28,7 +37,7 @@ class SavedEvaluation:
       weights: sha256 of the weights' content.
       data_sha256: "" if the evaluation did not record it.
       options: threshold and temperature of the weights.
-      predictions: of each condition, by path, as in predictions.tsv.
+      predictions: of each condition, by path.
       unscored: of each condition, the paths that could not be scored.
     """
 
@@ -36,7 +45,7 @@ class SavedEvaluation:
     weights: str
     data_sha256: str
     options: dict[str, float]
-    predictions: dict[Condition, dict[str, dict[str, str]]]
+    predictions: dict[Condition, dict[str, SavedPrediction]]
     unscored: dict[Condition, set[str]]
 
 
@@ -78,15 +87,19 @@ def _read(folder: Path, results: Mapping[str, Any]) -> SavedEvaluation:
         names = ", ".join(card["weights_sha256"][:12] for card in results["cards"])
         raise DataError(f"{folder} holds {len(results['cards'])} sets of weights ({names}): give folders with one set each")
     (card,) = results["cards"]
-    predictions: dict[Condition, dict[str, dict[str, str]]] = {_condition(row): {} for row in results["rows"]}
+    predictions: dict[Condition, dict[str, SavedPrediction]] = {_condition(row): {} for row in results["rows"]}
     unscored: dict[Condition, set[str]] = {condition: set() for condition in predictions}
-    data = (folder / "predictions.tsv").read_bytes()
-    text = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
-    for record in csv.DictReader(text, delimiter="\t"):
-        if not math.isfinite(float(record["logit"])) or record["label"] not in ("0", "1"):
-            raise ValueError(f"predictions.tsv has label {record['label']} and logit {record['logit']} for {record['path']}")
-        predictions[_condition(record)][record["path"]] = record
-    _require_whole(folder, results, predictions, hashlib.sha256(data).hexdigest())
+    file = folder / "predictions.tsv"
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as text:
+        for record in csv.DictReader(text, delimiter="\t"):
+            logit, label = float(record["logit"]), record["label"]
+            if not math.isfinite(logit) or label not in ("0", "1"):
+                raise ValueError(f"predictions.tsv has label {label} and logit {logit} for {record['path']}")
+            suite, generator = sys.intern(record["suite"]), sys.intern(record["generator"])
+            predictions[_condition(record)][record["path"]] = SavedPrediction(suite, generator, int(label), logit)
+    with open(file, "rb") as data:
+        sha256 = hashlib.file_digest(data, "sha256").hexdigest()
+    _require_whole(folder, results, predictions, sha256)
     for error in results["errors"]:
         unscored.setdefault(_condition(error), set()).add(error["path"])
     options = {name: card[name] for name in ("threshold", "temperature")}

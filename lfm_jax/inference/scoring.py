@@ -126,10 +126,21 @@ def score_together(
     network: Network, source: Source, protocol: str, *, batch_size: int = 32, threads: int = 8, what: str = "score"
 ) -> list[Scored]:
     """Scores every example, each process its share, with progress; all processes get all of them, in order."""
+    return list(stream_together(network, source, protocol, batch_size=batch_size, threads=threads, what=what))
+
+
+def stream_together(
+    network: Network, source: Source, protocol: str, *, batch_size: int, threads: int, what: str = "score"
+) -> Iterator[Scored]:
+    """`score_together`, one after another; where there is one process, none of them is kept."""
     share = range(jax.process_index(), len(source.examples), jax.process_count())
     items = score(network, source, protocol, batch_size=batch_size, threads=threads, indices=share)
-    shares = gather([asdict(item) for item in progress(items, total=len(share), what=what)])
-    return sorted((Scored.of(item) for items in shares for item in items), key=lambda item: item.index)
+    shown = progress(items, total=len(share), what=what)
+    if jax.process_count() == 1:
+        yield from shown
+        return
+    shares = gather([asdict(item) for item in shown])
+    yield from sorted((Scored.of(item) for items in shares for item in items), key=lambda item: item.index)
 
 
 def _in_order(items: Iterable[Scored], indices: Iterable[int]) -> Iterator[Scored]:

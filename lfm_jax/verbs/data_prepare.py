@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lfm_jax.errors import UserError
 from lfm_jax.verbs.arguments import SOME_FAILED, add_threads_argument, refuse
+from lfm_jax.verbs.beam_arguments import add_beam_arguments, beam_of
 
 SUMMARY = "verify images and pack them into ArrayRecord data sets"
 EXAMPLES = ("lfm data prepare DATA prepared", "lfm data prepare DATA prepared --suite=gangen_detection --whole")
@@ -25,12 +26,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="SIDE",
         help="also store the training images resized to this side, for --config.data.pixels: training then decodes nothing",
     )
-    verb.add_argument("--engine", choices=["beam"], help="hand the work to Apache Beam; the data sets are the same")
-    verb.add_argument(
-        "--beam_options",
-        metavar="...",
-        help="Beam's own, in quotes; see docs/data.md",
-    )
+    add_beam_arguments(verb, same="the data sets are the same")
     add_threads_argument(verb)
 
 
@@ -38,16 +34,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
     from tabulate import tabulate
 
-    from lfm_jax.data.prepare.beam import Beam
     from lfm_jax.data.prepare.prepare import prepare_folder
     from lfm_jax.data.protocols import MAX_SIDE
     from lfm_jax.data.sources.pixels import SPLIT, store_pixels
 
     if not 0 <= args.pixels <= MAX_SIDE:
         raise UserError(f"--pixels={args.pixels}: expected a side of 1 to {MAX_SIDE} px, such as 256, or 0 for none")
-    if args.beam_options is not None and not args.engine:
-        raise UserError("--beam_options are of --engine=beam: give both, or neither")
-    beam = Beam.parse(args.beam_options or "") if args.engine else None
+    beam = beam_of(args)
     options = {"suite": args.suite, "threads": args.threads, "whole": args.whole, "beam": beam}
     rows, left_out, stored = [], [], []
     for prepared in prepare_folder(Path(args.root), Path(args.out), **options):

@@ -5,45 +5,52 @@ kept of it is two hashes and its format.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from lfm_jax.data import suites
-from lfm_jax.data.audit.duplicates import HARMFUL, ExaminedImage, examine, find_duplicates
+from lfm_jax.data.audit import examination
+from lfm_jax.data.audit.duplicates import HARMFUL
+from lfm_jax.data.audit.examination import Examination, examine_here, examine_on_beam
 from lfm_jax.data.audit.expected import TEST_SPLITS, Finding, by_suite, deviations, known_faults, make_finding
-from lfm_jax.data.audit.formats import Format, audit_formats
+from lfm_jax.data.audit.formats import audit_formats
 from lfm_jax.data.audit.tree import Place, Tree, read_tree
-from lfm_jax.data.images import has_deep_values
-from lfm_jax.data.prefetch import read_ahead
+from lfm_jax.data.prepare.beam import Beam
 from lfm_jax.data.sources.base import LABEL_FOLDERS, Labels
 from lfm_jax.runtime.progress import progress
 
 REAL, FAKE = LABEL_FOLDERS
-AHEAD = 256  # files, of which only hashes and formats are kept
 NAMED_COPIES = 4  # of a picture, in a finding; all are in `duplicates`
 
 
-def check_folder(root: str | os.PathLike[str], *, threads: int = 8, labels: Labels = LABEL_FOLDERS) -> dict[str, Any]:
+def check_folder(
+    root: str | os.PathLike[str],
+    *,
+    threads: int = 8,
+    labels: Labels = LABEL_FOLDERS,
+    beam: Beam | None = None,
+    shared: Path | None = None,
+) -> dict[str, Any]:
     """Checks the labelled images of a folder and returns the report; `labels` are the names of its label folders.
+
+    Args:
+      beam: hands the reading to Apache Beam, whose workers have to see the folder; the report is the same.
+      shared: an empty folder that its workers see too.
 
     Raises:
       DataError: there is nothing to check.
+      UserError: Beam failed.
     """
     tree = read_tree(root, labels)
-    images = list(_examine_all(tree, threads))
-    duplicates = find_duplicates(images)
-    copies = [(kind, group) for group in duplicates for kind in group["kinds"]]
+    examined = examine_on_beam(tree, beam, shared) if beam and shared else examine_here(tree, threads)
+    copies = [(kind, group) for group in examined.duplicates for kind in group["kinds"]]
     problems = [
         *deviations(tree),
         *(make_finding("unreadable folder", path, "cannot be listed") for path in tree.unreadable),
         *(make_finding("misspelt label", path, f"not read, did you mean {label}/?") for path, label in tree.misspelt),
         *(make_finding("both labels", path, "lies in a folder of the other label") for path in tree.both_labels),
-        *(make_finding("unreadable file", image.path, image.error) for image in images if image.error),
-        *(
-            make_finding("more than 8 bits", image.path, f"mode {image.format.mode}, scaled to 8 bits when read")
-            for image in images
-            if image.format and has_deep_values(image.format.mode)
-        ),
+        *(make_finding("unreadable file", path, error) for path, error in examined.unreadable),
+        *(make_finding("more than 8 bits", path, f"mode {mode}, scaled to 8 bits when read") for path, mode in examined.deep),
         *(_duplicate_finding(kind, group) for kind, group in copies if kind in HARMFUL),
     ]
     notes = [
@@ -55,21 +62,14 @@ def check_folder(root: str | os.PathLike[str], *, threads: int = 8, labels: Labe
     ]
     return {
         "root": str(root),
-        "images": len(images),
+        "images": examined.images,
         "clean": not problems,
         "groups": _group_rows(tree),
         "problems": problems,
         "notes": notes,
-        "duplicates": duplicates,
-        "format": _format_rows(tree, images),
+        "duplicates": examined.duplicates,
+        "format": _format_rows(tree, examined),
     }
-
-
-def _examine_all(tree: Tree, threads: int) -> Iterator[ExaminedImage]:
-    files = [(path, place, label) for place, labels in tree.images.items() for label, paths in labels.items() for path in paths]
-
-    examined = read_ahead(lambda number: examine(tree.root, *files[number]), len(files), threads=threads, ahead=AHEAD)
-    return progress(examined, total=len(files), what="check")
 
 
 def _group_rows(tree: Tree) -> list[dict[str, Any]]:
@@ -84,12 +84,8 @@ def _group_rows(tree: Tree) -> list[dict[str, Any]]:
     return rows
 
 
-def _format_rows(tree: Tree, images: Sequence[ExaminedImage]) -> list[dict[str, Any]]:
+def _format_rows(tree: Tree, examined: Examination) -> list[dict[str, Any]]:
     """The format audit of suites with several generators, of generators, and of the classes of those that have several."""
-    formats: dict[Place, dict[str, list[Format]]] = {place: {label: [] for label in LABEL_FOLDERS} for place in tree.images}
-    for image in images:
-        if image.format:
-            formats[image.place][image.label].append(image.format)
     groups: list[tuple[Place, list[Place]]] = []
     for (split, suite), generators in by_suite(tree).items():
         if len(generators) > 1:
@@ -99,8 +95,10 @@ def _format_rows(tree: Tree, images: Sequence[ExaminedImage]) -> list[dict[str, 
             groups += [(place, [place]) for place in places if len(places) > 1]
 
     def row(group: Place, places: list[Place]) -> dict[str, Any]:
-        real, fake = ([form for place in places for form in formats[place][label]] for label in LABEL_FOLDERS)
-        return {**_place_fields(group), **audit_formats(real, fake)}
+        real, fake = ([form for place in places for form in examined.formats.get((place, label), ())] for label in LABEL_FOLDERS)
+        files = [[len(tree.images[place].get(label, ())) for place in places] for label in LABEL_FOLDERS]
+        sampled = {"of": list(map(sum, files))} if max(map(max, files)) > examination.AUDITED else {}
+        return {**_place_fields(group), **audit_formats(real, fake), **sampled}
 
     return [row(*group) for group in progress(groups, total=len(groups), what="format audit", unit="group")]
 

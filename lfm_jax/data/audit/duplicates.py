@@ -11,6 +11,7 @@ from lfm_jax.data.audit.tree import Place
 from lfm_jax.data.images import ImageError, opened, read, to_rgb
 
 HARMFUL = ("real and fake", "leak")  # kinds of duplicates
+Duplicates = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def examine(root: Path, path: str, place: Place, label: str) -> ExaminedImage:
     return ExaminedImage(path, place, label, hashlib.sha256(data).digest(), pixels, form)
 
 
-def find_duplicates(images: Iterable[ExaminedImage]) -> list[dict[str, Any]]:
+def find_duplicates(images: Iterable[ExaminedImage]) -> Duplicates:
     """Groups of files with the same pixels: `kinds`, `same` ("bytes" if all are equal, else "pixels") and `files`.
 
     Kinds are "real and fake" (under both labels), "leak" (in more than one split), and otherwise "repeated" (within a
@@ -56,15 +57,16 @@ def find_duplicates(images: Iterable[ExaminedImage]) -> list[dict[str, Any]]:
     for image in images:
         if not image.error:
             by_pixels.setdefault(image.pixels, []).append(image)
-    return [
-        {
-            "kinds": _kinds(copies),
-            "same": "bytes" if len({image.sha256 for image in copies}) == 1 else "pixels",
-            "files": [{"path": image.path, "sha256": image.sha256.hex()} for image in copies],
-        }
-        for copies in by_pixels.values()
-        if len(copies) > 1
-    ]
+    return [describe(copies) for copies in by_pixels.values() if len(copies) > 1]
+
+
+def describe(copies: list[ExaminedImage]) -> dict[str, Any]:
+    """The group of these files, which have the same pixels; see `find_duplicates`."""
+    return {
+        "kinds": _kinds(copies),
+        "same": "bytes" if len({image.sha256 for image in copies}) == 1 else "pixels",
+        "files": [{"path": image.path, "sha256": image.sha256.hex()} for image in copies],
+    }
 
 
 def _kinds(copies: list[ExaminedImage]) -> list[str]:

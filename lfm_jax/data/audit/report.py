@@ -33,6 +33,7 @@ def report_text(report: dict[str, Any]) -> str:
         f"## What formats are there\n\n{_formats(report)}" if report["format"] else "",
         f"## What format alone can tell\n\n{SEPARATION}\n\n{_separation(report)}" if report["format"] else "",
         "\n".join(f"- {place_name(row)}: {row['verdict']}." for row in report["format"] if row["ap"]),
+        "\n".join(f"- {place_name(row)}: {_sampled(row)}." for row in report["format"] if "of" in row),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -80,6 +81,11 @@ def _formats(report: dict[str, Any]) -> str:
             rows.append([*_place_cells(row), label, formats["images"], *counts, *ranges])
     heads = ["label", "images", "container", "JPEG quality", "subsampling", "mode", "size", "aspect", "bytes/pixel"]
     return _table(rows, [*PLACE, *heads], numbers=0)
+
+
+def _sampled(row: dict[str, Any]) -> str:
+    shares = [f"of {row[label]['images']} of {of} {label}" for label, of in zip(("real", "fake"), row["of"], strict=True)]
+    return f"formats {' and '.join(shares)} images, as there are so many"
 
 
 def _separation(report: dict[str, Any]) -> str:

@@ -11,13 +11,15 @@ import json
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lfm_jax.errors import UserError, first_line
 from lfm_jax.runtime.paths import replacing
+
+GROUPS = "groups"  # what their files are called
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,12 @@ class Beam:
         log.default_sdk_harness_log_level = log.default_sdk_harness_log_level or "ERROR"
         return cls(options)
 
-    def run(self, work: Callable[[Any], Any], tasks: Sequence[Any], folder: Path) -> None:
+    def run(self, work: Callable[[Any], Any], tasks: Sequence[Any], folder: Path, *, grouped: bool = False) -> None:
         """Has workers call `work`, a function of a module, with each task; `answers(folder)` has what they returned.
+
+        Args:
+          grouped: `work` returns an answer and pairs of a key and a value. `groups(folder)` then has the values of each key that
+            is in several pairs, of whatever tasks.
 
         Raises:
           UserError: a worker failed, or the runner did, or answers are missing.
@@ -59,7 +65,10 @@ class Beam:
         try:
             with beam.Pipeline(runner=self.runner, options=self.options) as pipeline:
                 numbered = pipeline | "Tasks" >> beam.Create(list(enumerate(tasks))) | "SpreadTasks" >> beam.Reshuffle()
-                _ = numbered | "Work" >> beam.Map(functools.partial(_write_answer, work, str(folder)))
+                pairs = numbered | "Work" >> beam.FlatMap(functools.partial(_write_answer, work, str(folder), grouped))
+                if grouped:
+                    repeated = pairs | beam.GroupByKey() | "Repeated" >> beam.FlatMap(_repeated_values)
+                    _ = repeated | "WriteGroups" >> beam.io.WriteToText(str(folder / GROUPS))
         except Exception as error:
             raise UserError(f"--engine=beam: {_cause(error)}: run the same command again once it is mended") from None
         missing = len(tasks) - len(list(folder.glob("*.json")))
@@ -73,17 +82,31 @@ def answers(folder: Path) -> Iterator[Any]:
         yield json.loads(path.read_bytes())
 
 
+def groups(folder: Path) -> Iterator[list[Any]]:
+    """The values of each key that workers returned more than once, in any order."""
+    for path in folder.glob(f"{GROUPS}-*"):
+        with path.open() as lines:
+            yield from map(json.loads, lines)
+
+
 def take_answers(folder: Path) -> Iterator[Any]:
     """The answers, which are removed afterwards."""
     yield from answers(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_answer(work: Callable[[Any], Any], folder: str, numbered: tuple[int, Any]) -> None:
+def _write_answer(work: Callable[[Any], Any], folder: str, grouped: bool, numbered: tuple[int, Any]) -> list[tuple[Any, Any]]:
     number, task = numbered
-    answer = json.dumps(work(task))
+    answer, pairs = work(task) if grouped else (work(task), [])
     with replacing(Path(folder, f"{number:08d}.json"), several_writers=True) as partial:
-        partial.write_text(answer)
+        partial.write_text(json.dumps(answer))
+    return pairs
+
+
+def _repeated_values(group: tuple[Any, Iterable[Any]]) -> list[str]:
+    """A line with the values of a key that has several."""
+    values = list(group[1])
+    return [json.dumps(values)] if len(values) > 1 else []
 
 
 def _cause(error: Exception) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from lfm_jax.data import suites
 from lfm_jax.data.sources.base import Example, folders_above_label
 from lfm_jax.data.sources.folder import label_folders, open_folder
+from lfm_jax.data.sources.index import Examples
 from lfm_jax.data.suites import SPLITS, Suite
 from lfm_jax.errors import DataError, UserError
 
@@ -91,7 +92,7 @@ def _find(root: Path, only: Suite | str) -> Iterator[Part]:
         suite_folders = {root: root_suite}
     for folder, suite in suite_folders.items():
         for split, split_folder in _split_folders(folder).items():
-            examples = [_as_in_suite(example, suite, split) for example in open_folder(split_folder).examples]
+            examples = Examples(_as_in_suite(example, suite, split) for example in open_folder(split_folder).examples)
             yield Part(suite.dataset, split, split_folder, examples)
     if not root_suite:
         yield from _generic_parts(root, [path.name for path in suite_folders], required=not suite_folders)

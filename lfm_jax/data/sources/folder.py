@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +10,7 @@ from PIL import Image
 from lfm_jax.data.images import ImageError, decode, read
 from lfm_jax.data.listing import Passed, image_files, list_images, walk
 from lfm_jax.data.sources.base import EXAMPLE, LABEL_FOLDERS, Example, Labels, meant_label, names_of
+from lfm_jax.data.sources.index import in_columns
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
 from lfm_jax.runtime.progress import say
@@ -23,8 +24,8 @@ LabelFolder = tuple[tuple[str, ...], str]  # the folders above it, and its own n
 class FileSource:
     """Image files; the path of each example is relative to `root`."""
 
-    def __init__(self, root: Path, examples: Sequence[Example], *, name: str = ""):
-        self.root, self.examples, self.name = root, examples, name or str(root)
+    def __init__(self, root: Path, examples: Iterable[Example], *, name: str = ""):
+        self.root, self.examples, self.name = root, in_columns(examples), name or str(root)
 
     def image(self, index: int) -> Image.Image:
         return decode(self.root / self.examples[index].path)
@@ -67,7 +68,7 @@ def open_folder(
     folders = label_folders(root, without=without, misspelt=misspelt, labels=labels)
     if classes:
         folders = _of_classes(folders, set(classes), root)
-    examples = list(_examples(root, folders, passed, labels))
+    examples = in_columns(_examples(root, folders, passed, labels))
     if not examples:
         layout = f"[SUITE/]GENERATOR[/CLASS]/{names_of(labels)}"
         also = [f"found {entries_of(root)}", *misspelt[:1], *([f"not read: {passed}"] if passed else [])]
@@ -119,16 +120,21 @@ def open_files(paths: Sequence[str | os.PathLike[str]], passed: Passed | None = 
       passed: counts what was passed over, which is said at once without it.
     """
     tell, passed = passed is None, Passed() if passed is None else passed
-    files: list[str | Path] = []
-    for path in paths:
-        if is_remote(path):
-            files.append(os.fspath(path))
-        else:
-            path = expanded(path)
-            files += list_images(path, passed, videos=videos) if path.is_dir() else [path]
+
+    def files() -> Iterator[str | Path]:
+        for path in paths:
+            local = expanded(path)
+            if is_remote(path):
+                yield os.fspath(path)
+            elif local.is_dir():
+                yield from list_images(local, passed, videos=videos)
+            else:
+                yield local
+
+    source = FileSource(Path(), (Example(str(file)) for file in files()))
     if tell:
         passed.tell(", ".join(map(str, paths[:NAMED_ENTRIES])))
-    return FileSource(Path(), [Example(str(file)) for file in files])
+    return source
 
 
 def entries_of(folder: Path) -> str:

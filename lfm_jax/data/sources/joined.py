@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from lfm_jax.data.sources.base import Example, Source
+from lfm_jax.data.sources.index import ChosenExamples, JoinedExamples
 
 
 class JoinedSource:
@@ -12,28 +13,29 @@ class JoinedSource:
 
     def __init__(self, sources: Sequence[Source], *, name: str):
         self.name, self.parts = name, [source.name for source in sources]
-        self.examples: Sequence[Example] = [example for source in sources for example in source.examples]
-        self._places = [(source, index) for source in sources for index in range(len(source.examples))]
+        self._sources, self._joined = sources, JoinedExamples([source.examples for source in sources])
+        self.examples: Sequence[Example] = self._joined
 
     def image(self, index: int) -> Image.Image:
-        source, place = self._places[index]
-        return source.image(place)
+        part, place = self._joined.where(index)
+        return self._sources[part].image(place)
 
     def encoded(self, index: int) -> bytes | None:
-        source, place = self._places[index]
-        return source.encoded(place)
+        part, place = self._joined.where(index)
+        return self._sources[part].encoded(place)
 
     def content_hash(self, index: int) -> str:
-        source, place = self._places[index]
-        return source.content_hash(place)
+        part, place = self._joined.where(index)
+        return self._sources[part].content_hash(place)
 
 
 class PartOfSource:
     """Some of the examples of a source, in its order. `indices` are their places in it."""
 
     def __init__(self, source: Source, indices: Sequence[int]):
-        self.name, self._source, self._indices = source.name, source, indices
-        self.examples: Sequence[Example] = [source.examples[index] for index in indices]
+        self.name, self._source, chosen = source.name, source, ChosenExamples(source.examples, indices)
+        self.examples: Sequence[Example] = chosen
+        self._indices = chosen.places
 
     def image(self, index: int) -> Image.Image:
         return self._source.image(self._indices[index])

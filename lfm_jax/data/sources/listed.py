@@ -3,11 +3,12 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from lfm_jax.data.sources.base import LABEL_FOLDERS, Example, Labels
 from lfm_jax.data.sources.folder import FileSource
+from lfm_jax.data.sources.index import Examples
 from lfm_jax.errors import DataError
 from lfm_jax.runtime.paths import expanded
 
@@ -36,13 +37,14 @@ def open_list(file: str | os.PathLike[str], *, classes: Collection[str] = (), la
     except OSError as error:
         raise DataError(f"{file}: the list cannot be read: {error.strerror}") from None
     try:
-        examples = list(_examples(file, text, {**LABELS, **labels}))
+        examples: Sequence[Example] = Examples(_examples(file, text, {**LABELS, **labels}))
     except csv.Error as error:
         raise DataError(f"{file}: not a CSV file: {error}") from None
     groups = {example.generator for example in examples}
     if unknown := set(classes) - groups:
         raise DataError(f"{file}: no group {', '.join(sorted(unknown))}: there are {', '.join(sorted(groups))}")
-    examples = [example for example in examples if not classes or example.generator in classes]
+    if classes:
+        examples = Examples(example for example in examples if example.generator in classes)
     if not examples:
         raise DataError(f"{file}: no row below the names of the columns")
     return FileSource(file.parent, examples, name=str(file))

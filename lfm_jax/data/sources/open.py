@@ -114,7 +114,9 @@ def _split(config: ConfigDict, split: str, *, seed: int) -> Source:
 
 
 def _of_both_labels(source: Source, config: ConfigDict) -> Source:
-    if len({example.label for example in source.examples}) < 2:
+    labels = (example.label for example in source.examples)  # one by one, as there may be very many
+    first = next(labels, None)
+    if all(label == first for label in labels):
         raise DataError(f"{source.name} has images of one label only: both {names_of(_labels(config))} are needed")
     return source
 

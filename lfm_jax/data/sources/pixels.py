@@ -4,7 +4,6 @@
 pixels256_train.json, which says what is in it. Whatever needs the files, such as validation, reads the records as before.
 """
 
-import hashlib
 import json
 import shutil
 import zlib
@@ -19,6 +18,7 @@ from PIL import Image
 
 from lfm_jax.data import augmentations
 from lfm_jax.data.images import ImageError
+from lfm_jax.data.listing import listing_hash
 from lfm_jax.data.prefetch import read_ahead
 from lfm_jax.data.protocols import parse
 from lfm_jax.data.sources.records import DamagedDataError, RecordSource, open_prepared_split, parse_line
@@ -149,8 +149,8 @@ class PixelSource:
 
 
 def _stored(source: RecordSource, side: int) -> Stored:
-    hashes = "".join(source.content_hash(index) + "\n" for index in range(len(source.examples)))
-    return Stored(f"resize{side}", len(source.examples), hashlib.sha256(hashes.encode()).hexdigest(), PIL.__version__)
+    count = len(source.examples)
+    return Stored(f"resize{side}", count, listing_hash(map(source.content_hash, range(count))), PIL.__version__)
 
 
 def _description(file: Path) -> Stored | None:

@@ -4,9 +4,11 @@ Example i of a split is example i of the folder it was made from. What is known 
 beside the records, so that opening a split reads no image.
 """
 
+import hashlib
 import json
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -17,12 +19,14 @@ from PIL import Image
 
 from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.sources.base import Example, MissingSplitError, folders_above_label
+from lfm_jax.data.sources.index import ChosenExamples, Examples
 from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError, first_line
 from lfm_jax.runtime.open_files import allow_open_files
 from lfm_jax.runtime.paths import expanded
 
 T = TypeVar("T")
+DIGEST_BYTES = 32
 
 
 class DamagedDataError(DataError):
@@ -127,11 +131,23 @@ class RecordSource:
     """
 
     def __init__(self, records: Records, facts: Iterable[Facts] | None = None, *, name: str, places: Sequence[int] | None = None):
-        facts = list(facts) if facts is not None else _facts_of(records, name)
-        self.name, self._records = name, records
-        self.places = range(len(facts)) if places is None else places
-        self.examples: Sequence[Example] = [facts[place].example() for place in self.places]
-        self._hashes = [facts[place].sha256 for place in self.places]
+        self.name, self._records, digests = name, records, bytearray()
+
+        def noted() -> Iterator[Example]:
+            for one in _facts_of(records, name) if facts is None else facts:
+                digests.extend(_digest(one.sha256))
+                yield one.example()
+
+        self.examples: Sequence[Example] = Examples(noted())
+        self._digests = bytes(digests)
+        self.places: Sequence[int] = range(len(self.examples))
+        if places is not None:
+            self.choose(places)
+
+    def choose(self, places: Iterable[int]) -> None:
+        """Leaves only the examples at these places."""
+        chosen = ChosenExamples(self.examples, places)
+        self.examples, self.places = chosen, chosen.places
 
     def image(self, index: int) -> Image.Image:
         return decode_bytes(self.encoded(index))
@@ -149,7 +165,7 @@ class RecordSource:
             facts, data = Facts.decode(record), bytes(record["image"])
         except Exception as error:  # damaged records raise almost anything; one of them must not end a run
             raise ImageError(f"record {place} of {self.name} cannot be read: {first_line(error)}") from None
-        if (facts.example(), facts.sha256) != (self.examples[index], self._hashes[index]):
+        if facts.example() != self.examples[index] or _digest(facts.sha256).hex() != self.content_hash(index):
             raise DataError(
                 f"record {place} of {self.name} is {facts.path} with label {facts.label}, its index says "
                 f"{self.examples[index].path} with label {self.examples[index].label}: prepare the data again"
@@ -159,7 +175,8 @@ class RecordSource:
         return data
 
     def content_hash(self, index: int) -> str:
-        return self._hashes[index]
+        start = DIGEST_BYTES * self.places[index]
+        return self._digests[start : start + DIGEST_BYTES].hex()
 
 
 def find_prepared(root: str | os.PathLike[str]) -> dict[str, Path]:
@@ -203,20 +220,29 @@ def open_prepared_split(root: str | os.PathLike[str], name: str, split: str, *, 
     folder = find_one_prepared(root, name)
     if split not in splits_of(folder):
         raise MissingSplitError(f"{folder.parent} has no split {split}: there are {', '.join(splits_of(folder))}")
-    records, facts = TfdsRecords(folder, split), read_index(folder, split)
-    if facts is None:
-        facts = _facts_of(records, f"{folder.parent.name}/{split}")
-    if len(facts) != len(records):
+    records = TfdsRecords(folder, split)
+    source = RecordSource(records, indexed(folder, split), name=f"{folder.parent.name}/{split}")
+    count = len(source.examples)
+    if count != len(records):
         raise DataError(
-            f"{index_file(folder, split)} lists {len(facts)} images, the records hold {len(records)}: prepare the data again"
+            f"{index_file(folder, split)} lists {count} images, the records hold {len(records)}: prepare the data again"
         )
-    above = [folders_above_label(fact.path) for fact in facts]
-    unknown = set(classes) - set().union(*above)
-    if unknown:
-        names = sorted({parts[-1] for parts in above if parts})
-        raise DataError(f"no class {', '.join(sorted(unknown))} in {folder} {split}: there are {', '.join(names)}")
-    places = [place for place, parts in enumerate(above) if not classes or set(classes) & set(parts)]
-    return RecordSource(records, facts, name=f"{folder.parent.name}/{split}", places=places)
+    if classes:
+        _choose_classes(source, set(classes), f"{folder} {split}")
+    return source
+
+
+def _choose_classes(source: RecordSource, classes: set[str], where: str) -> None:
+    folders, last, places = set[str](), set[str](), array("I")
+    for place, example in enumerate(source.examples):
+        if above := folders_above_label(example.path):
+            folders.update(above)
+            last.add(above[-1])
+            if classes & set(above):
+                places.append(place)
+    if unknown := classes - folders:
+        raise DataError(f"no class {', '.join(sorted(unknown))} in {where}: there are {', '.join(sorted(last))}")
+    source.choose(places)
 
 
 def open_prepared(root: str | os.PathLike[str], split: str) -> JoinedSource:
@@ -243,32 +269,47 @@ def write_index(folder: Path, split: str, facts: Iterable[Facts]) -> None:
 
 def read_index(folder: Path, split: str) -> list[Facts] | None:
     """Reads what `write_index` wrote; None if there is no index, as after `tfds build`. Raises DamagedDataError."""
+    facts = indexed(folder, split)
+    return None if facts is None else list(facts)
+
+
+def indexed(folder: Path, split: str) -> Iterator[Facts] | None:
+    """`read_index`, one after another."""
     file = index_file(folder, split)
+    return _indexed(file) if file.exists() else None
+
+
+def _indexed(file: Path) -> Iterator[Facts]:
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                facts = parse_line(Facts, line)
+                if facts.label not in (0, 1):
+                    raise ValueError(f"label {facts.label}, expected 0 or 1")
+            except ValueError as error:
+                reason = first_line(error)
+                raise DamagedDataError(f"{file} is damaged in line {number} ({reason}): prepare the data again") from None
+            yield facts
+
+
+def _digest(sha256: str) -> bytes:
+    """A hash in half its length; of any other text, as a damaged index may have, a hash that fits nothing else."""
     try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return None
-    facts = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            facts.append(parse_line(Facts, line))
-            if facts[-1].label not in (0, 1):
-                raise ValueError(f"label {facts[-1].label}, expected 0 or 1")
-        except ValueError as error:
-            raise DamagedDataError(f"{file} is damaged in line {number} ({first_line(error)}): prepare the data again") from None
-    return facts
+        digest = bytes.fromhex(sha256)
+    except ValueError:
+        digest = b""
+    return digest if len(digest) == DIGEST_BYTES else hashlib.sha256(sha256.encode(errors="surrogatepass")).digest()
 
 
-def _facts_of(records: Records, name: str) -> list[Facts]:
-    facts = []
+def _facts_of(records: Records, name: str) -> Iterator[Facts]:
     for place in range(len(records)):
         try:
-            facts.append(Facts.decode(records[place]))
+            facts = Facts.decode(records[place])
         except OSError as error:
             raise DataError(f"record {place} of {name} cannot be read: {error.strerror or first_line(error)}") from None
         except Exception as error:
             raise DamagedDataError(f"record {place} of {name} cannot be read, and there is no index: {first_line(error)}") from None
-    return facts
+        yield facts
 
 
 def _builder(folder: Path) -> Any:

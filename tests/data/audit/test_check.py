@@ -229,7 +229,7 @@ def test_the_report_does_not_depend_on_the_threads(threads, make):
 
 
 def test_more_files_than_are_in_flight_at_once_are_all_read(make, monkeypatch):
-    monkeypatch.setattr("lfm_jax.data.audit.check.AHEAD", 5)
+    monkeypatch.setattr("lfm_jax.data.audit.examination.AHEAD", 5)
     root = make("gan_a", images=8)
     copy(root, "gan_a/0_real/0.png", "gan_a/1_fake/x.png")
     report = check_folder(root)
