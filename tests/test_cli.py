@@ -36,7 +36,7 @@ OPTIONS = {
     "export": ["DST", "--weights", "--format", "--side"],
     "demo": ["--weights", "--port", "--host", "--out"],
     "weights": ["NAME"],
-    "data check": ["ROOT", "--out", "--labels", "--threads"],
+    "data check": ["ROOT", "--out", "--labels", "--engine", "--beam_options", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--pixels", "--engine", "--beam_options", "--threads"],
     "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
     "data camera": ["ROOT", "OUT", "--seed"],
