@@ -45,6 +45,7 @@ Section = Callable[[], Generator[Row]]
 FULL = {"side": 256, "train_side": 224, "batch": 256, "score": (64, 1024), "train": (32,), "seconds": 3.0}
 SMOKE = {"side": 48, "train_side": 48, "batch": 2, "score": (4,), "train": (4,), "seconds": 0.0}
 NO_TIME = "no time left"
+WITHOUT_KERNELS, PLAIN = "without our kernels", "plain form"
 PYTORCH_BATCHES = 2  # which its rounds cycle through
 
 
@@ -122,8 +123,9 @@ class Sections:
         parts["profiles"] = self.profiles
         parts["PyTorch, inference"] = lambda: self.pytorch("score", batch)
         parts["PyTorch, training"] = lambda: self.pytorch("train", batch)
-        parts["inference bfloat16, plain form"] = lambda: self.score("bfloat16", batch, plain=True)
-        parts["training bfloat16, plain form"] = lambda: self.train("bfloat16", batch, plain=True)
+        for form in (WITHOUT_KERNELS, PLAIN):
+            parts[f"inference bfloat16, {form}"] = lambda form=form: self.score("bfloat16", batch, form=form)
+            parts[f"training bfloat16, {form}"] = lambda form=form: self.train("bfloat16", batch, form=form)
         parts["inference float32"] = lambda: self.score("float32", batch)
         parts["training float32"] = lambda: self.train("float32", batch)
         parts["peaks"] = peaks
@@ -133,36 +135,41 @@ class Sections:
             parts[f"training bfloat16, batch {other}"] = lambda other=other: self.train("bfloat16", other)
         return parts
 
-    def score(self, dtype: str, batch: int, *, keep: bool = False, plain: bool = False) -> Generator[Row]:
+    def score(self, dtype: str, batch: int, *, keep: bool = False, form: str = "") -> Generator[Row]:
         """Scoring in `dtype`, once its logits are near those of float32."""
         images = random_images(batch, self.sizes["side"])
 
-        def make(dtype: str, *, folded: bool = True) -> Scoring:
-            return Scoring(self.config, self.variables, images, dtype, folded=folded)
+        def make(dtype: str, form: str = "") -> Scoring:
+            return Scoring(self._model(form), self.variables, images, dtype, folded=form != PLAIN)
 
         if ("score", batch) not in self.in_float32:
             self.in_float32["score", batch] = make("float32")
         reference = self.in_float32["score", batch]
-        work = make(dtype, folded=not plain) if plain or dtype != "float32" else reference
+        work = make(dtype, form) if form or dtype != "float32" else reference
         if keep:
             self.kept["score"] = work
-        yield from self._rows(work, f"inference {dtype}{', plain form' if plain else ''}", reference, dtype)
+        yield from self._rows(work, ", ".join(filter(None, (f"inference {dtype}", form))), reference, dtype)
 
-    def train(self, dtype: str, batch: int, *, keep: bool = False, plain: bool = False) -> Generator[Row]:
+    def train(self, dtype: str, batch: int, *, keep: bool = False, form: str = "") -> Generator[Row]:
         """Training in `dtype` without our regularisers, as PyTorch trains, once its first loss is near that of float32."""
         images = random_images(batch, self.sizes["train_side"])
 
-        def make(dtype: str) -> Training:
-            return Training(training_config(self.config, dtype, batch), self.variables, images)
+        def make(dtype: str, form: str = "") -> Training:
+            return Training(training_config(self._model(form), dtype, batch), self.variables, images)
 
         if ("train", batch) not in self.in_float32:
             self.in_float32["train", batch] = make("float32")
         reference = self.in_float32["train", batch]
-        with plain_forms() if plain else contextlib.nullcontext():
-            work = make(dtype) if plain or dtype != "float32" else reference
+        with plain_forms() if form == PLAIN else contextlib.nullcontext():
+            work = make(dtype, form) if form or dtype != "float32" else reference
         if keep:
             self.kept["train"] = work
-        yield from self._rows(work, f"training {dtype}{', plain form' if plain else ''}", reference, "bfloat16")
+        yield from self._rows(work, ", ".join(filter(None, (f"training {dtype}", form))), reference, "bfloat16")
+
+    def _model(self, form: str) -> Any:
+        config = self.config.copy_and_resolve_references()
+        config.kernels = not form
+        return config
 
     def _rows(self, work: Scoring | Training, name: str, reference: Scoring | Training, tolerance: str) -> Generator[Row]:
         wrong = mismatch(work.first, reference.first, tolerance)
