@@ -227,7 +227,8 @@ def _reencoded(image: Image.Image, file_format: str, quality: int) -> Image.Imag
     if max(image.size) > MAX_SIDE[file_format]:  # nobody could have saved it in this format
         return image
     file = io.BytesIO()
-    image.save(file, file_format, quality=quality)
+    # Of a copy: PIL notes the quality on the image that it saves, and threads share images that are kept.
+    image.copy().save(file, file_format, quality=quality)
     with Image.open(file, formats=[file_format]) as reread:
         decoded = reread.convert("RGB")
         decoded.info[KEY] = facts_of(reread)

@@ -1,6 +1,7 @@
 """Augmentations: drawn from seed and position alone, within their ranges, independent of each other and of labels."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -245,3 +246,13 @@ def test_a_run_from_before_augmentations_resumes_unless_one_is_turned_on():
     now.data.augment = augmentations.equalised()
     with pytest.raises(ConfigError, match=r"config\.data\.augment\.jpeg\.p: 0\.0 there, 0\.65 now"):
         config.check_same_run(saved, now)
+
+
+@pytest.mark.parametrize("save", [transforms.jpeg, transforms.webp], ids=["jpeg", "webp"])
+def test_threads_that_save_one_image_each_get_their_own_quality(save):
+    image = Image.effect_noise((400, 400), 60).convert("RGB")  # which takes long enough to save
+    qualities = (30, 90) * 30
+    expected = {quality: np.asarray(save(image.copy(), quality)) for quality in set(qualities)}
+    with ThreadPoolExecutor(8) as threads:
+        for quality, saved in zip(qualities, threads.map(lambda quality: save(image, quality), qualities), strict=True):
+            np.testing.assert_array_equal(np.asarray(saved), expected[quality])
