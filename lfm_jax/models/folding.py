@@ -62,7 +62,11 @@ def forward(model: Lfm, folded: Any, images: jax.Array, sizes: jax.Array, *, blo
 
 
 def portable(model: Lfm, folded: Any, images: jax.Array) -> jax.Array:
-    """`forward` for images without padding, as one program for every platform that can be traced for unknown sizes."""
+    """`forward` for images without padding, as one program for every platform that can be traced for unknown sizes.
+
+    It has no kernels of our own, which not every machine that is given the program can run.
+    """
+    model = model.clone(kernels=False)
     if "variables" in folded:
         output: Any = model.apply(folded["variables"], images)
         return output.logits

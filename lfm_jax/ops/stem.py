@@ -68,8 +68,9 @@ class Pixels:
 
     def fit_kernels(self, outputs: int) -> bool:
         """Whether the kernels can be used where the program is for an NVIDIA GPU."""
-        fits = outputs in (16, 32, 64, 128) and self.images.size // 12 * outputs < MOST_VALUES
-        return self.kernels and self.in_windows and fits and _has_matrix_units()
+        if not (self.kernels and self.in_windows and outputs in (16, 32, 64, 128)):
+            return False
+        return self.images.size // 12 * outputs < MOST_VALUES and _has_matrix_units() and stem_kernels.can_be_lowered()
 
     def levels(self, kernel: jax.Array) -> jax.Array:
         """kernel [2, 2, 3, O] for residuals of whole levels, in float32."""

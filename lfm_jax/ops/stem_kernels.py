@@ -22,6 +22,18 @@ WINDOWS = 64  # that a program takes at once
 PROGRAMS = 528  # of the gradient; each adds up its share of all windows
 
 
+@functools.cache
+def can_be_lowered() -> bool:
+    """Whether this jax makes such kernels here. 0.12 does for GPUs that are there and that it knows, and will stop one day."""
+    shapes = ((1, 8, 8, 3), jnp.uint8), ((4, VALUES, 16), jnp.bfloat16), *[((16,), jnp.float32)] * 3
+    given = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+    try:
+        jax.jit(pooled).trace(*given).lower(lowering_platforms=("cuda",))
+    except Exception:  # each version has its own; the plain form does as well
+        return False
+    return True
+
+
 def pooled(
     images: jax.Array,
     weights: jax.Array,

@@ -28,6 +28,7 @@ from lfm_jax.errors import ConfigError, UserError, first_line
 from lfm_jax.inference.batching import BATCH_SIDE
 from lfm_jax.inference.network import forward
 from lfm_jax.models import folding
+from lfm_jax.ops.stem_kernels import can_be_lowered
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.program_memory import program_memory
 from lfm_jax.runtime.progress import say
@@ -119,6 +120,8 @@ def compile_for(config: ConfigDict, topology: str, *, slices: int = 1, what: Seq
     """
     devices, memory, bandwidth = _devices(topology, slices)
     config_lib.validate(config, devices=len(devices))
+    if config.model.compute_dtype == "bfloat16" and config.model.kernels and is_gpu(topology) and not can_be_lowered():
+        say("compiled without our kernels, which this jax makes only where there is a GPU: its figures are those of kernels=False")
     mesh = sharding.data_mesh(devices)
     hosts = len({device.process_index for device in devices})
     programs = {}
@@ -127,6 +130,10 @@ def compile_for(config: ConfigDict, topology: str, *, slices: int = 1, what: Seq
     if "score" in what:
         programs["evaluation step"] = _compile_evaluation(config, mesh, hosts)
     return Compilation(topology, len(devices), hosts, devices[0].device_kind, memory, bandwidth, programs)
+
+
+def is_gpu(topology: str) -> bool:
+    return (GPUS / f"{topology.partition(':')[0]}.txtpb").is_file()
 
 
 def _devices(topology: str, slices: int) -> tuple[list[jax.Device], int | None, float | None]:
@@ -138,7 +145,7 @@ def _devices(topology: str, slices: int) -> tuple[list[jax.Device], int | None, 
             raise UserError(f"--topology={topology}: expected a number of devices, e.g. cpu:8")
         jax.config.update("jax_num_cpu_devices", int(shape))
         return jax.devices(), None, None
-    if (GPUS / f"{platform}.txtpb").is_file():
+    if is_gpu(topology):
         return _gpus(topology, platform, shape)
     # Without these, libtpu asks the cloud which host this is, and refuses to load beside another process that uses it.
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
