@@ -106,16 +106,6 @@ def test_the_tpu_script_runs_the_same_command_on_every_host(tmp_path):
     assert words.stdout.splitlines() == ["--cluster=tpu", "--config=c.py", "--workdir=gs://b/it's", "--config.data.root=/d"]
 
 
-@pytest.fixture
-def printing(tmp_path):
-    """A PATH on which lfm and srun print what they were called with."""
-    for name in ("lfm", "srun"):
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho {name} "$@"\n')
-        program.chmod(0o755)
-    return f"{tmp_path}:/usr/bin:/bin"
-
-
 @pytest.mark.parametrize(
     ("env", "part"),
     [

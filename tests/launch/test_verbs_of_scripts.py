@@ -7,16 +7,6 @@ import pytest
 from tests.helpers.launching import LAUNCH, environment
 
 
-@pytest.fixture
-def path(tmp_path):
-    """A PATH on which lfm and gcloud print what they were called with."""
-    for name in ("lfm", "gcloud"):
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho {name} "$@"\n')
-        program.chmod(0o755)
-    return f"{tmp_path}:/usr/bin:/bin"
-
-
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
@@ -24,8 +14,8 @@ def path(tmp_path):
         (["evaluate", "--weights=w"], "lfm evaluate --cluster=tpu --weights=w"),
     ],
 )
-def test_a_tpu_pod(path, arguments, command):
-    env = environment(LFM_DIR="d") | {"PATH": path}
+def test_a_tpu_pod(printing, arguments, command):
+    env = environment(LFM_DIR="d") | {"PATH": printing}
     ran = subprocess.run([LAUNCH / "tpu_pod.sh", "pod", "us-x", *arguments], env=env, capture_output=True, text=True)
     assert ran.stdout.strip().endswith(command), ran.stderr
 
@@ -34,8 +24,8 @@ def test_a_tpu_pod(path, arguments, command):
     ("arguments", "command"),
     [(["--config=c.py"], "lfm train --config=c.py"), (["evaluate", "--weights=w"], "lfm evaluate --weights=w")],
 )
-def test_several_processes_of_one_machine(path, arguments, command):
+def test_several_processes_of_one_machine(printing, arguments, command):
     argv = [LAUNCH / "local.sh", "-n", "2", "--devices-per-process", "1", *arguments]
-    ran = subprocess.run(argv, env=environment() | {"PATH": path}, capture_output=True, text=True)
+    ran = subprocess.run(argv, env=environment() | {"PATH": printing}, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert {command, f"[1] {command}"} >= set(ran.stdout.splitlines()) and command in ran.stdout

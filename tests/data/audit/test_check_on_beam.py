@@ -1,6 +1,5 @@
 """`lfm data check --engine=beam`: the report of one process, whoever reads the files. Runs where Beam is installed."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -12,12 +11,7 @@ from lfm_jax.data.audit.check import check_folder
 from lfm_jax.data.audit.report import report_text
 from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources import records
-
-needs_beam = pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is None,
-    reason="needs the extra [beam], which wants other versions than [test]; see docs/data.md",
-)
-TWO_PROCESSES = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
+from tests.helpers.beam import TWO_PROCESSES, needs_beam
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`lfm data prepare --engine=beam`: the records that one process writes, whoever does the work."""
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import sys
@@ -14,12 +13,7 @@ from lfm_jax.data.prepare.manifest import MOST_RANGES, in_pieces, write_manifest
 from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources import records
 from lfm_jax.errors import UserError
-
-needs_beam = pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is None,
-    reason="needs the extra [beam], which wants other versions than [test]; see docs/data.md",
-)
-TWO_PROCESSES = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
+from tests.helpers.beam import TWO_PROCESSES, needs_beam
 
 
 @pytest.fixture
