@@ -17,7 +17,6 @@ from lfm_jax.data.sources.base import parse_labels
 from lfm_jax.errors import ConfigError, blamed
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.fields import Field, Group, flatten
-from lfm_jax.runtime.fields import get as get
 
 WIDEST = 65536  # channels of one layer
 LARGEST_SIDE = 65536  # px

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 REPLICATES = 1000
+EXACT_UP_TO = 20_000  # images; more are resampled in bins, which the row says, or one by one: other draws, and little memory
 PARTS = 10  # so that 1000 weights of each of 100,000 images need not be held at once
 LEVEL = 0.95
 

@@ -16,7 +16,7 @@ from lfm_jax.evaluation.bootstrap import interval, resamples
 from lfm_jax.evaluation.histogram import paired_resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, detection_metrics, weighted_metrics
 from lfm_jax.evaluation.saved import Condition, SavedEvaluation, SavedPrediction
-from lfm_jax.evaluation.tables import Row, bootstrap_note, grouped, is_binned
+from lfm_jax.evaluation.tables import Row, bootstrap_note, grouped, is_binned, marked_binned
 from lfm_jax.runtime.terminal import printable
 from lfm_jax.weights.score import is_fake
 
@@ -135,7 +135,7 @@ def _generator(
 def _means(generators: Sequence[_Generator]) -> Row:
     """Counts, and the unweighted mean of each metric over the generators that define it."""
     row: Row = {name: sum(one.points[0][name] for one in generators) for name in ("n_real", "n_fake")}
-    row |= {"bootstrap": "binned"} if any(is_binned(one.points[0]) for one in generators) else {}
+    row |= marked_binned(*(one.points[0] for one in generators))
     for name in METRICS:
         defined = [one for one in generators if one.points[0][name] is not None]
         row[name] = None

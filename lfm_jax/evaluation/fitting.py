@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lfm_jax.errors import DataError, UserError
-from lfm_jax.evaluation.bootstrap import drawn_one_by_one, interval, resamples
+from lfm_jax.evaluation.bootstrap import EXACT_UP_TO, drawn_one_by_one, interval, resamples
 from lfm_jax.evaluation.histogram import Histogram
 from lfm_jax.evaluation.metrics import detection_metrics
 from lfm_jax.weights.score import sigmoid
@@ -16,7 +16,6 @@ NEAR_CHANCE = 0.65  # of real and fake images called correctly, the labels count
 TELLS_LITTLE = 0.9  # of the loss of an answer that is the same for all images
 LARGEST_CUT = 20.0  # calibrated logit of a threshold: beyond it neighbouring logits have the same score
 REPLICATES = 200  # for the threshold's interval
-AT_ONCE = 20_000  # images; of more, resamples are drawn one by one, which are other draws and take no memory
 REPORTED = {"nll": "loss", "ece": "ece", "acc": "acc_at_threshold"}  # name in a card -> name in METRICS
 
 
@@ -69,7 +68,7 @@ def fit(labels: np.ndarray, logits: np.ndarray, objective: str, *, threshold: fl
 
 def _resampled_cuts(labels: np.ndarray, logits: np.ndarray, objective: str) -> list[float]:
     """The best cut for each of REPLICATES resamples of the images."""
-    if len(labels) <= AT_ONCE:
+    if len(labels) <= EXACT_UP_TO:
         draws = resamples(labels, name="calibrate", replicates=REPLICATES)
         return [best_cut(np.repeat(labels, times), np.repeat(logits, times), objective) for times in draws]
     distinct, places = np.unique(logits.astype(np.float64), return_inverse=True)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from lfm_jax.evaluation.bootstrap import interval, resamples, resamples_in_parts
+from lfm_jax.evaluation.bootstrap import EXACT_UP_TO, interval, resamples, resamples_in_parts
 from lfm_jax.evaluation.histogram import BINS, Histogram, binned_resamples
 from lfm_jax.evaluation.metrics import METRICS, Metric, columns, detection_metrics, plain, weighted_metrics
 from lfm_jax.runtime.terminal import printable
 
 Row = dict[str, Any]
 SWAPPED = 0.2  # AUC below which labels may be swapped; chance is 0.5
-EXACT_UP_TO = 20_000  # images of a row; those of more are resampled in bins, and the row says so
 BINNED = (
     f"Intervals of rows over groups of more than {EXACT_UP_TO:,} images are resampled in {BINS:,} bins of the score, not image by "
     "image."
@@ -51,8 +50,9 @@ def cell_rows(
     generators: list[Row] = []
     options = {"threshold": threshold, "temperature": temperature}
     for (suite, generator), members in grouped(predictions, lambda p: (p["suite"], p["generator"])).items():
-        histogram = histograms[suite, generator] = Histogram.of(*_labels_and_logits(members))
-        measured, values = _measured(members, histogram, f"{suite}/{generator}", _at_once, **options)
+        scores = _labels_and_logits(members)
+        histogram = histograms[suite, generator] = Histogram.of(*scores)
+        measured, values = _measured(scores, histogram, f"{suite}/{generator}", _at_once, **options)
         resampled[suite, generator] = values
         generators.append({**common, "level": "generator", "suite": suite, "generator": generator, **measured})
 
@@ -68,7 +68,7 @@ def cell_rows(
     pooled = []
     for suite, members in together.items():
         histogram = functools.reduce(operator.add, [part for (of, _), part in histograms.items() if suite in (of, "all")])
-        measured, _ = _measured(members, histogram, f"{suite}, pooled", resamples_in_parts, **options)
+        measured, _ = _measured(_labels_and_logits(members), histogram, f"{suite}, pooled", resamples_in_parts, **options)
         pooled.append({**common, "level": "pooled", "suite": suite, "generator": "pooled", **measured})
     return generators + suites + overall + pooled
 
@@ -83,16 +83,17 @@ def _labels_and_logits(predictions: Sequence[Mapping[str, Any]]) -> tuple[np.nda
 
 
 def _measured(
-    predictions: Sequence[Mapping[str, Any]], histogram: Histogram, name: str, drawn: Draw, **options: float
+    scores: tuple[np.ndarray, np.ndarray], histogram: Histogram, name: str, drawn: Draw, **options: float
 ) -> tuple[Row, Resampled]:
     """What a row says of these images besides their names, and the metrics over their resamples.
 
     Args:
-      histogram: of the images; where they are many, it is resampled in their place.
+      scores: labels [N] and logits [N] of the images.
+      histogram: of them; where they are many, it is resampled in their place.
       name: of the set of images, on which its draws depend.
       drawn: makes the resamples of the images themselves.
     """
-    labels, logits = _labels_and_logits(predictions)
+    labels, logits = scores
     point = detection_metrics(labels, logits, **options)
     if is_binned(point):
         values = binned_resamples(histogram, point, name=name, **options)
@@ -100,12 +101,17 @@ def _measured(
         parts = [weighted_metrics(labels, logits, weights, **options) for weights in drawn(labels, name=name)]
         values = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
     intervals = {metric: interval(values[metric], point[metric]) for metric in METRICS}
-    return {**point, "interval": intervals, **({"bootstrap": "binned"} if is_binned(point) else {})}, values
+    return {**point, "interval": intervals, **marked_binned(point)}, values
 
 
 def is_binned(point: Mapping[str, Any]) -> bool:
     """Whether there are so many images, by their counts `n_real` and `n_fake`, that they are resampled in bins."""
     return point["n_real"] + point["n_fake"] > EXACT_UP_TO
+
+
+def marked_binned(*points: Mapping[str, Any]) -> Row:
+    """What says in a row that some of these images were resampled in bins; {} where none were."""
+    return {"bootstrap": "binned"} if any(map(is_binned, points)) else {}
 
 
 def bootstrap_note(rows: Sequence[Mapping[str, Any]]) -> str:

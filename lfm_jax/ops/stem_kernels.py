@@ -2,8 +2,8 @@
 
 Each program takes some windows of 2 x 2 sums of one row of an image. It looks up the pixels that they see, takes their
 residuals, and multiplies them by the weights of all four sums. Neither residuals nor unpooled sums ever reach memory.
-`ops.stem` says what a window sees and where this form is used. Written in Pallas for Triton, so that `interpret` runs both
-anywhere.
+`ops.windows` says what a window sees, `ops.stem` where this form is used. Written in Pallas for Triton, so that `interpret`
+runs both anywhere.
 """
 
 import functools
@@ -153,7 +153,7 @@ def _add_up(
 def _values(images: Any, image: Any, row: Any, first: Any, columns: int, dtype: Any, signed: bool) -> jax.Array:
     """The residuals that WINDOWS windows see, from number `first` of a row on, and a one: [WINDOWS, VALUES].
 
-    The order is that of `ops.stem.SEEN`, and by channel within a pixel.
+    The order is that of `ops.windows.SEEN`, and by channel within a pixel.
     """
     shape = (WINDOWS, VALUES)
     value, place = lax.broadcasted_iota(jnp.int32, shape, 1), lax.broadcasted_iota(jnp.int32, shape, 0) + first

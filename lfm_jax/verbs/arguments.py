@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from lfm_jax.errors import ConfigError, UserError
@@ -233,6 +234,14 @@ def refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
     if unknown:
         name = unknown[0].split("=")[0]
         parser.error(f"unknown argument {name}{nearest(name, option_names(parser))}")
+
+
+def training_split(args: argparse.Namespace, why: str) -> Path:
+    """The folder ROOT. Ends with a usage error where it is called val or test; `why` may name it as {split}."""
+    root = expanded(args.root)
+    if root.name in ("val", "test"):
+        args.parser.error(f"ROOT = {args.root}: {why.format(split=root.name)}; name the training split")
+    return root
 
 
 def option_names(parser: argparse.ArgumentParser) -> list[str]:

@@ -3,7 +3,7 @@
 import argparse
 
 from lfm_jax.runtime.paths import expanded
-from lfm_jax.verbs.arguments import refuse, whole
+from lfm_jax.verbs.arguments import refuse, training_split, whole
 
 SUMMARY = "make lossless photographs from JPEGs"
 EXAMPLES = ("lfm data camera DATA/train DATA/train", "lfm data camera DATA/train photographs --seed=1")
@@ -23,9 +23,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from lfm_jax.data.sources.folder import open_folder
     from lfm_jax.verbs.derived import tell
 
-    root = expanded(args.root)
-    if root.name in ("val", "test"):
-        args.parser.error(f"ROOT = {args.root}: photographs are made to train on; name the training split")
-    source = open_folder(root)
+    source = open_folder(training_split(args, "photographs are made to train on"))
     total = len(jpeg_photographs(source))
     return tell(render(source, expanded(args.out), seed=args.seed), total=total, what="camera", missing="a render")

@@ -3,7 +3,7 @@
 import argparse
 
 from lfm_jax.runtime.paths import expanded
-from lfm_jax.verbs.arguments import positive, refuse, whole
+from lfm_jax.verbs.arguments import positive, refuse, training_split, whole
 
 SUMMARY = "fit another kind of decoder for data align"
 EXAMPLES = (
@@ -28,11 +28,10 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     refuse(args.parser, rest)
-    root, out = expanded(args.root), expanded(args.out)
+    out = expanded(args.out)
     if out.suffix != ".safetensors":
         args.parser.error(f"OUT = {args.out}: expected a file that ends in .safetensors")
-    if root.name in ("val", "test"):
-        args.parser.error(f"ROOT = {args.root}: a decoder must not be fitted on the {root.name} split; name the training split")
+    root = training_split(args, "a decoder must not be fitted on the {split} split")
     if args.width > 64:
         args.parser.error(f"--width={args.width}: expected at most 64, the width of TAEF2")
     from lfm_jax.data.sources.folder import open_folder

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from lfm_jax import config as config_lib
 from lfm_jax import models
 from lfm_jax.errors import ConfigError, WeightsError
+from lfm_jax.runtime import fields
 from lfm_jax.runtime.storage import AnyPath, Mirror, as_path
 from lfm_jax.weights import files, named
 from lfm_jax.weights.card import Card, content_hash
@@ -191,7 +191,7 @@ def _require_published_network(path: AnyPath, config: ConfigDict) -> None:
     layout = LAYOUTS.get(config.backbone)
     if layout is not None:
         for field, published in layout.fields.items():
-            value = config_lib.get(config, field)
+            value = fields.get(config, field)
             if (tuple(value) if isinstance(published, tuple) else value) != published:
                 raise WeightsError(
                     f"{path}: model.{field} = {value!r}, but a .pth with the names of {layout.name} is read as {published!r}: "

@@ -6,12 +6,11 @@ import pytest
 from PIL import Image
 
 from lfm_jax import config
-from lfm_jax.data import synthetic
 from lfm_jax.data.device_draws import window_and_draws
 from lfm_jax.data.on_device import degradation_of
 from lfm_jax.data.pipeline import TrainPipeline
-from lfm_jax.data.sources.base import Example
 from lfm_jax.errors import ConfigError
+from tests.helpers import pipelines
 
 BATCH = 8
 ALONE = {  # one degradation: its field and range, and how far device and host may differ in levels: share that does, and the most
@@ -22,21 +21,11 @@ ALONE = {  # one degradation: its field and range, and how far device and host m
 }
 
 
-class Pictures:
-    """Photograph-like images of several sizes, and one that is just large enough for the crop of 40."""
-
-    name = "pictures"
-    sizes = ((90, 120), (200, 150), (260, 41), (300, 300))
+class Pictures(pipelines.Pictures):
+    """Several sizes, one just large enough for the crop of 40."""
 
     def __init__(self):
-        self.examples = [Example(f"{index}.png", index % 2) for index in range(len(self.sizes))]
-        self.images = [
-            Image.fromarray(synthetic.example(0, "train", 2 * index, max(size))[0]).crop((0, 0, *size))
-            for index, size in enumerate(self.sizes)
-        ]
-
-    def image(self, index):
-        return self.images[index]
+        super().__init__(((90, 120), (200, 150), (260, 41), (300, 300)))
 
 
 def data_config(*, on, **fields):

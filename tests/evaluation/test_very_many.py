@@ -65,7 +65,7 @@ def test_comparisons_of_very_many_images_say_that_they_are_from_bins(tmp_path, m
 def test_a_threshold_has_the_same_interval_when_resamples_are_drawn_one_by_one(objective, monkeypatch):
     labels, logits, _ = drawn_scores(2000)
     whole = fit(labels, logits, objective)
-    monkeypatch.setattr(fitting, "AT_ONCE", 0)
+    monkeypatch.setattr(fitting, "EXACT_UP_TO", 0)
     one_by_one = fit(labels, logits, objective)
     assert (one_by_one.threshold, one_by_one.temperature, one_by_one.after) == (whole.threshold, whole.temperature, whole.after)
     np.testing.assert_allclose(one_by_one.interval, whole.interval, atol=0.3 * np.ptp(whole.interval))

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from lfm_jax import config
+from lfm_jax.data import synthetic
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Example
@@ -25,6 +26,22 @@ class Drawn:
             raise ImageError("truncated")
         rows, columns = np.indices(self.shape)
         return Image.fromarray(np.stack([rows, columns, np.full(self.shape, index)], -1).astype(np.uint8))
+
+
+class Pictures:
+    """Photograph-like images of these sizes, width and height."""
+
+    name = "pictures"
+
+    def __init__(self, sizes, path="{}.png"):
+        self.examples = [Example(path.format(index), index % 2) for index in range(len(sizes))]
+        self.images = [
+            Image.fromarray(synthetic.example(0, "train", 2 * index, max(size))[0]).crop((0, 0, *size))
+            for index, size in enumerate(sizes)
+        ]
+
+    def image(self, index):
+        return self.images[index]
 
 
 def pipeline(source=None, *, seed=0, **fields):

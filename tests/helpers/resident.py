@@ -6,17 +6,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from lfm_jax import config
-from lfm_jax.data import synthetic
 from lfm_jax.data.batch import split_into_parts
 from lfm_jax.data.images import ImageError
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.prepare.align import fake_path
-from lfm_jax.data.sources.base import Example
 from lfm_jax.runtime import sharding
 from lfm_jax.training import loop, resident
+from tests.helpers import pipelines
 from tests.helpers.launching import same_weights
 from tests.helpers.training import small_config, without_pictures
 
@@ -31,23 +29,18 @@ DEGRADED = (
 )
 
 
-class Pictures:
-    """Photograph-like images of several sizes; number 3 cannot be read, and number 4 is smaller than a crop of 40."""
+class Pictures(pipelines.Pictures):
+    """Several sizes; number 3 cannot be read, and number 4 is smaller than a crop of 40."""
 
-    name = "pictures"
     sizes = ((90, 120), (200, 150), (260, 41), (64, 64), (39, 80), (300, 300), (61, 47), (48, 48))
 
     def __init__(self):
-        self.examples = [Example(f"camera/0_real/{index}.png", index % 2) for index in range(len(self.sizes))]
-        self.images = [
-            Image.fromarray(synthetic.example(0, "train", 2 * index, max(size))[0]).crop((0, 0, *size))
-            for index, size in enumerate(self.sizes)
-        ]
+        super().__init__(self.sizes, "camera/0_real/{}.png")
 
     def image(self, index):
         if index == 3:
             raise ImageError("not an image")
-        return self.images[index]
+        return super().image(index)
 
 
 def data_config(**fields):

@@ -11,20 +11,14 @@ from lfm_jax.data.audit.check import check_folder
 from lfm_jax.data.audit.report import report_text
 from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources import records
-from tests.helpers.beam import TWO_PROCESSES, needs_beam
+from tests.helpers.beam import TWO_PROCESSES, needs_beam, write_splits
 
 
 @pytest.fixture
 def root(noise, tmp_path):
     """Two splits with a leak, a picture under both labels as PNG and BMP, one of 16 bits, broken files and an odd name."""
     root = tmp_path / "data"
-    for split, count in (("train", 14), ("val", 6)):
-        for label in ("0_real", "1_fake"):
-            folder = root / split / "gan_a" / label
-            folder.mkdir(parents=True)
-            for index in range(count):
-                seed = 100 * len(split + label) + index + 50 * (label == "1_fake")
-                noise(40, 40 + index % 3, seed=seed).save(folder / f"{index:02d}.{'png' if index % 2 else 'jpg'}")
+    write_splits(root, noise, {"train": 14, "val": 6}, (".jpg", ".png"))
     train, val = root / "train/gan_a", root / "val/gan_a"
     (val / "0_real/leak.png").write_bytes((train / "0_real/01.png").read_bytes())
     Image.open(train / "0_real/03.png").save(train / "1_fake/both.bmp")

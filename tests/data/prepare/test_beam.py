@@ -13,22 +13,16 @@ from lfm_jax.data.prepare.manifest import MOST_RANGES, in_pieces, write_manifest
 from lfm_jax.data.prepare.prepare import prepare_folder
 from lfm_jax.data.sources import records
 from lfm_jax.errors import UserError
-from tests.helpers.beam import TWO_PROCESSES, needs_beam
+from tests.helpers.beam import TWO_PROCESSES, needs_beam, write_splits
 
 
 @pytest.fixture
 def root(noise, tmp_path):
     """Two splits, 36 images, names that are no UTF-8, and a file that is no image."""
     root = tmp_path / "data"
-    for split, count in (("train", 12), ("val", 6)):
-        for label in ("0_real", "1_fake"):
-            folder = root / split / "gan_a" / label
-            folder.mkdir(parents=True)
-            for index in range(count):
-                noise(40, 40 + index % 3, seed=100 * len(split + label) + index + 50 * (label == "1_fake")).save(
-                    folder / f"{index:02d}.png"
-                )
-            (folder / "00.png").rename(folder / "00 \udcff.png")
+    write_splits(root, noise, {"train": 12, "val": 6}, (".png",))
+    for first in root.glob("*/gan_a/*/00.png"):
+        first.rename(first.with_name("00 \udcff.png"))
     (root / "val/gan_a/0_real/broken.png").write_bytes(b"\x89PNG cut")
     return root
 
