@@ -3,8 +3,6 @@
 import gc
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +19,13 @@ from lfm_jax.models import random_variables
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.io import Weights
+from tests.helpers.optimised import OPTIMISED, QUICK_COMPILING, in_own_process
 from tests.helpers.paths import REPOSITORY
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 Noise = Callable[..., Image.Image]
 
 # Half of the tests' time went into making programs fast that run once. XLA reads its flags when a device is first asked for.
-QUICK_COMPILING = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-OPTIMISED = "LFM_TESTS_OPTIMISED"  # 1: compile as users do
 if not os.environ.get(OPTIMISED) and QUICK_COMPILING not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILING}".strip()
 
@@ -38,21 +35,13 @@ if not os.environ.get(OPTIMISED) and QUICK_COMPILING not in os.environ.get("XLA_
 gc.set_threshold(100_000, 20, 20)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test marked `optimised` in a process of its own, whose programs are compiled as users compile them."""
-    if os.environ.get(OPTIMISED) or not pyfuncitem.get_closest_marker("optimised"):
-        return None
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {OPTIMISED: "1"}
-    env["XLA_FLAGS"] = env["XLA_FLAGS"].replace(QUICK_COMPILING, "")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", pyfuncitem.nodeid]
-    ran = subprocess.run(command, cwd=pyfuncitem.config.rootpath, env=env, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-5000:]
-    return True
-
-
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of training first, as its files take minutes each: one left for the end would keep all workers but one idle."""
+    """Give tests marked `optimised` a process of their own, and run the tests of training first.
+
+    The files of training take minutes each: one left for the end would keep all workers but one idle.
+    """
+    in_own_process(items)
     items.sort(key=lambda item: "training" not in item.path.parts)
 
 

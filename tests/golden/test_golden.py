@@ -24,6 +24,8 @@ from lfm_jax.weights.state import TrainState
 from lfm_jax.weights.state_dict import to_state_dict
 
 PROTOCOLS = ("resize256", "crop224", "native", "crop256", "resize256_crop224")
+# The released network at full size takes longer to compute than to compile.
+pytestmark = pytest.mark.optimised
 pytest.importorskip("torch", reason="reads the released .pth, which needs PyTorch")
 
 
