@@ -16,6 +16,7 @@ from lfm_jax import config, models
 from lfm_jax.cli import main
 from lfm_jax.inference.detector import Detector
 from lfm_jax.models import random_variables
+from lfm_jax.runtime.program_cache import WITHOUT_ADDRESSES
 from lfm_jax.weights import io as weights_io
 from lfm_jax.weights.card import Card
 from lfm_jax.weights.io import Weights
@@ -57,6 +58,7 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
         CACHE.lower(): os.environ.get(CACHE) or str(of_all_workers / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        WITHOUT_ADDRESSES.lower(): True,
     }
     for name, value in settings.items():
         jax.config.update(name, value)

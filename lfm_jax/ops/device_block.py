@@ -21,12 +21,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lfm_jax.ops import norm
 from lfm_jax.ops.conv import NARROW, plain_conv2x2, plain_max_pool2x2, precision_of, views
 from lfm_jax.ops.norm import Normed
+from lfm_jax.ops.partitioned import by_image
 
 Device = Literal["gpu", "tpu"]
 Saved = tuple[Any, ...]
@@ -140,8 +139,9 @@ def _kernel_gradient(x: jax.Array, y_grad: jax.Array, device: Device) -> jax.Arr
     cuDNN has no such convolution of bfloat16 with a result in float32; XLA would first make both arguments float32. So a GPU
     rounds its own sum, and a rule for the partitioner has it widened before it is added to those of the others.
     """
-    gradient: jax.Array = _widened(x, y_grad) if device == "gpu" else _convolve_for_kernel(x, y_grad, dtype=jnp.float32)
-    return gradient
+    if device == "tpu":
+        return _convolve_for_kernel(x, y_grad, dtype=jnp.float32)
+    return by_image(_widened, (x, y_grad), split=(True, True), summed=(True,))[0]
 
 
 def _convolve_for_kernel(x: jax.Array, y_grad: jax.Array, *, dtype: Any = None) -> jax.Array:
@@ -151,27 +151,8 @@ def _convolve_for_kernel(x: jax.Array, y_grad: jax.Array, *, dtype: Any = None) 
     )
 
 
-@custom_partitioning
-def _widened(x: jax.Array, y_grad: jax.Array) -> jax.Array:
-    return _convolve_for_kernel(x, y_grad).astype(jnp.float32)
-
-
-def _partition(mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
-    axis = (*args[0].sharding.spec, None)[0]
-    images, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
-
-    def on_each(x: jax.Array, y_grad: jax.Array) -> jax.Array:
-        gradient = _convolve_for_kernel(x, y_grad).astype(jnp.float32)
-        return gradient if axis is None else lax.psum(gradient, axis)
-
-    return mesh, on_each, everywhere, (images, images)
-
-
-_widened.def_partition(
-    partition=_partition,
-    sharding_rule="b h w c, b i j o -> p q c o",
-    need_replication_factors=("h", "w", "c", "i", "j", "o", "p", "q"),  # all axes but the batch
-)
+def _widened(x: jax.Array, y_grad: jax.Array) -> tuple[jax.Array]:
+    return (_convolve_for_kernel(x, y_grad).astype(jnp.float32),)
 
 
 def _is_narrow(x: jax.Array) -> bool:

@@ -1,18 +1,15 @@
 """Computes a function of a batch a few images at a time, so that what it needs in between stays in the cache.
 
-Each device loops over the images that lie on it. Left to itself, XLA's partitioner would gather a split batch on every
-device, as it cannot know which images a loop will take.
+Each device loops over the images that lie on it.
 """
 
-import itertools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lfm_jax.ops.partitioned import by_image
 
 Arrays = tuple[jax.Array, ...]
 
@@ -48,29 +45,11 @@ def in_pieces(
         total, images = lax.scan(add_piece, zeros, tuple(array.reshape(-1, count, *array.shape[1:]) for array in arrays))
         return *(array.reshape(batch, *array.shape[2:]) for array in images), *total
 
-    def partition(mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
-        axis = (*args[0].sharding.spec, None)[0]
-        images, everywhere = NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
-
-        def loop_here(*args: jax.Array) -> Arrays:
-            results = loop(*args)
-            total = (array if axis is None else lax.psum(array, axis) for array in results[len(per_image) :])
-            return *results[: len(per_image)], *total
-
-        takes = (images,) * len(split) + (everywhere,) * len(whole)
-        return mesh, loop_here, (images,) * len(per_image) + (everywhere,) * len(sums), takes
-
-    numbers = itertools.count()
-
-    def axes(arrays: Any, *first: str) -> list[str]:
-        return [" ".join((*first, *(f"d{next(numbers)}" for _ in array.shape[len(first) :]))) for array in arrays]
-
-    takes, gives = axes(split, "b") + axes(whole), axes(per_image, "b") + axes(sums)
-    partitioned = custom_partitioning(loop)
-    partitioned.def_partition(
-        partition=partition,
-        sharding_rule=f"{', '.join(takes)} -> {', '.join(gives)}",
-        need_replication_factors=tuple(f"d{number}" for number in range(next(numbers))),  # all axes but the batch
+    results = by_image(
+        loop,
+        (*split, *whole),
+        split=(True,) * len(split) + (False,) * len(whole),
+        summed=(False,) * len(per_image) + (True,) * len(sums),
+        told_apart=at_once,
     )
-    results = tuple(partitioned(*split, *whole))
     return results[: len(per_image)], results[len(per_image) :]

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lfm_jax.ops import stem_kernels
 from lfm_jax.ops.device_block import Saved, sign_of, statistics_by_moments
 from lfm_jax.ops.norm import Normed
 from lfm_jax.ops.npr import Residual, npr_residual
+from lfm_jax.ops.partitioned import by_image
 from lfm_jax.ops.windows import kernel_of, window_weights
 
 
@@ -75,15 +74,14 @@ def _backward(epsilon: float, residual: Residual, dtype: Any, interpret: bool, s
 by_kernels.defvjp(_forward, _backward)
 
 
-# The partitioner does not know what a kernel does: each device takes the images that lie on it.
-@functools.partial(custom_partitioning, static_argnums=(5, 6))
 def _pooled(
     images: jax.Array, weights: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, signed: bool, interpret: bool
 ) -> jax.Array:
-    return stem_kernels.pooled(images, weights, mean, factor, bias, signed=signed, interpret=interpret)
+    kernel = functools.partial(stem_kernels.pooled, signed=signed, interpret=interpret)
+    args = images, weights, mean, factor, bias
+    return by_image(lambda *args: (kernel(*args),), args, split=(True, False, False, False, False), summed=(False,))[0]
 
 
-@functools.partial(custom_partitioning, static_argnums=(6, 7))
 def _weights_gradient(
     images: jax.Array,
     weights: jax.Array,
@@ -94,37 +92,6 @@ def _weights_gradient(
     signed: bool,
     interpret: bool,
 ) -> jax.Array:
-    return stem_kernels.weights_gradient(images, weights, mean, factor, bias, grad, signed=signed, interpret=interpret)
-
-
-def _partition_pooled(signed: bool, interpret: bool, mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
-    _, split, whole = _shardings(mesh, args)
-    kernel = functools.partial(stem_kernels.pooled, signed=signed, interpret=interpret)
-    return mesh, kernel, split, (split, whole, whole, whole, whole)
-
-
-def _partition_gradient(signed: bool, interpret: bool, mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
-    axis, split, whole = _shardings(mesh, args)
-
-    def on_each(*args: jax.Array) -> jax.Array:
-        share = stem_kernels.weights_gradient(*args, signed=signed, interpret=interpret)
-        return share if axis is None else lax.psum(share, axis)
-
-    return mesh, on_each, whole, (split, whole, whole, whole, whole, split)
-
-
-def _shardings(mesh: Mesh, args: Any) -> tuple[Any, NamedSharding, NamedSharding]:
-    axis = (*args[0].sharding.spec, None)[0]
-    return axis, NamedSharding(mesh, PartitionSpec(axis)), NamedSharding(mesh, PartitionSpec())
-
-
-_pooled.def_partition(
-    partition=_partition_pooled,
-    sharding_rule="b h w c, p v o, o, o, o -> b i j o",
-    need_replication_factors=("h", "w", "c", "p", "v", "o", "i", "j"),  # all axes but the batch
-)
-_weights_gradient.def_partition(
-    partition=_partition_gradient,
-    sharding_rule="b h w c, p v o, o, o, o, b i j o -> p v o",
-    need_replication_factors=("h", "w", "c", "p", "v", "o", "i", "j"),
-)
+    kernel = functools.partial(stem_kernels.weights_gradient, signed=signed, interpret=interpret)
+    args = images, weights, mean, factor, bias, grad
+    return by_image(lambda *args: (kernel(*args),), args, split=(True, False, False, False, False, True), summed=(True,))[0]

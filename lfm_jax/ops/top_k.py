@@ -6,13 +6,12 @@ rules. On NVIDIA GPUs, XLA has a kernel for few values of long rows, and sorts s
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lfm_jax.ops.partitioned import by_image
 
 LONG, FEW = 1024, 16  # from how many values per row on, and up to which K, XLA uses its kernel on a GPU
 
@@ -26,8 +25,8 @@ def top_k(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
       values [B, M, K] and positions [B, M, K] int32; of equal values the one at the lower position comes first.
     """
     rows_only = lax.stop_gradient(rows)
-    here, on_cuda = (functools.partial(form, k=k) for form in (_top_k, _top_k_of_long_rows))
-    _, positions = lax.platform_dependent(rows_only, cpu=lambda x: _top_k_rows(x, k), cuda=on_cuda, default=here)
+    here, on_cuda, on_cpu = (functools.partial(form, k=k) for form in (_top_k, _top_k_of_long_rows, _top_k_rows))
+    _, positions = lax.platform_dependent(rows_only, cpu=on_cpu, cuda=on_cuda, default=here)
     return jnp.take_along_axis(rows, positions, axis=-1, mode="promise_in_bounds"), positions
 
 
@@ -48,15 +47,6 @@ def _top_k_of_long_rows(rows: jax.Array, *, k: int) -> tuple[jax.Array, jax.Arra
     return _top_k(rows, k=k)
 
 
-@functools.partial(custom_partitioning, static_argnums=(1,))
-def _top_k_rows(rows: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    return _top_k(rows, k=k)
-
-
-def _partition(k: int, mesh: Mesh, args: Any, _results: Any) -> tuple[Any, ...]:
-    axes = (*args[0].sharding.spec, None, None)[:2]
-    whole_rows = NamedSharding(mesh, PartitionSpec(*axes, None))
-    return mesh, functools.partial(_top_k, k=k), (whole_rows, whole_rows), (whole_rows,)
-
-
-_top_k_rows.def_partition(partition=_partition, sharding_rule="b m n -> b m k, b m k", need_replication_factors=("n", "k"))
+def _top_k_rows(rows: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    values, positions = by_image(functools.partial(_top_k, k=k), (rows,), split=(True,), summed=(False, False), axes=2)
+    return values, positions

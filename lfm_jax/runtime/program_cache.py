@@ -15,9 +15,13 @@ MAX_BYTES = 1 << 30
 # With jax's defaults whatever compiles within a second, as much of LFM does on a CPU, would not be kept.
 WORTH_KEEPING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
+# Of our own rules for the partitioner, jax would keep addresses, which differ in every process; see ops.partitioned.
+WITHOUT_ADDRESSES = "JAX_REMOVE_CUSTOM_PARTITIONING_PTR_FROM_CACHE_KEY"
+
 
 def turn_on(env: MutableMapping[str, str]) -> None:
     """Let jax keep programs in XDG_CACHE_HOME/lfm_jax, unless `env` names a folder already or turns the cache off."""
+    env.setdefault(WITHOUT_ADDRESSES, "true")
     if FOLDER in env or ENABLE in env:
         return
     try:

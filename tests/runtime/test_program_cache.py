@@ -8,15 +8,17 @@ import jax
 import pytest
 
 from lfm_jax.runtime import program_cache
-from lfm_jax.runtime.program_cache import ENABLE, FOLDER, WORTH_KEEPING, turn_off_ours, turn_on
+from lfm_jax.runtime.program_cache import ENABLE, FOLDER, WITHOUT_ADDRESSES, WORTH_KEEPING, turn_off_ours, turn_on
 
 
-def test_a_second_run_loads_its_programs_and_compiles_a_damaged_one_again(weights_file, noise, tmp_path):
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_second_run_loads_its_programs_and_compiles_a_damaged_one_again(devices, weights_file, noise, tmp_path):
     noise(64, 64).save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "lfm_jax", "predict", "--weights", weights_file, "--format", "jsonl", tmp_path / "photo.png"]
-    env = {name: value for name, value in os.environ.items() if name not in (FOLDER, *WORTH_KEEPING)}
+    env = {name: value for name, value in os.environ.items() if name not in (FOLDER, WITHOUT_ADDRESSES, *WORTH_KEEPING)}
     # Compiled as users compile: without optimising it takes less than is worth keeping.
     env |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path), "JAX_EXPLAIN_CACHE_MISSES": "1", "XLA_FLAGS": ""}
+    env["JAX_NUM_CPU_DEVICES"] = str(devices)
 
     def predict():
         """The output, and whether the network had to be compiled."""
@@ -35,9 +37,10 @@ def test_a_second_run_loads_its_programs_and_compiles_a_damaged_one_again(weight
 
 def test_the_users_own_settings_win(tmp_path):
     for name, value in ((FOLDER, str(tmp_path / "own")), (ENABLE, "false")):
-        env = {name: value, "XDG_CACHE_HOME": str(tmp_path)}
+        env = {name: value, WITHOUT_ADDRESSES: "false", "XDG_CACHE_HOME": str(tmp_path)}
+        before = dict(env)
         turn_on(env)
-        assert env == {name: value, "XDG_CACHE_HOME": str(tmp_path)}
+        assert env == before
 
 
 def test_without_a_writable_folder_nothing_is_kept_and_nothing_reported(tmp_path):
