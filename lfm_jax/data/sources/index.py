@@ -1,7 +1,7 @@
 """Examples of very many images, kept in columns or chosen from other examples: each `Example` is made when it is asked for.
 
-A million of them as objects take 250 MB; in columns they take their paths and 5 to 10 bytes each. The columns never change once
-they are made, so that several threads may read them, and they are pickled as they are.
+A million of them as objects take 250 MB; in columns they take their paths and 5 to 10 bytes each, and very many are mapped from a
+file (`sources.columns`). The columns never change once they are made, so that several threads may read them.
 """
 
 import bisect
@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from lfm_jax.data.sources.base import Example
+from lfm_jax.data.sources.columns import Columns
 
 CODEC = "utf-8", "surrogatepass"  # any name that a file or a damaged list may have comes back as it was
 AT_ONCE = 1 << 16  # examples whose numbers are made Python's own while all are gone through
@@ -63,22 +64,28 @@ class Examples(MadeWhenAsked):
             paths += example.path.encode(*CODEC)
             ends.append(len(paths))
             numbers.append(kinds.setdefault((example.label, example.suite, example.generator), len(kinds)))
-        self._paths, self._ends = bytes(paths), _smallest(ends, largest=len(paths))
-        self._kinds, self._kind = list(kinds), _smallest(numbers, largest=len(kinds))
+        self._kinds = list(kinds)
+        self._columns = Columns(
+            paths=np.frombuffer(bytes(paths), np.uint8),
+            ends=_smallest(ends, largest=len(paths)),
+            kind=_smallest(numbers, largest=len(kinds)),
+        )
 
     def __len__(self) -> int:
-        return len(self._kind)
+        return len(self._columns["kind"])
 
     def at(self, place: int) -> Example:
-        path = self._paths[self._ends[place] : self._ends[place + 1]]
-        return Example(path.decode(*CODEC), *self._kinds[self._kind[place]])
+        paths, ends, kind = (self._columns[name] for name in ("paths", "ends", "kind"))
+        return Example(str(paths.data[ends[place] : ends[place + 1]], *CODEC), *self._kinds[kind[place]])
 
     def __iter__(self) -> Iterator[Example]:
         """All of them, in half the time that it takes to ask for each by its place."""
+        paths = self._columns["paths"].data
         for start in range(0, len(self), AT_ONCE):
-            ends, kinds = self._ends[start : start + AT_ONCE + 1].tolist(), self._kind[start : start + AT_ONCE].tolist()
+            ends = self._columns["ends"][start : start + AT_ONCE + 1].tolist()
+            kinds = self._columns["kind"][start : start + AT_ONCE].tolist()
             for (first, last), kind in zip(itertools.pairwise(ends), kinds, strict=True):
-                yield Example(self._paths[first:last].decode(*CODEC), *self._kinds[kind])
+                yield Example(str(paths[first:last], *CODEC), *self._kinds[kind])
 
 
 class ChosenExamples(MadeWhenAsked):

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.sources.base import Example, MissingSplitError, folders_above_label
+from lfm_jax.data.sources.columns import Columns
 from lfm_jax.data.sources.index import ChosenExamples, Examples
 from lfm_jax.data.sources.joined import JoinedSource
 from lfm_jax.errors import DataError, first_line
@@ -139,7 +141,7 @@ class RecordSource:
                 yield one.example()
 
         self.examples: Sequence[Example] = Examples(noted())
-        self._digests = bytes(digests)
+        self._columns = Columns(digests=np.frombuffer(bytes(digests), np.uint8))
         self.places: Sequence[int] = range(len(self.examples))
         if places is not None:
             self.choose(places)
@@ -176,7 +178,7 @@ class RecordSource:
 
     def content_hash(self, index: int) -> str:
         start = DIGEST_BYTES * self.places[index]
-        return self._digests[start : start + DIGEST_BYTES].hex()
+        return self._columns["digests"][start : start + DIGEST_BYTES].tobytes().hex()
 
 
 def find_prepared(root: str | os.PathLike[str]) -> dict[str, Path]:

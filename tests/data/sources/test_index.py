@@ -1,6 +1,10 @@
 """Examples in columns: they read like the list that they replace, in a fraction of its memory, and stand where they stood."""
 
+import gc
 import pickle
+import subprocess
+import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm_jax.data.order import BALANCES, training_order
-from lfm_jax.data.sources import index
+from lfm_jax.data.sources import columns, index
 from lfm_jax.data.sources.base import Example
 from lfm_jax.data.sources.folder import FileSource
 from lfm_jax.data.sources.index import ChosenExamples, Examples, JoinedExamples
@@ -37,8 +41,8 @@ def test_columns_read_like_the_list_that_they_were_made_of(first, second):
         (JoinedExamples([Examples(first), second]), together),
         (ChosenExamples(Examples(together), places), [together[place] for place in places]),
     ]
-    for columns, expected in sequences:
-        for same in (columns, pickle.loads(pickle.dumps(columns))):
+    for read, expected in sequences:
+        for same in (read, pickle.loads(pickle.dumps(read))):
             assert same == expected and expected == same
             assert len(same) == len(expected) and list(same) == expected
             assert [same[np.int64(place)] for place in range(-len(expected), len(expected))] == expected * 2
@@ -53,8 +57,8 @@ def test_columns_read_like_the_list_that_they_were_made_of(first, second):
 def test_going_through_all_gives_what_asking_for_each_gives(monkeypatch):
     monkeypatch.setattr(index, "AT_ONCE", 3)
     for count in (0, 1, 3, 4, 10):
-        columns = Examples(many(count))
-        assert list(columns) == [columns[place] for place in range(count)] == list(many(count))
+        examples = Examples(many(count))
+        assert list(examples) == [examples[place] for place in range(count)] == list(many(count))
 
 
 def facts(count):
@@ -126,3 +130,34 @@ def test_orders_are_those_of_earlier_runs(balance):
     for sequence in (examples, Examples(examples)):
         order = training_order(sequence, balance, seed=11)
         assert [order(position, position % 3) for position in range(100, 112)] == EARLIER[balance]
+
+
+IN_ANOTHER_PROCESS = """
+import pickle, sys
+
+source = pickle.loads(sys.stdin.buffer.read())
+print(len(source.examples), source.examples[7].path, source.content_hash(7))
+"""
+
+
+def test_large_columns_are_a_file_that_other_processes_map_and_that_does_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "MAPPED_FROM", 1 << 12)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    source, small = (RecordSource(range(count), facts(count), name="") for count in (1000, 10))
+    assert len(list(tmp_path.iterdir())) == 2  # paths, and hashes
+    assert list(source.examples) == list(many(1000)) and source.content_hash(999) == f"{999:064x}"
+    pickled = pickle.dumps(source)
+    assert len(pickled) < 5000 < len(pickle.dumps(list(source.examples)))
+    ran = subprocess.run([sys.executable, "-c", IN_ANOTHER_PROCESS], input=pickled, capture_output=True, check=True)
+    assert ran.stdout.decode().split() == ["1000", source.examples[7].path, f"{7:064x}"]
+    assert len(list(tmp_path.iterdir())) == 2
+    del source
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+    assert pickle.loads(pickle.dumps(small)).examples == small.examples
+
+
+def test_large_columns_stay_in_memory_where_no_file_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "MAPPED_FROM", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert list(Examples(many(10))) == list(many(10))
