@@ -12,6 +12,7 @@ saved as JPEG: where all PNG photographs are of one kind, whoever knows that kin
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tabulate import tabulate
@@ -21,17 +22,25 @@ from lfm_jax.evaluation.bootstrap import interval, resamples
 from lfm_jax.evaluation.metrics import detection_metrics, weighted_metrics
 from lfm_jax.evaluation.saved import SavedEvaluation, read_evaluation
 
-Record = Mapping[str, str]
 LOSSY = ("JPEG", "WEBP")
 REPLICATES = 300
 
 
-def figures(records: Sequence[Record], metrics: Sequence[str], name: str) -> list[str]:
+class Scored(NamedTuple):
+    """A scored image and the format of its file."""
+
+    kind: str
+    generator: str
+    label: int
+    logit: float
+
+
+def figures(records: Sequence[Scored], metrics: Sequence[str], name: str) -> list[str]:
     """Those metrics of these predictions in percent, each with its interval."""
-    labels = np.array([int(record["label"]) for record in records])
+    labels = np.array([record.label for record in records])
     if len(set(labels.tolist())) < 2:
         return ["-"] * len(metrics)
-    logits = np.array([float(record["logit"]) for record in records])
+    logits = np.array([record.logit for record in records])
     point = detection_metrics(labels, logits)
     values = weighted_metrics(labels, logits, resamples(labels, name=name, replicates=REPLICATES))
     return [_with_interval(point[metric], interval(values[metric], point[metric])) for metric in metrics]
@@ -40,32 +49,23 @@ def figures(records: Sequence[Record], metrics: Sequence[str], name: str) -> lis
 def tables(evaluations: Sequence[SavedEvaluation], data: Path) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """The title, the heads and the rows of each table."""
     kinds = {path: kind_of_file(data / path) for path in next(iter(evaluations[0].predictions.values()))}
-    yield (
-        "every view",
-        ["weights", "protocol", "view", "real", "fake", "AP", "AUC", "found at 1 %", "found at 5 %"],
-        [
-            [
-                evaluation.folder.name,
-                protocol,
-                view,
-                *_counts(list(predictions.values())),
-                *_ranked(list(predictions.values()), view),
-            ]
-            for evaluation in evaluations
-            for (protocol, view), predictions in evaluation.predictions.items()
-        ],
-    )
-    as_is = {
-        f"{evaluation.folder.name} {protocol}": list(predictions.values())
+    scored = {
+        (evaluation.folder.name, *condition): [
+            Scored(kinds[path], one.generator, one.label, one.logit) for path, one in predictions.items()
+        ]
         for evaluation in evaluations
-        for (protocol, view), predictions in evaluation.predictions.items()
-        if view == "as_is"
+        for condition, predictions in evaluation.predictions.items()
     }
-    subsets: dict[str, Callable[[Record], bool]] = {
-        "PNG": lambda record: kinds[record["path"]] == "PNG",
-        "JPEG and WebP": lambda record: kinds[record["path"]] in LOSSY,
-        "lossy fakes, all photographs": lambda record: record["label"] == "0" or kinds[record["path"]] in LOSSY,
-        "PNG fakes, JPEG photographs": lambda record: kinds[record["path"]] == ("JPEG" if record["label"] == "0" else "PNG"),
+    rows = [
+        [name, protocol, view, *_counts(records), *_ranked(records, view)] for (name, protocol, view), records in scored.items()
+    ]
+    yield "every view", ["weights", "protocol", "view", "real", "fake", "AP", "AUC", "found at 1 %", "found at 5 %"], rows
+    as_is = {f"{name} {protocol}": records for (name, protocol, view), records in scored.items() if view == "as_is"}
+    subsets: dict[str, Callable[[Scored], bool]] = {
+        "PNG": lambda record: record.kind == "PNG",
+        "JPEG and WebP": lambda record: record.kind in LOSSY,
+        "lossy fakes, all photographs": lambda record: not record.label or record.kind in LOSSY,
+        "PNG fakes, JPEG photographs": lambda record: record.kind == ("JPEG" if not record.label else "PNG"),
     }
     rows = [
         [name, subset, *_counts(chosen), *_ranked(chosen, subset)]
@@ -74,30 +74,30 @@ def tables(evaluations: Sequence[SavedEvaluation], data: Path) -> Iterator[tuple
         if (chosen := [record for record in records if belongs(record)])
     ]
     yield "as they are, by the format of the files", ["weights", "files", "real", "fake", "AP", "AUC", "at 1 %", "at 5 %"], rows
-    yield "AUC of each folder's fakes against photographs saved as JPEG", ["folder", "fakes", *as_is], _by_folder(as_is, kinds)
+    yield "AUC of each folder's fakes against photographs saved as JPEG", ["folder", "fakes", *as_is], _by_folder(as_is)
 
 
-def _by_folder(predictions: Mapping[str, Sequence[Record]], kinds: Mapping[str, str]) -> list[list[str]]:
+def _by_folder(predictions: Mapping[str, Sequence[Scored]]) -> list[list[str]]:
     records = next(iter(predictions.values()))
-    folders = sorted({record["generator"] for record in records if record["label"] == "1"})
+    folders = sorted({record.generator for record in records if record.label})
     rows = []
     for folder in folders:
         cells = []
         for of_weights in predictions.values():
-            cameras = [record for record in of_weights if record["label"] == "0" and kinds[record["path"]] == "JPEG"]
-            fakes = [record for record in of_weights if record["label"] == "1" and record["generator"] == folder]
+            cameras = [record for record in of_weights if not record.label and record.kind == "JPEG"]
+            fakes = [record for record in of_weights if record.label and record.generator == folder]
             cells += figures([*cameras, *fakes], ["auc"], folder)
-        formats = {kinds[record["path"]] for record in fakes}
+        formats = {record.kind for record in fakes}
         rows.append([folder, f"{len(fakes)} {'/'.join(sorted(formats))}", *cells])
     return rows
 
 
-def _ranked(records: Sequence[Record], name: str) -> list[str]:
+def _ranked(records: Sequence[Scored], name: str) -> list[str]:
     return figures(records, ["ap", "auc", "tpr_at_1_fpr", "tpr_at_5_fpr"], name)
 
 
-def _counts(records: Sequence[Record]) -> list[str]:
-    return [str(sum(record["label"] == label for record in records)) for label in "01"]
+def _counts(records: Sequence[Scored]) -> list[str]:
+    return [str(sum(record.label == label for record in records)) for label in (0, 1)]
 
 
 def _with_interval(value: float | None, ends: Sequence[float] | None) -> str:
