@@ -33,7 +33,7 @@ from lfm_jax.ops.norm import Normed
 Device = Literal["gpu", "tpu"]
 Saved = tuple[Any, ...]
 Moments = tuple[jax.Array, jax.Array]
-STRIPS = 4  # in which a TPU takes the gradient of the first block's kernel
+STRIPS = 4  # in which a TPU takes the gradient of the first block's kernel; with two its compiler packs badly
 CLOSED = 4  # instead of a place in the window, 0 to 3, where ReLU lets nothing through
 
 
