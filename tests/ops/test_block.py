@@ -114,7 +114,7 @@ def test_a_block_of_many_channels_is_its_steps(pool):
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize(("size", "channels"), [((9, 12), 3), ((8, 7), NARROW)])
+@pytest.mark.parametrize(("size", "channels"), [((9, 12), 3), ((6, 7), 3), ((12, 5), 3), ((8, 7), NARROW)])
 def test_other_platforms_give_what_the_steps_give(size, channels, pool, platform):
     args = arguments(size, channels)
     cotangent = normal(3, 4, *(((size[0] - 1) // 2, (size[1] - 1) // 2) if pool else (size[0] - 1, size[1] - 1)), 6)
