@@ -1,13 +1,13 @@
 """The stem: NPR residual, first convolution and 2 x 2 max-pooling from uint8 pixels, in the form that is fastest on each platform.
 
 The unpooled result of the first convolution is the largest array of the network, while the residuals before it are small whole
-numbers. So on GPUs and TPUs in bfloat16 each window of 2 x 2 sums is computed as a whole (`ops.windows`), and its largest sum
-taken before anything is written. Residuals of levels 0 to 255 are exact in bfloat16; the scale of the residual and 1 / (255 std)
+numbers. So in bfloat16 each window of 2 x 2 sums is computed as a whole (`ops.windows`), and its largest sum taken before
+anything is written. Residuals of levels 0 to 255 are exact in bfloat16; the scale of the residual and 1 / (255 std)
 lie in the weights.
 
-On a TPU this is one matrix product, which the compiler fuses with the maximum. XLA has no such form for GPUs, so on those of
-NVIDIA it is a kernel (`ops.stem_kernels`), and training has one for the gradient too (`ops.stem_block`). Elsewhere, and where a
-condition does not hold, the steps are taken one after another.
+On a TPU and a CPU this is one matrix product, which the compiler fuses with the maximum. XLA has no such form for GPUs, so on
+those of NVIDIA it is a kernel (`ops.stem_kernels`), and training has one for the gradient too (`ops.stem_block`). Elsewhere, and
+where a condition does not hold, the steps are taken one after another.
 """
 
 import functools
@@ -24,7 +24,7 @@ from lfm_jax.ops.conv import conv_pool_relu
 from lfm_jax.ops.norm import Normed
 from lfm_jax.ops.npr import Residual, crop_to_blocks, residual_of_pixels
 from lfm_jax.ops.stem_block import by_kernels
-from lfm_jax.ops.windows import in_windows, window_values, window_weights
+from lfm_jax.ops.windows import in_windows, in_windows_at_once, window_values, window_values_by_strides, window_weights
 
 MOST_VALUES = 1 << 31  # of an array that a kernel can index
 
@@ -86,9 +86,15 @@ def conv_relu_pool(pixels: Pixels, kernel: jax.Array, bias: jax.Array) -> jax.Ar
     if not pixels.in_windows:
         return plain(pixels.images, kernel, bias)
 
+    def weights_of(kernel: jax.Array) -> jax.Array:
+        return window_weights(pixels.levels(kernel))[:, :-1].astype(pixels.dtype)
+
     def on_tpu(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        weights = window_weights(pixels.levels(kernel))[:, :-1].astype(pixels.dtype)
-        return in_windows(window_values(images, pixels.residual, pixels.dtype), weights, bias)
+        return in_windows(window_values(images, pixels.residual, pixels.dtype), weights_of(kernel), bias)
+
+    def on_cpu(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        values = window_values_by_strides(images, pixels.residual, pixels.dtype)
+        return in_windows_at_once(values, weights_of(kernel), bias.astype(jnp.float32))
 
     def on_cuda(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         weights = window_weights(pixels.levels(kernel)).astype(pixels.dtype)
@@ -96,7 +102,7 @@ def conv_relu_pool(pixels: Pixels, kernel: jax.Array, bias: jax.Array) -> jax.Ar
         return stem_kernels.pooled(crop_to_blocks(images), weights, *norm, signed=pixels.residual.kind == "signed")
 
     cuda = on_cuda if pixels.fit_kernels(kernel.shape[-1]) else plain
-    return lax.platform_dependent(pixels.images, kernel, bias, cuda=cuda, tpu=on_tpu, default=plain)
+    return lax.platform_dependent(pixels.images, kernel, bias, cpu=on_cpu, cuda=cuda, tpu=on_tpu, default=plain)
 
 
 def conv_norm_relu_pool(

@@ -4,6 +4,7 @@ A window sees 3 x 3 pixels, four of them anchors, whose residual is zero. Five r
 Each of its four sums is a product of these values with weights of its own.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -35,6 +36,18 @@ def window_values(images: jax.Array, residual: Residual, dtype: Any) -> jax.Arra
     return jnp.abs(differences) if residual.kind == "abs" else differences
 
 
+def window_values_by_strides(images: jax.Array, residual: Residual, dtype: Any) -> jax.Array:
+    """`window_values` in the form that is fastest on a CPU: differences of pixels two apart, in float32."""
+    levels = crop_to_blocks(images).astype(jnp.float32)
+    height, width = (length // 2 * 2 - 2 for length in images.shape[1:3])
+
+    def pixels(row: int, column: int) -> jax.Array:
+        return levels[:, row : row + height : 2, column : column + width : 2]
+
+    differences = jnp.concatenate([pixels(row, column) - pixels(row // 2 * 2, column // 2 * 2) for row, column in SEEN], -1)
+    return (jnp.abs(differences) if residual.kind == "abs" else differences).astype(dtype)
+
+
 def window_weights(kernel: jax.Array) -> jax.Array:
     """kernel [2, 2, 3, O] -> the weights of the four sums of a window, [4, 16, O]; the last value of each has none."""
     none = jnp.zeros_like(kernel[0, 0])
@@ -57,3 +70,12 @@ def in_windows(values: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Ar
     """ReLU(largest sum of each window + bias), for values [B, h, w, V], weights [4, V, O] and bias [O]."""
     sums = jnp.einsum("bhwv,pvo->pbhwo", values, weights, precision=precision_of(values))
     return jax.nn.relu(sums.max(0) + bias.astype(values.dtype))
+
+
+def in_windows_at_once(values: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
+    """`in_windows` by one product with the weights of all four sums, in float32 from there on: the fastest form on a CPU."""
+    sums, seen, outputs = weights.shape
+    together = weights.transpose(1, 0, 2).reshape(seen, sums * outputs)
+    product = jnp.matmul(values, together, precision=precision_of(values), preferred_element_type=jnp.float32)
+    largest = functools.reduce(jnp.maximum, jnp.split(product, sums, axis=-1))
+    return jax.nn.relu(largest + bias).astype(values.dtype)

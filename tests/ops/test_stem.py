@@ -17,7 +17,7 @@ from lfm_jax.ops.npr import Residual, npr_residual
 from lfm_jax.ops.stem import Pixels
 from lfm_jax.ops.stem_block import by_kernels
 from lfm_jax.ops.stem_kernels import WINDOWS, pooled, weights_gradient
-from lfm_jax.ops.windows import in_windows, kernel_of, window_values, window_weights
+from lfm_jax.ops.windows import in_windows, in_windows_at_once, kernel_of, window_values, window_values_by_strides, window_weights
 from tests.helpers.networks import images, normal
 from tests.helpers.platforms import as_on, lowered_text
 from tests.ops.test_block import step_by_step
@@ -78,13 +78,16 @@ def close(result, expected, dtype):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("residual", [LFM, NPR], ids=["abs", "signed"])
-def test_both_forms_of_scoring_give_what_the_steps_give(dtype, residual):
-    """Windows as one product, as a TPU has them, and the kernel, for a row of more windows than it takes at once."""
+def test_all_forms_of_scoring_give_what_the_steps_give(dtype, residual):
+    """Windows as one product, as a TPU and a CPU have them, and the kernel, for a row of more windows than it takes at once."""
     x = jnp.asarray(images(2, 6, 2 * WINDOWS + 12))
     kernel, bias = jnp.asarray(normal(0, 2, 2, 3, WIDTH), dtype), 100 * normal(1, WIDTH)
     expected = conv_pool_relu(levels_of(x, residual, dtype), kernel, bias)
     weights = window_weights(kernel)
-    close(in_windows(window_values(x, residual, dtype), weights[:, :-1], bias), expected, dtype)
+    values = window_values(x, residual, dtype)
+    np.testing.assert_array_equal(window_values_by_strides(x, residual, dtype), values)
+    for form in (in_windows, in_windows_at_once):
+        close(form(values, weights[:, :-1], bias), expected, dtype)
     norm = np.zeros(WIDTH, np.float32), np.ones(WIDTH, np.float32), bias
     close(pooled(x, weights, *norm, signed=residual is NPR, interpret=True), expected, dtype)
 
