@@ -16,7 +16,7 @@ from jax import lax
 from lfm_jax.models.layers import EPSILON
 from lfm_jax.models.lfm import Lfm
 from lfm_jax.models.snet import SNet
-from lfm_jax.ops.conv import conv1x1, conv2x2, conv_pool_relu
+from lfm_jax.ops.conv import conv1x1, conv_pool_relu, conv_relu_conv1x1
 from lfm_jax.ops.stem import conv_relu_pool
 from lfm_jax.ops.tiles import conv2x2_windows, tile_kernel
 
@@ -121,7 +121,7 @@ def _maps(x: jax.Array, block: dict[str, jax.Array], project: jax.Array, *, filt
         return conv1x1(jax.nn.relu(x + block["bias"].astype(x.dtype)), project.astype(x.dtype))
 
     if not (filtered and "tiles" in block):
-        return finish(conv2x2(x, block["kernel"].astype(x.dtype)))
+        return conv_relu_conv1x1(x, block["kernel"], block["bias"], project)
     a, b, c, d = map(finish, conv2x2_windows(x, block["tiles"]))  # windows are joined in the maps, the smaller array
     windows = jnp.stack([jnp.stack([a, b], 3), jnp.stack([c, d], 3)], 2)
     batch, height, width = x.shape[:3]

@@ -80,6 +80,19 @@ def conv_pool_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Arra
     return lax.platform_dependent(x, kernel.astype(x.dtype), bias, cpu=cpu, default=plain)
 
 
+def conv_relu_conv1x1(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
+    """The last block of a folded network and the projection [O, M] behind it: x [B, H, W, C] -> float32 [B, H - 1, W - 1, M]."""
+
+    def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
+        return conv1x1(jax.nn.relu(conv2x2(x, kernel) + bias.astype(x.dtype)), project)
+
+    def on_cpu(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
+        return conv1x1(jax.nn.relu(_bfloat16_sums(x, kernel) + bias).astype(x.dtype), project)
+
+    cpu = on_cpu if x.dtype == jnp.bfloat16 else plain
+    return lax.platform_dependent(x, kernel.astype(x.dtype), bias, project.astype(x.dtype), cpu=cpu, default=plain)
+
+
 def max_pool2x2_by_strides(x: jax.Array) -> jax.Array:
     """`max_pool2x2` without a gradient of its own, in the form that is fastest where XLA fuses it with what x comes from."""
     height, width = (length // 2 * 2 for length in x.shape[1:3])

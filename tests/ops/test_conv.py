@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from lfm_jax.ops.conv import conv1x1, conv2x2, max_pool2x2
+from lfm_jax.ops.conv import conv1x1, conv2x2, conv_pool_relu, conv_relu_conv1x1, max_pool2x2
 from tests.helpers.networks import normal
 from tests.helpers.platforms import as_on, lowered_text
 
@@ -112,3 +112,21 @@ def test_projection_gives_float32_from_bfloat16():
     maps = conv1x1(jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16))
     assert maps.dtype == jnp.float32
     np.testing.assert_allclose(maps, x @ kernel, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("size", [(6, 7), (2, 2), (9, 4)])
+def test_the_blocks_of_a_folded_network_are_their_steps_up_to_rounding(size, dtype, platform):
+    x, kernel = (jnp.asarray(normal(seed, *shape), dtype) for seed, shape in ((0, (2, *size, 20)), (1, (2, 2, 20, 6))))
+    bias, project = normal(2, 6), jnp.asarray(normal(3, 6, 4), dtype)
+    convolved = plain_conv(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    maps = np.maximum(convolved + bias, 0) @ project.astype(jnp.float32)
+    tolerance = 1e-4 if dtype == jnp.float32 else 0.1
+    if min(size) > 2:
+        pooled = as_on(platform, conv_pool_relu)(x, kernel, bias)
+        assert pooled.dtype == dtype
+        np.testing.assert_allclose(pooled.astype(jnp.float32), np.maximum(plain_max_pool(convolved) + bias, 0), atol=tolerance)
+    projected = as_on(platform, conv_relu_conv1x1)(x, kernel, bias, project)
+    assert projected.dtype == jnp.float32
+    np.testing.assert_allclose(projected, maps, atol=3 * tolerance)
