@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.launching import PRESET, environment, lines, same_weights
 
-KILLS = 20 if os.environ.get("CI_FULL") else 5
+KILLS = 20 if os.environ.get("CI_FULL") else 3
 STEPS = 40 * KILLS  # more than the lives of a run take together
 
 
