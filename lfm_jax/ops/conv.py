@@ -69,28 +69,34 @@ def conv_pool_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Arra
 
     The maximum is taken before bias and ReLU, which keep its order.
     """
-
-    def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return jax.nn.relu(max_pool2x2(conv2x2(x, kernel)) + bias.astype(x.dtype))
+    kernel = kernel.astype(x.dtype)
+    if x.dtype != jnp.bfloat16:
+        return _conv_pool_relu(x, kernel, bias)
 
     def on_cpu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return jax.nn.relu(max_pool2x2_by_strides(_bfloat16_sums(x, kernel)) + bias).astype(x.dtype)
+        return jax.nn.relu(max_pool2x2_by_strides(_by_one_product(x, kernel, dtype=jnp.float32)) + bias).astype(x.dtype)
 
-    cpu = on_cpu if x.dtype == jnp.bfloat16 else plain
-    return lax.platform_dependent(x, kernel.astype(x.dtype), bias, cpu=cpu, default=plain)
+    return lax.platform_dependent(x, kernel, bias, cpu=on_cpu, default=_conv_pool_relu)
+
+
+def _conv_pool_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    return jax.nn.relu(max_pool2x2(conv2x2(x, kernel)) + bias.astype(x.dtype))
 
 
 def conv_relu_conv1x1(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
     """The last block of a folded network and the projection [O, M] behind it: x [B, H, W, C] -> float32 [B, H - 1, W - 1, M]."""
-
-    def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
-        return conv1x1(jax.nn.relu(conv2x2(x, kernel) + bias.astype(x.dtype)), project)
+    kernel, project = kernel.astype(x.dtype), project.astype(x.dtype)
+    if x.dtype != jnp.bfloat16:
+        return _conv_relu_conv1x1(x, kernel, bias, project)
 
     def on_cpu(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
-        return conv1x1(jax.nn.relu(_bfloat16_sums(x, kernel) + bias).astype(x.dtype), project)
+        return conv1x1(jax.nn.relu(_by_one_product(x, kernel, dtype=jnp.float32) + bias).astype(x.dtype), project)
 
-    cpu = on_cpu if x.dtype == jnp.bfloat16 else plain
-    return lax.platform_dependent(x, kernel.astype(x.dtype), bias, project.astype(x.dtype), cpu=cpu, default=plain)
+    return lax.platform_dependent(x, kernel, bias, project, cpu=on_cpu, default=_conv_relu_conv1x1)
+
+
+def _conv_relu_conv1x1(x: jax.Array, kernel: jax.Array, bias: jax.Array, project: jax.Array) -> jax.Array:
+    return conv1x1(jax.nn.relu(conv2x2(x, kernel) + bias.astype(x.dtype)), project)
 
 
 def max_pool2x2_by_strides(x: jax.Array) -> jax.Array:
@@ -108,13 +114,14 @@ def plain_conv2x2(x: jax.Array, kernel: jax.Array, border: int = 0) -> jax.Array
 def fast_conv2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv2x2` in the form that is fastest on a CPU."""
     if x.shape[-1] < NARROW or x.dtype == jnp.bfloat16:
-        return jnp.matmul(jnp.concatenate(views(x), -1), kernel.reshape(-1, kernel.shape[-1]), precision=precision_of(x))
+        return _by_one_product(x, kernel)
     return plain_conv2x2(x, kernel, border=1)[:, 1:-1, 1:-1]
 
 
-def _bfloat16_sums(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`conv2x2` of bfloat16 with a result in float32: a CPU is slow at everything else than products of bfloat16."""
-    return jnp.matmul(jnp.concatenate(views(x), -1), kernel.reshape(-1, kernel.shape[-1]), preferred_element_type=jnp.float32)
+def _by_one_product(x: jax.Array, kernel: jax.Array, *, dtype: jnp.dtype | None = None) -> jax.Array:
+    """`conv2x2` with a result in `dtype`: float32 for bfloat16 on a CPU, which is slow at all but products of bfloat16."""
+    seen, weights = jnp.concatenate(views(x), -1), kernel.reshape(-1, kernel.shape[-1])
+    return jnp.matmul(seen, weights, precision=precision_of(x), preferred_element_type=dtype)
 
 
 def fast_conv2x2_gradient(x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -2,8 +2,8 @@
 
 The unpooled result of the first convolution is the largest array of the network, while the residuals before it are small whole
 numbers. So in bfloat16 each window of 2 x 2 sums is computed as a whole (`ops.windows`), and its largest sum taken before
-anything is written. Residuals of levels 0 to 255 are exact in bfloat16; the scale of the residual and 1 / (255 std)
-lie in the weights.
+anything is written. Residuals of levels 0 to 255 are exact in bfloat16; the scale of the residual and 1 / (255 std) lie in the
+weights.
 
 On a TPU and a CPU this is one matrix product, which the compiler fuses with the maximum. XLA has no such form for GPUs, so on
 those of NVIDIA it is a kernel (`ops.stem_kernels`), and training has one for the gradient too (`ops.stem_block`). Elsewhere, and
