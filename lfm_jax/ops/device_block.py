@@ -52,7 +52,7 @@ def _forward(
     y = plain_conv2x2(x, signed)
     moments: Moments | None
     if _is_narrow(x) and device == "gpu":
-        mean, var, moments = statistics_by_moments(x, signed)
+        mean, var, moments = statistics_by_moments(view_products(x).sum(0), y.size // y.shape[-1], signed)
     else:
         mean, var = shifted_statistics(y, shift * sign)
         moments = moments_with(x, y, mean) if _is_narrow(x) else None
@@ -108,17 +108,29 @@ def shifted_statistics(y: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.A
     return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
 
 
-def statistics_by_moments(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array, Moments]:
-    """The mean and biased variance [O] of x [B, H, W, C] convolved with kernel [2, 2, C, O], from x alone, in float32.
+def view_products(x: jax.Array) -> jax.Array:
+    """Of what a 2 x 2 kernel looks at in each image of x [B, H, W, C], and a one, the products of any two, summed over positions.
 
-    Returns them and `moments_with` that convolution.
+    Returns [B, 4 C + 1, 4 C + 1], float32.
     """
     looks = views(x)
     seen = jnp.concatenate([*looks, jnp.ones_like(looks[0][..., :1])], -1)  # whose products with the ones are their sums
     seen = seen.reshape(len(x), -1, seen.shape[-1])
     per_image = (((1,), (1,)), ((0,), (0,)))
-    sums = lax.dot_general(seen, seen, per_image, precision=precision_of(x), preferred_element_type=jnp.float32)
-    means = sums.sum(0) / (len(x) * seen.shape[1])
+    return lax.dot_general(seen, seen, per_image, precision=precision_of(x), preferred_element_type=jnp.float32)
+
+
+def statistics_by_moments(products: jax.Array, count: int, kernel: jax.Array) -> tuple[jax.Array, jax.Array, Moments]:
+    """The mean and biased variance [O] of images convolved with kernel [2, 2, C, O], in float32.
+
+    Args:
+      products: `view_products` of the images, summed over them, [4 C + 1, 4 C + 1].
+      count: of positions in all images.
+
+    Returns:
+      mean, variance, and `moments_with` that convolution.
+    """
+    means = products / count
     average, weights = means[-1, :-1], kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32)
     covariance = _product(means[:-1, :-1] - jnp.outer(average, average), weights)
     return _product(average, weights), jnp.maximum((weights * covariance).sum(0), 0), (average, covariance)

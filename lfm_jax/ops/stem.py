@@ -5,13 +5,14 @@ numbers. So in bfloat16 each window of 2 x 2 sums is computed as a whole (`ops.w
 anything is written. Residuals of levels 0 to 255 are exact in bfloat16; the scale of the residual and 1 / (255 std) lie in the
 weights.
 
-On a TPU and a CPU this is one matrix product, which the compiler fuses with the maximum. XLA has no such form for GPUs, so on
-those of NVIDIA it is a kernel (`ops.stem_kernels`), and training has one for the gradient too (`ops.stem_block`). Elsewhere, and
-where a condition does not hold, the steps are taken one after another.
+On a TPU, in scoring, this is one matrix product, which the compiler fuses with the maximum. XLA has no such form for others. So
+on a CPU it is a product for one image after another (`ops.stem_products`), on NVIDIA's GPUs a kernel (`ops.stem_kernels`), and
+both have a second one for the gradient, which `ops.stem_block` makes a block for training of. Elsewhere, and where a condition
+does not hold, the steps are taken one after another.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lfm_jax.ops import block, stem_kernels
+from lfm_jax.ops import block, stem_kernels, stem_products
 from lfm_jax.ops.conv import conv_pool_relu
 from lfm_jax.ops.norm import Normed
 from lfm_jax.ops.npr import Residual, crop_to_blocks, residual_of_pixels
-from lfm_jax.ops.stem_block import by_kernels
-from lfm_jax.ops.windows import in_windows, in_windows_at_once, window_values, window_values_by_strides, window_weights
+from lfm_jax.ops.stem_block import Form, in_one
+from lfm_jax.ops.windows import in_windows, window_values, window_weights
 
 MOST_VALUES = 1 << 31  # of an array that a kernel can index
 
@@ -87,22 +88,18 @@ def conv_relu_pool(pixels: Pixels, kernel: jax.Array, bias: jax.Array) -> jax.Ar
         return plain(pixels.images, kernel, bias)
 
     def weights_of(kernel: jax.Array) -> jax.Array:
-        return window_weights(pixels.levels(kernel))[:, :-1].astype(pixels.dtype)
+        return window_weights(pixels.levels(kernel)).astype(pixels.dtype)
 
     def on_tpu(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return in_windows(window_values(images, pixels.residual, pixels.dtype), weights_of(kernel), bias)
+        return in_windows(window_values(images, pixels.residual, pixels.dtype), weights_of(kernel)[:, :-1], bias)
 
-    def on_cpu(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        values = window_values_by_strides(images, pixels.residual, pixels.dtype)
-        return in_windows_at_once(values, weights_of(kernel), bias.astype(jnp.float32))
-
-    def on_cuda(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        weights = window_weights(pixels.levels(kernel)).astype(pixels.dtype)
+    def pooled_by(form: Callable[..., jax.Array], images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         norm = jnp.zeros_like(bias, jnp.float32), jnp.ones_like(bias, jnp.float32), bias.astype(jnp.float32)
-        return stem_kernels.pooled(crop_to_blocks(images), weights, *norm, signed=pixels.residual.kind == "signed")
+        return form(crop_to_blocks(images), weights_of(kernel), *norm, signed=pixels.residual.kind == "signed")
 
-    cuda = on_cuda if pixels.fit_kernels(kernel.shape[-1]) else plain
-    return lax.platform_dependent(pixels.images, kernel, bias, cpu=on_cpu, cuda=cuda, tpu=on_tpu, default=plain)
+    cpu = functools.partial(pooled_by, stem_products.pooled)
+    cuda = functools.partial(pooled_by, stem_kernels.pooled) if pixels.fit_kernels(kernel.shape[-1]) else plain
+    return lax.platform_dependent(pixels.images, kernel, bias, cpu=cpu, cuda=cuda, tpu=on_tpu, default=plain)
 
 
 def conv_norm_relu_pool(
@@ -115,13 +112,14 @@ def conv_norm_relu_pool(
         return block.conv_norm_relu_pool(residuals, kernel.astype(pixels.dtype), scale, bias, shift, epsilon, True)
 
     args = pixels.images, kernel, scale, bias, shift
-    if not pixels.fit_kernels(kernel.shape[-1]):
+    if not pixels.in_windows:
         return plain(*args)
 
-    def on_cuda(images: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, _shift: jax.Array) -> Normed:
-        return by_kernels(crop_to_blocks(images), pixels.levels(kernel), scale, bias, epsilon, pixels.residual, pixels.dtype, False)
+    def by(form: Form, images: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, _shift: jax.Array) -> Normed:
+        return in_one(crop_to_blocks(images), pixels.levels(kernel), scale, bias, epsilon, pixels.residual, pixels.dtype, form)
 
-    return lax.platform_dependent(*args, cuda=on_cuda, default=plain)
+    cuda = functools.partial(by, "kernels") if pixels.fit_kernels(kernel.shape[-1]) else plain
+    return lax.platform_dependent(*args, cpu=functools.partial(by, "products"), cuda=cuda, default=plain)
 
 
 def _has_matrix_units() -> bool:

@@ -4,7 +4,6 @@ A window sees 3 x 3 pixels, four of them anchors, whose residual is zero. Five r
 Each of its four sums is a product of these values with weights of its own.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -70,12 +69,3 @@ def in_windows(values: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Ar
     """ReLU(largest sum of each window + bias), for values [B, h, w, V], weights [4, V, O] and bias [O]."""
     sums = jnp.einsum("bhwv,pvo->pbhwo", values, weights, precision=precision_of(values))
     return jax.nn.relu(sums.max(0) + bias.astype(values.dtype))
-
-
-def in_windows_at_once(values: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
-    """`in_windows` by one product with the weights of all four sums, in float32 from there on: the fastest form on a CPU."""
-    sums, seen, outputs = weights.shape
-    together = weights.transpose(1, 0, 2).reshape(seen, sums * outputs)
-    product = jnp.matmul(values, together, precision=precision_of(values), preferred_element_type=jnp.float32)
-    largest = functools.reduce(jnp.maximum, jnp.split(product, sums, axis=-1))
-    return jax.nn.relu(largest + bias).astype(values.dtype)

@@ -4,20 +4,21 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lfm_jax.ops import stem, stem_kernels
+from lfm_jax.ops import stem, stem_kernels, stem_products
 from lfm_jax.ops.block import conv_norm_relu_pool
 from lfm_jax.ops.conv import conv_pool_relu
 from lfm_jax.ops.npr import Residual, npr_residual
 from lfm_jax.ops.stem import Pixels
-from lfm_jax.ops.stem_block import by_kernels
-from lfm_jax.ops.stem_kernels import WINDOWS, pooled, weights_gradient
-from lfm_jax.ops.windows import in_windows, in_windows_at_once, kernel_of, window_values, window_values_by_strides, window_weights
+from lfm_jax.ops.stem_block import in_one
+from lfm_jax.ops.stem_kernels import WINDOWS
+from lfm_jax.ops.windows import in_windows, kernel_of, window_values, window_values_by_strides, window_weights
 from tests.helpers.networks import images, normal
 from tests.helpers.platforms import as_on, lowered_text
 from tests.ops.test_block import step_by_step
@@ -30,11 +31,13 @@ LFM, NPR = Residual(), Residual("signed", scale=2 / 3)
 TOLERANCE = {jnp.float32: {"rtol": 1e-4, "atol": 1e-3}, jnp.bfloat16: {"rtol": 1e-2, "atol": 1e-3}}
 
 ON_FOUR_DEVICES = """
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from lfm_jax.ops.npr import Residual
-from lfm_jax.ops.stem_block import by_kernels
+from lfm_jax.ops.stem_block import in_one
 from lfm_jax.runtime import sharding
 
 assert jax.device_count() == 4
@@ -42,21 +45,23 @@ rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (8, 6, 8, 3), dtype=np.uint8)
 kernel, scale = rng.normal(size=(2, 2, 3, 16)).astype(np.float32), np.full(16, -0.7, np.float32)
 
-def results(images, kernel, scale):
+def results(images, kernel, scale, form):
     def loss(kernel, scale):
-        activations, mean, var = by_kernels(images, kernel, scale, 0 * scale, 1e-5, Residual(), jnp.float32, True)
+        activations, mean, var = in_one(images, kernel, scale, 0 * scale, 1e-5, Residual(), jnp.float32, form)
         return jnp.square(activations).sum(), (activations, mean, var)
 
     return jax.grad(loss, (0, 1), has_aux=True)(kernel, scale)
 
-alone = jax.jit(results)(images, kernel, scale)
 mesh = sharding.data_mesh()
 rest, split = sharding.replicated(mesh), sharding.split_batch(mesh)
-step = jax.jit(results, in_shardings=(split, rest, rest)).lower(images, kernel, scale).compile()
-text = step.as_text()
-assert "all-reduce" in text and "all-gather" not in text, text
-for result, expected in zip(jax.tree.leaves(step(images, kernel, scale)), jax.tree.leaves(alone), strict=True):
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
+for form in ("interpreted kernels", "products"):
+    of_form = partial(results, form=form)
+    alone = jax.jit(of_form)(images, kernel, scale)
+    step = jax.jit(of_form, in_shardings=(split, rest, rest)).lower(images, kernel, scale).compile()
+    text = step.as_text()
+    assert "all-reduce" in text and "all-gather" not in text, text
+    for result, expected in zip(jax.tree.leaves(step(images, kernel, scale)), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
 """
 
 
@@ -79,17 +84,17 @@ def close(result, expected, dtype):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("residual", [LFM, NPR], ids=["abs", "signed"])
 def test_all_forms_of_scoring_give_what_the_steps_give(dtype, residual):
-    """Windows as one product, as a TPU and a CPU have them, and the kernel, for a row of more windows than it takes at once."""
+    """Windows as one product, as a TPU has them, and both functions that pool, for a row of more windows than a kernel takes."""
     x = jnp.asarray(images(2, 6, 2 * WINDOWS + 12))
     kernel, bias = jnp.asarray(normal(0, 2, 2, 3, WIDTH), dtype), 100 * normal(1, WIDTH)
     expected = conv_pool_relu(levels_of(x, residual, dtype), kernel, bias)
     weights = window_weights(kernel)
     values = window_values(x, residual, dtype)
     np.testing.assert_array_equal(window_values_by_strides(x, residual, dtype), values)
-    for form in (in_windows, in_windows_at_once):
-        close(form(values, weights[:, :-1], bias), expected, dtype)
+    close(in_windows(values, weights[:, :-1], bias), expected, dtype)
     norm = np.zeros(WIDTH, np.float32), np.ones(WIDTH, np.float32), bias
-    close(pooled(x, weights, *norm, signed=residual is NPR, interpret=True), expected, dtype)
+    for pooled in (partial(stem_kernels.pooled, interpret=True), stem_products.pooled):
+        close(pooled(x, weights, *norm, signed=residual is NPR), expected, dtype)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cpu"])
@@ -113,18 +118,19 @@ def normed(dtype):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("residual", [LFM, NPR], ids=["abs", "signed"])
-def test_in_training_the_kernels_give_what_the_steps_give_forward_and_gradient(dtype, residual):
+@pytest.mark.parametrize("form", ["interpreted kernels", "products"])
+def test_in_training_all_forms_give_what_the_steps_give_forward_and_gradient(dtype, residual, form):
     x = jnp.asarray(images(2, 6, 12))
     args, cotangent = normed(dtype), jnp.asarray(normal(3, 2, 2, 5, WIDTH), dtype)
 
-    def kernels(*args):
-        return by_kernels(x, *args, EPSILON, residual, dtype, True)
+    def at_once(*args):
+        return in_one(x, *args, EPSILON, residual, dtype, form)
 
     def steps(kernel, scale, bias):  # in float32, as residuals and kernel are exact in both
         return step_by_step(levels_of(x, residual, jnp.float32), kernel, scale, bias, None, EPSILON, True)
 
     results = []
-    for function in (kernels, steps):
+    for function in (at_once, steps):
         forward, pull = jax.vjp(function, *args)
         results.append((*forward, *pull((cotangent.astype(forward[0].dtype), *map(jnp.zeros_like, forward[1:])))))
     assert results[0][0].dtype == dtype
@@ -134,7 +140,12 @@ def test_in_training_the_kernels_give_what_the_steps_give_forward_and_gradient(d
         close(result, expected, dtype)
 
 
-def test_of_equal_sums_the_first_gets_the_gradient():
+@pytest.mark.parametrize(
+    "weights_gradient",
+    [partial(stem_kernels.weights_gradient, interpret=True), stem_products.weights_gradient],
+    ids=["kernels", "products"],
+)
+def test_of_equal_sums_the_first_gets_the_gradient(weights_gradient):
     """All pixels of a block but one are its anchor, and the kernel sees that one twice."""
     x = np.zeros((1, 4, 4, 3), np.uint8)
     x[:, 0, 1] = 9
@@ -142,7 +153,7 @@ def test_of_equal_sums_the_first_gets_the_gradient():
     kernel[0, :, 0] = 1  # the sums at (0, 0) and (0, 1) are 9 each
     products = weights_gradient(
         x, window_weights(jnp.asarray(kernel)), *np.zeros((1, WIDTH), np.float32), *np.ones((2, WIDTH), np.float32),
-        jnp.ones((1, 1, 1, WIDTH)), interpret=True,
+        jnp.ones((1, 1, 1, WIDTH)), signed=False,
     )  # fmt: skip
     assert np.asarray(products[0]).any()
     assert not np.asarray(products[1:]).any()
@@ -153,12 +164,23 @@ def test_weights_of_windows_and_their_gradient_belong_together():
     np.testing.assert_allclose((window_weights(kernel) * other).sum(), (kernel * kernel_of(other)).sum(), rtol=1e-5)
 
 
-def test_the_first_block_of_pixels_is_that_of_their_residuals_where_there_is_no_kernel():
-    seen, (kernel, scale, bias) = pixels(), normed(jnp.bfloat16)
-    args = kernel.astype(jnp.bfloat16), scale, bias, np.zeros(WIDTH, np.float32), EPSILON
-    expected = conv_norm_relu_pool(seen.residuals(), *args, True)
-    for result, reference in zip(stem.conv_norm_relu_pool(seen, kernel, *args[1:]), expected, strict=True):
-        np.testing.assert_array_equal(result, reference)
+@pytest.mark.parametrize(("platform", "dtype"), [("cpu", jnp.float32), ("cpu", jnp.bfloat16), ("rocm", jnp.bfloat16)])
+def test_the_first_block_of_pixels_is_that_of_their_residuals(platform, dtype):
+    """To the bit where the steps are taken one after another: in float32, and where there is no other form."""
+    seen, (kernel, scale, bias) = pixels(dtype), normed(dtype)
+    norm = scale, bias, np.zeros(WIDTH, np.float32), EPSILON
+
+    def of_pixels(x):
+        return stem.conv_norm_relu_pool(replace(seen, images=x), kernel, *norm)
+
+    def of_residuals(x):
+        return conv_norm_relu_pool(replace(seen, images=x).residuals(), kernel.astype(dtype), *norm, True)
+
+    for result, expected in zip(as_on(platform, of_pixels)(seen.images), as_on(platform, of_residuals)(seen.images), strict=True):
+        if platform == "cpu" and dtype == jnp.bfloat16:
+            close(result, expected, dtype)
+        else:
+            np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize(
