@@ -15,10 +15,10 @@ from typing import Any
 
 from lfm_jax import __version__
 from lfm_jax.errors import CheckpointError, ClusterError, ParityError, PreemptedError, UserError
-from lfm_jax.runtime import program_cache, settings
+from lfm_jax.runtime import kept_memory, program_cache, settings
 from lfm_jax.runtime.registry import import_parts
 from lfm_jax.runtime.terminal import FILE_NAMES, printable_lines
-from lfm_jax.verbs import COMPUTING, VERBS
+from lfm_jax.verbs import COMPUTING, STEPPING, VERBS
 from lfm_jax.verbs.arguments import FAULT, USAGE, add_require_argument, nearest, refuse, say_devices, unknown_options
 
 IMPORT_HELP = "run this file first: it registers your own parts (docs/extending.md)"
@@ -26,7 +26,8 @@ INTERRUPTED, TERMINATED = 130, 143  # as a shell reports SIGINT and SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the `lfm` command."""
+    """Entry point of the `lfm` command, which has the process to itself where no `argv` is given."""
+    owns_process = argv is None
     argv = _join_two_words(list(sys.argv[1:] if argv is None else argv))
     parser, verbs = build_parser()
     if not argv:  # somebody who does not know yet what there is
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     settings.settle(os.environ)
     program_cache.turn_on(os.environ)
+    if owns_process and args.verb in STEPPING:
+        kept_memory.keep(os.environ)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\b")  # its notes are for programmers

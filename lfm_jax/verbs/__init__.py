@@ -51,3 +51,6 @@ VERBS: dict[str, ModuleType] = {
 
 # Those whose first line names the devices, and that --require can keep off a CPU.
 COMPUTING = frozenset({"train", "evaluate", "predict", "explain", "export", "calibrate", "sweep", "bench"})
+
+# Those that take the same step many times over, for which a CPU's memory is kept (`runtime.kept_memory`).
+STEPPING = frozenset({"train", "sweep", "bench", "data decoder"})
