@@ -38,7 +38,7 @@ OPTIONS = {
     "weights": ["NAME"],
     "data check": ["ROOT", "--out", "--labels", "--engine", "--beam_options", "--threads"],
     "data prepare": ["ROOT", "OUT", "--suite", "--whole", "--pixels", "--engine", "--beam_options", "--threads"],
-    "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels"],
+    "data align": ["ROOT", "OUT", "--encoder", "--decoder", "--seed", "--max_pixels", "--match_power"],
     "data camera": ["ROOT", "OUT", "--seed"],
     "data decoder": [
         *("ROOT", "OUT", "--encoder", "--decoder", "--upsampling", "--activation", "--width", "--steps", "--seed"),

@@ -29,6 +29,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--max_pixels", type=positive, default=1 << 20, metavar="N", help="leave out larger photographs, default 2^20"
     )
+    verb.add_argument(
+        "--match_power", action="store_true", help="give a fake its photograph's power at every frequency: sharpness and noise"
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -40,5 +43,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     bank = load_bank(args.encoder, args.decoder)
     source = open_folder(args.root)
     photographs = sum(example.label == 0 for example in source.examples)
-    results = align(source, expanded(args.out), bank, seed=args.seed, max_pixels=args.max_pixels)
+    options = {"seed": args.seed, "max_pixels": args.max_pixels, "match_power": args.match_power}
+    results = align(source, expanded(args.out), bank, **options)
     return tell(results, total=photographs, what="align", missing="a fake")

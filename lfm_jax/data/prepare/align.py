@@ -17,6 +17,7 @@ from PIL import Image, JpegImagePlugin
 
 from lfm_jax.data.images import ImageError, decode_bytes
 from lfm_jax.data.prepare.derived import Derived, derive
+from lfm_jax.data.prepare.spectrum import with_power_of
 from lfm_jax.data.sources.folder import FileSource
 from lfm_jax.runtime.rng import Stream, host_rng
 
@@ -50,7 +51,9 @@ def decoded_by(out: Path) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
-def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed: int, max_pixels: int) -> Iterator[Derived]:
+def align(
+    source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed: int, max_pixels: int, match_power: bool = False
+) -> Iterator[Derived]:
     """Makes the aligned fake of every photograph of `source` that lacks one in `out`, and tells of each photograph.
 
     Args:
@@ -59,6 +62,7 @@ def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed
       bank: functions that pass an image through a decoder, by name; `drawn_decoder` chooses. The name is noted in DECODED_BY.
       seed: of what is drawn for each fake: the place of the grid, the noise, and the share of the photograph.
       max_pixels: larger photographs are left out.
+      match_power: give each fake the power of its photograph at every frequency, as `spectrum.with_power_of` does.
     """
 
     def make(index: int) -> bytes:
@@ -68,7 +72,8 @@ def align(source: FileSource, out: Path, bank: Mapping[str, Autoencode], *, seed
         if photograph.width * photograph.height > max_pixels:
             raise ImageError(f"{photograph.width} x {photograph.height} px is more than --max_pixels={max_pixels}")
         decoder = drawn_decoder(path, bank)
-        content = in_container_of(encoded, aligned_fake(photograph, bank[decoder], host_rng(seed, Stream.ALIGN, index)))
+        fake = aligned_fake(photograph, bank[decoder], host_rng(seed, Stream.ALIGN, index), match_power=match_power)
+        content = in_container_of(encoded, fake)
         _note(out / DECODED_BY, path, decoder)
         return content
 
@@ -87,7 +92,9 @@ def _note(file: Path, photograph: str, decoder: str) -> None:
         lines.write(f"{photograph}\t{decoder}\n".encode())
 
 
-def aligned_fake(photograph: Image.Image, autoencode: Autoencode, rng: np.random.Generator) -> Image.Image:
+def aligned_fake(
+    photograph: Image.Image, autoencode: Autoencode, rng: np.random.Generator, *, match_power: bool = False
+) -> Image.Image:
     """The fake of one RGB photograph: a pure function of it and of what `rng` draws."""
     top, left = (int(shift) for shift in rng.integers(0, SHIFT, 2))
     noise, blended = (max(2 * place - 1, 0) for place in rng.random(2))
@@ -97,6 +104,8 @@ def aligned_fake(photograph: Image.Image, autoencode: Autoencode, rng: np.random
     decoded = autoencode(shifted, MOST_NOISE * noise, int(rng.integers(1 << 31)))[top : top + height, left : left + width]
     share = MOST_OF_PHOTOGRAPH * blended
     mixed = share * pixels + (1 - share) * decoded
+    if match_power:
+        mixed = with_power_of(pixels, mixed)
     return Image.fromarray(np.rint(mixed * 255).clip(0, 255).astype(np.uint8))
 
 
