@@ -1,6 +1,7 @@
 """A benchmark from beginning to end: the network, the baseline, a row at a time, and all of it as a table or JSON."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,17 +90,13 @@ def run(
             config, variables, batch=max(batches), dtype=dtypes[0], side=side, seconds=0.2 * seconds
         )
         return benchmark
-    trainers = {}
-    if pytorch and kind == "train":
-        usual = pytorch.precisions()[0]
-        trainers[f"PyTorch eager {usual}"] = lambda: pytorch.trainer(network())
-        trainers[f"PyTorch compiled {usual}"] = lambda: pytorch.trainer(network(), compiled=True)
     share = seconds / len(batches) / len(dtypes)
     for batch in batches:
         for dtype in dtypes:
             training_config = _training_config(config, dtype, batch, side, data)
             if kind == "input":
                 benchmark.rows += _with_progress(input_pipeline.rows(training_config, threads=THREADS, seconds=share / 2))
+            trainers = _trainers(pytorch, network, dtype) if pytorch and kind == "train" else {}
             rows = training.rows(training_config, variables, side=side, seconds=share, baseline=trainers, measure=measure)
             benchmark.rows += _with_progress(rows)
     return benchmark
@@ -124,6 +121,18 @@ def _pytorch() -> tuple[Any, str]:
     except ImportError as error:
         return None, f"no PyTorch to compare with: {error}"
     return pytorch, ""
+
+
+def _trainers(pytorch: Any, network: Callable[[], Any], dtype: str) -> dict[str, Callable[[], training.Trainer]]:
+    """PyTorch as it computes unless told otherwise, which comes first, and in bfloat16 where that is asked for."""
+    precisions = [pytorch.precisions()[0], *(["bfloat16"] if dtype == "bfloat16" else [])]
+    return {
+        f"PyTorch {'compiled' if compiled else 'eager'} {precision}": functools.partial(
+            lambda **options: pytorch.trainer(network(), **options), precision=precision, compiled=compiled
+        )
+        for precision in precisions
+        for compiled in (False, True)
+    }
 
 
 def _training_config(model: ConfigDict, dtype: str, batch: int, side: int, data: str | None) -> ConfigDict:

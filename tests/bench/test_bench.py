@@ -54,15 +54,22 @@ def test_what_computes_something_else_is_not_timed(lfm, weights_file, monkeypatc
     assert lines["lfm_jax float32"].split("|")[3].strip() not in ("", "0.0")
 
 
-@pytest.mark.parametrize("kind", ["train", "input"])
-def test_training_and_input(kind, lfm, weights_file):
-    ran = lfm("bench", kind, "--weights", weights_file, "--side=48", "--batch_size=4", "--seconds=1", "--json")
+@pytest.mark.parametrize(
+    ("kind", "dtype", "others"),
+    [
+        ("train", "float32", {"PyTorch eager float32", "PyTorch compiled float32"}),
+        ("train", "bfloat16", {f"PyTorch {how} {dtype}" for how in ("eager", "compiled") for dtype in ("float32", "bfloat16")}),
+        ("input", "float32", {f"input, {number} thread(s)" for number in (1, 2, 4, 8)}),
+    ],
+)
+def test_training_and_input(kind, dtype, others, lfm, weights_file):
+    sizes = "--side=48", "--batch_size=4", "--seconds=1"
+    ran = lfm("bench", kind, "--weights", weights_file, *sizes, f"--dtype={dtype}", "--json")
     assert ran.status == 0, ran.err
     rows = {row["what"]: row for row in json.loads(ran.out)["rows"]}
-    expected = {"lfm_jax float32", "lfm_jax float32, no regularisers"}
-    pytorch = {"PyTorch eager float32", "PyTorch compiled float32"}
-    expected |= pytorch if kind == "train" else {f"input, {n} thread(s)" for n in (1, 2, 4, 8)}
-    assert set(rows) == expected
+    assert set(rows) == {f"lfm_jax {dtype}", f"lfm_jax {dtype}, no regularisers"} | others
+    if kind == "train":
+        assert rows["PyTorch eager float32"]["ratio"] == 1.0
     for row in rows.values():
         assert not row["skipped"]
         assert row["images_per_s"] > 0
