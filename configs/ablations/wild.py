@@ -5,7 +5,8 @@
 
 What is learned in the first 600 steps is most of what is learned at all (docs/notes/wild.md, with what came of it). So short
 runs of several seeds tell more than a long one. Test on groups that are held out, as that is how recipes are chosen: HELD_OUT
-holds them as GROUP/{0_real,1_fake}/. docs/aligned.md says what CORPUS and ALIGNED are.
+holds their images together, as all/{0_real,1_fake}/, because a group of photographs alone has no AP. docs/aligned.md says what
+CORPUS and ALIGNED are.
 """
 
 from ml_collections import ConfigDict
