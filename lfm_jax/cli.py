@@ -18,7 +18,7 @@ from lfm_jax.errors import CheckpointError, ClusterError, ParityError, Preempted
 from lfm_jax.runtime import kept_memory, program_cache, settings
 from lfm_jax.runtime.registry import import_parts
 from lfm_jax.runtime.terminal import FILE_NAMES, printable_lines
-from lfm_jax.verbs import COMPUTING, STEPPING, VERBS
+from lfm_jax.verbs import COMPUTING, VERBS, takes_steps
 from lfm_jax.verbs.arguments import FAULT, USAGE, add_require_argument, nearest, refuse, say_devices, unknown_options
 
 IMPORT_HELP = "run this file first: it registers your own parts (docs/extending.md)"
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     settings.settle(os.environ)
     program_cache.turn_on(os.environ)
-    if owns_process and args.verb in STEPPING:
+    if owns_process and takes_steps(args):
         kept_memory.keep(os.environ)
     try:
         with warnings.catch_warnings():

@@ -17,9 +17,7 @@ from lfm_jax.ops import norm
 from lfm_jax.ops.conv import WIDE, conv2x2, fast_conv2x2, fast_conv2x2_gradient
 from lfm_jax.ops.device_block import conv_pool_norm_relu
 from lfm_jax.ops.norm import Normed, norm_relu_pool
-from lfm_jax.ops.pieces import in_pieces
-
-VALUES_AT_ONCE = 1 << 22  # of a convolution's result: 16 MB in float32, about half of a last-level cache
+from lfm_jax.ops.pieces import VALUES_AT_ONCE, in_pieces
 
 Saved = tuple[jax.Array, ...]
 

@@ -11,6 +11,8 @@ from jax import lax
 
 from lfm_jax.ops.partitioned import by_image
 
+VALUES_AT_ONCE = 1 << 22  # of the largest array in between: 16 MB in float32, about half of a last-level cache
+
 Arrays = tuple[jax.Array, ...]
 
 

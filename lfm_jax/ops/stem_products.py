@@ -13,10 +13,8 @@ from jax import lax
 from lfm_jax.ops import norm
 from lfm_jax.ops.conv import precision_of
 from lfm_jax.ops.npr import Residual
-from lfm_jax.ops.pieces import in_pieces
+from lfm_jax.ops.pieces import VALUES_AT_ONCE, in_pieces
 from lfm_jax.ops.windows import window_values_by_strides
-
-SUMS_AT_ONCE = 1 << 22  # 16 MB in float32, about half of a last-level cache
 
 
 def pooled(
@@ -79,4 +77,4 @@ def _summed_product(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _images_at_once(images: jax.Array, weights: jax.Array) -> int:
-    return SUMS_AT_ONCE // (images.shape[1] * images.shape[2] * weights.shape[-1])
+    return VALUES_AT_ONCE // (images.shape[1] * images.shape[2] * weights.shape[-1])

@@ -3,6 +3,7 @@
 A module imports what its verb needs when it runs, so that `lfm --help` answers at once.
 """
 
+from argparse import Namespace
 from types import ModuleType
 
 from lfm_jax.verbs import (
@@ -52,5 +53,7 @@ VERBS: dict[str, ModuleType] = {
 # Those whose first line names the devices, and that --require can keep off a CPU.
 COMPUTING = frozenset({"train", "evaluate", "predict", "explain", "export", "calibrate", "sweep", "bench"})
 
-# Those that take the same step many times over, for which a CPU's memory is kept (`runtime.kept_memory`).
-STEPPING = frozenset({"train", "sweep", "bench", "data decoder"})
+
+def takes_steps(args: Namespace) -> bool:
+    """Whether a verb trains: the same step many times over, for which a CPU's memory is kept (`runtime.kept_memory`)."""
+    return args.verb in ("train", "sweep", "data decoder") or (args.verb == "bench" and args.kind == "train")

@@ -43,6 +43,5 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     bank = load_bank(args.encoder, args.decoder)
     source = open_folder(args.root)
     photographs = sum(example.label == 0 for example in source.examples)
-    options = {"seed": args.seed, "max_pixels": args.max_pixels, "match_power": args.match_power}
-    results = align(source, expanded(args.out), bank, **options)
+    results = align(source, expanded(args.out), bank, seed=args.seed, max_pixels=args.max_pixels, match_power=args.match_power)
     return tell(results, total=photographs, what="align", missing="a fake")

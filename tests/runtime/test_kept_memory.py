@@ -83,11 +83,20 @@ def test_another_c_library_changes_nothing(library, monkeypatch):
     assert not kept_memory.keep({"JAX_PLATFORMS": "cpu"})
 
 
-@pytest.mark.parametrize(("verb", "kept"), [("sweep", True), ("calibrate", False)])
-def test_only_a_command_that_steps_and_owns_its_process_keeps_memory(verb, kept, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("argv", "kept"),
+    [
+        (["sweep", "--config=none", "--out=none"], True),
+        (["bench", "train", "--weights=none"], True),
+        (["bench", "inference", "--weights=none"], False),
+        (["predict", "--weights=none", "none.png"], False),
+    ],
+    ids=["sweep", "bench train", "bench inference", "predict"],
+)
+def test_only_a_command_that_trains_and_owns_its_process_keeps_memory(argv, kept, monkeypatch, tmp_path):
     calls = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kept_memory, "keep", calls.append)
-    argv = [verb, f"--out={tmp_path}", "--config=none"] if verb == "sweep" else [verb, f"--data={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["lfm", *argv])
     for given in (None, argv):
         with suppress(SystemExit):

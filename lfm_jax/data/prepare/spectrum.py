@@ -17,10 +17,11 @@ LOWEST = 0.02  # upper edge of the first band, where 1 is the highest frequency 
 def with_power_of(photograph: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """`picture` with the power of `photograph` in each band of frequencies and channel; both float32 [H, W, C] in 0..1.
 
-    Where the picture has more than the photograph, it keeps it.
+    Where the picture has more than the photograph, it keeps that. Where a value of the photograph is at the end of its range, 0
+    or 1, it stays there, as a sensor's noise is cut off.
 
-    Where the photograph is at the end of its range, 0 or 1, so is the result, as a sensor's noise is cut off there. Returns
-    float32 [H, W, C]; values may lie beyond 0..1.
+    Returns:
+      float32 [H, W, C]; values may lie beyond 0..1.
     """
     from scipy.fft import dctn, idctn  # here, as it takes a while to load
 
