@@ -6,6 +6,7 @@ gradient costs a dozen passes over the largest arrays of the network. This is th
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -119,11 +120,17 @@ def strongest(windows: list[jax.Array], factor: jax.Array) -> jax.Array:
     return jnp.where(factor < 0, jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, d)), highest)
 
 
+def first_largest(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """The largest of four arrays at each place, and the number of the first of them that has it, 0 to 3."""
+    a, b, c, d = parts
+    above, below = jnp.maximum(a, b), jnp.maximum(c, d)
+    number = jnp.where(above >= below, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    return jnp.maximum(above, below), number
+
+
 def to_first_strongest(x: jax.Array, factor: jax.Array, grad: jax.Array) -> jax.Array:
     """Puts the gradient of each window [B, H // 2, W // 2, C] at its first strongest position, 0 elsewhere: [B, H, W, C]."""
-    a, b, c, d = (jnp.where(factor < 0, -part, part) for part in windows(x))
-    upper = jnp.maximum(a, b) >= jnp.maximum(c, d)
-    strongest_place = jnp.where(upper, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    _, strongest_place = first_largest([jnp.where(factor < 0, -part, part) for part in windows(x)])
     batch, height, width, channels = grad.shape
     places = jnp.arange(4).reshape(2, 1, 2, 1)
     x_grad = jnp.where(strongest_place[:, :, None, :, None] == places, grad[:, :, None, :, None], 0)

@@ -16,6 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from lfm_jax.ops.conv import precision_of
+from lfm_jax.ops.norm import first_largest
 
 VALUES = 16  # that a window's sums are made of: five pixels of three channels, and a one
 WINDOWS = 64  # that a program takes at once
@@ -134,10 +135,8 @@ def _add_up(
         tile = program + number * programs
         first, row, image = tile % across * WINDOWS, tile // across % rows, tile // across // rows
         values = _values(images, image, row, first, columns, weights.dtype, signed)
-        a, b, c, d = _sums(values, weights)
-        above, below = jnp.maximum(a, b), jnp.maximum(c, d)
-        strongest = jnp.where(above >= below, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
-        is_open = _normed(jnp.maximum(above, below), mean, factor, bias) > 0
+        largest, strongest = first_largest(_sums(values, weights))
+        is_open = _normed(largest, mean, factor, bias) > 0
         place, channel = _places(is_open.shape, first)
         arriving = triton.load(grad.at[image, row, place, channel], mask=place < columns, other=0).astype(jnp.float32)
         arriving = jnp.where(is_open, arriving, 0)

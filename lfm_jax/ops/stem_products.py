@@ -44,10 +44,8 @@ def weights_gradient(
 
     def piece(images: jax.Array, grad: jax.Array, weights: jax.Array, *normed: jax.Array) -> tuple[tuple[()], tuple[jax.Array]]:
         values = _values(images, signed)
-        a, b, c, d = _sums(values.astype(weights.dtype), weights)
-        above, below = jnp.maximum(a, b), jnp.maximum(c, d)
-        strongest = jnp.where(above >= below, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
-        is_open = norm.finish(jnp.maximum(above, below), *normed) > 0
+        largest, strongest = norm.first_largest(_sums(values.astype(weights.dtype), weights))
+        is_open = norm.finish(largest, *normed) > 0
         arriving = jnp.where(is_open, grad.astype(jnp.float32), 0)
         seen = jnp.concatenate([values, jnp.ones_like(values[..., :1])], -1)
         products = [_summed_product(seen, jnp.where(strongest == number, arriving, 0)) for number in range(4)]
