@@ -97,8 +97,8 @@ def test_views_protocols_and_presets_have_the_programs_names(page):
             for name in value.split(","):
                 assert parse(name).name == name, f"{name_of(page)}: --{option}={value}"
     for preset in values(page, "config"):
-        files = ROOT / preset, ROOT / "configs" / f"{preset}.py"
-        assert any(file.is_file() for file in files), f"{name_of(page)}: there is no preset {preset}"
+        file = ROOT / preset if preset.endswith(".py") else ROOT / "configs" / f"{preset}.py"
+        assert file.is_file(), f"{name_of(page)}: there is no preset {preset}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
