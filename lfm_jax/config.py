@@ -237,6 +237,13 @@ BASE = Group(
     init_from=Field(
         "", 'Weights to start from: .pth, .safetensors, workdir or checkpoint; "" starts from scratch.', may_change=True
     ),
+    init_temperature=Field(
+        1.0,
+        "Divide the logits of init_from by this before the first step: weights that are sure of their mistakes lose what they "
+        "know while they unlearn those.",
+        above=0,
+        may_change=True,
+    ),
     model=MODEL,
     data=DATA,
     optim=OPTIM,
@@ -306,6 +313,8 @@ def validate(config: ConfigDict, *, devices: int | None = None) -> None:
     BASE.check(config)
     if config.steps is None and config.epochs is None:
         raise ConfigError("config.steps and config.epochs are both unset: set one, e.g. --config.epochs=50")
+    if config.init_temperature != 1 and not config.init_from:
+        raise ConfigError(f"config.init_temperature = {config.init_temperature} has no logits to divide: set config.init_from")
     _check_data(config.data)
     for field in ("protocol", "predict_protocol"):
         with blamed(f"config.eval.{field}"):

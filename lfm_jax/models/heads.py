@@ -4,10 +4,13 @@ A head declares whether it is `linear`: the logit is then its parameter `bias` [
 `lfm explain` can take it apart.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lfm_jax.errors import UserError
 from lfm_jax.models.layers import torch_uniform
 from lfm_jax.ops.conv import conv1x1
 
@@ -39,3 +42,16 @@ class MlpHead(nn.Module):
         kernel = self.param("kernel", torch_uniform(fan_in), (fan_in, self.hidden))
         bias = self.param("bias", torch_uniform(fan_in), (self.hidden,))
         return LinearHead(name="out")(nn.relu(conv1x1(flat, kernel) + bias)[:, None])
+
+
+def divide_logits(params: Any, by: float) -> Any:
+    """Parameters of a head whose logits are those of `params` divided by `by`.
+
+    Raises:
+      UserError: the head does not end in a `LinearHead`, itself or as `out`.
+    """
+    if "out" in params:
+        return {**params, "out": divide_logits(params["out"], by)}
+    if set(params) != {"kernel", "bias"}:
+        raise UserError(f"a head of {', '.join(sorted(params))} does not end in a linear layer")
+    return {name: value / by for name, value in params.items()}

@@ -18,8 +18,9 @@ from lfm_jax.data.batch import views_per_image
 from lfm_jax.data.pipeline import TrainPipeline
 from lfm_jax.data.sources.base import Source, listing_of
 from lfm_jax.data.sources.open import open_test_split, open_training
-from lfm_jax.errors import ConfigError
+from lfm_jax.errors import ConfigError, blamed
 from lfm_jax.models import Lfm
+from lfm_jax.models.heads import divide_logits
 from lfm_jax.runtime import sharding
 from lfm_jax.runtime.distributed import require_agreement
 from lfm_jax.runtime.progress import say
@@ -168,8 +169,13 @@ def _state_from_weights(run: Run, abstract: TrainState) -> TrainState:
     config, shardings = run.config, sharding.shardings(abstract)
     weights = _with_head(config, run.model, weights_io.load(config.init_from, classifier=True))
     weights_io.check_fit(weights.variables, config.model, f"config.init_from = {config.init_from} does not fit config.model")
+    variables = weights.variables
+    if config.init_temperature != 1:
+        with blamed("config.init_temperature"):
+            head = divide_logits(variables["params"]["head"], config.init_temperature)
+        variables = {**variables, "params": {**variables["params"], "head": head}}
     say(f"starting from {config.init_from}")
-    variables = sharding.place(weights.variables, shardings.trained)
+    variables = sharding.place(variables, shardings.trained)
     return jax.jit(functools.partial(first_state, config, run.tx), out_shardings=shardings)(variables)
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from lfm_jax import config as config_lib
 from lfm_jax import models
+from lfm_jax.errors import UserError
 from lfm_jax.models import random_variables
+from lfm_jax.models.heads import divide_logits
 from lfm_jax.models.layers import ConvNormReluPool
 from lfm_jax.weights.layouts import frozen_kernels
 from tests.helpers.networks import images, run
@@ -181,6 +183,20 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
 def test_an_unknown_part_is_named(changes, field):
     with pytest.raises(ValueError, match=field):
         models.build(small_config(**changes))
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_heads_logits_are_divided_by_dividing_its_last_layer(head):
+    model = models.HEADS.choose(head)(small_config(**{"head.kind": head}))
+    values = np.random.default_rng(0).normal(size=(5, 6, 4)).astype(np.float32)
+    variables = model.init(jax.random.key(0), values)
+    divided = {"params": divide_logits(variables["params"], 8)}
+    np.testing.assert_allclose(model.apply(divided, values), model.apply(variables, values) / 8, rtol=1e-6)
+
+
+def test_a_head_without_a_last_linear_layer_has_no_logits_to_divide():
+    with pytest.raises(UserError, match="a head of query, scale does not end in a linear layer"):
+        divide_logits({"scale": 1.0, "query": 2.0}, 8)
 
 
 SHALLOW = {"widths": (4, 8)}  # compiles in half the time; windows of 5 px, 2 px apart

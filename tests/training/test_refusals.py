@@ -29,6 +29,7 @@ from tests.helpers.training import small_config
         ({"label_smoothing": 1.0}, r"config\.label_smoothing = 1"),
         ({"average_decay": 1.5}, r"config\.average_decay = 1\.5"),
         ({"consistency": -0.1}, r"config\.consistency = -0\.1"),
+        ({"init_temperature": 4.0}, r"config\.init_temperature = 4\.0 has no logits to divide: set config\.init_from"),
     ],
 )
 def test_a_config_that_cannot_run_says_which_field(data_root, tmp_path, changes, message):

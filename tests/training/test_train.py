@@ -78,14 +78,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(data_root, tmp_
     assert weights is None or all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights.variables))
 
 
-def test_starting_from_weights_scores_as_they_do(whole_run, data_root, tmp_path):
-    config = small_config(data_root, **{"init_from": str(whole_run[0]), "optim.lr": 1e-12, "steps": 1})
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_starting_from_weights_scores_as_they_do_at_the_temperature_asked_for(whole_run, data_root, tmp_path, temperature):
+    start = {"init_from": str(whole_run[0]), "init_temperature": temperature}
+    config = small_config(data_root, **start, **{"optim.lr": 1e-12, "steps": 1})
     config.model.rank_dropout.p_max = 0.0
     config.freeze_bn_after_steps = 0
     results = train_and_evaluate(config, tmp_path)
     expected = {p["path"]: p["logit"] for p in whole_run[1]["best"].predictions}
     for prediction in results["last"].predictions:
-        assert prediction["logit"] == pytest.approx(expected[prediction["path"]], rel=1e-4, abs=1e-4)
+        assert prediction["logit"] == pytest.approx(expected[prediction["path"]] / temperature, rel=1e-4, abs=1e-4)
 
 
 def test_freezing_takes_effect_after_the_step_it_names(data_root, tmp_path):
