@@ -18,7 +18,7 @@ from lfm_jax.training.sweep import Sweep
 def get_config() -> ConfigDict:
     config = wild.get_config()
     config.steps = 2000
-    config.init_from = ""
+    config.init_from, config.init_temperature = "", 1.0
     config.optim.warmup_steps = 200
     config.average_decay = 0.998
     config.eval.every_steps = config.checkpoint.every_steps = 500

@@ -18,7 +18,7 @@ from lfm_jax.training.sweep import Sweep
 def get_config() -> ConfigDict:
     config = wild.get_config()
     config.steps = 600
-    config.init_from = "lfm"
+    config.init_from, config.init_temperature = "lfm", 20.0
     config.optim.warmup_steps = 60
     config.average_decay = 0.99
     config.eval.protocol = "crop256"
@@ -32,6 +32,9 @@ def get_sweep() -> Sweep:
     return Sweep(
         {
             "wild": {},
+            "not-cooled": {"init_temperature": 1.0},
+            "cooler": {"init_temperature": 80.0},
+            "low-rate": {"optim.lr": 1e-4},
             "without-pairs": {"data.aligned.share": 0.0},
             "never-degraded": {f"data.augment.{name}.p": 0.0 for name in degradations},
             "plain": {"model.rank_dropout.p_max": 0.0, "model.rank_dropout.p_min": 0.0, "model.random_k.aux_weight": 0.0},
