@@ -77,16 +77,21 @@ def test_too_small_a_photograph_says_so():
 
 
 def test_the_noise_is_a_sensors_and_lies_on_its_pattern():
-    """Green is measured at every other pixel, as on a chessboard, and interpolated, which averages the noise, at the others."""
+    """Green is measured at every other pixel, as on a chessboard, and interpolated, which averages the noise, at the others.
+
+    From what no more than rounding is left to what nobody would print.
+    """
     shares, noises = [], []
     for draw in range(24):
         green = np.asarray(rendered(flat(), host_rng(0, Stream.CAMERA, draw)), float)[..., 1]
         black = np.add.outer(*map(np.arange, green.shape)) % 2 == 0
-        one, other = sorted((green[black].var(), green[~black].var()))
-        shares.append(one / other)
         noises.append(green.std())
+        if noises[-1] > 1:  # level; below, it is rounding that differs
+            one, other = sorted((green[black].var(), green[~black].var()))
+            shares.append(one / other)
     assert np.median(shares) < 0.9
-    assert min(noises) < 1.5 < 5 < max(noises)  # levels
+    assert min(noises) < 0.5 < 5 < max(noises)
+    assert len(shares) > 8
 
 
 def test_colours_are_kept():
