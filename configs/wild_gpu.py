@@ -15,7 +15,7 @@ from lfm_jax.configs import wild
 
 def get_config() -> ConfigDict:
     config = wild.get_config()
-    config.batch_size, config.optim.lr_scaling = 256, "sqrt"
+    config.steps, config.batch_size, config.optim.lr_scaling = 8000, 256, "sqrt"
     config.model.compute_dtype = "bfloat16"
     config.data.resident, config.data.augment_on = True, "device"
     config.data.augment.webp.p = config.data.aligned.augment.webp.p = 0.0

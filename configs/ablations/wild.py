@@ -18,10 +18,9 @@ from lfm_jax.training.sweep import Sweep
 def get_config() -> ConfigDict:
     config = wild.get_config()
     config.steps = 600
-    config.init_from, config.init_temperature = "lfm", 20.0
+    config.init_from, config.init_temperature = "lfm", 80.0
     config.optim.warmup_steps = 60
     config.average_decay = 0.99
-    config.eval.protocol = "crop256"
     config.eval.every_steps = config.checkpoint.every_steps = 300
     config.eval.test = True
     return config
@@ -33,7 +32,7 @@ def get_sweep() -> Sweep:
         {
             "wild": {},
             "not-cooled": {"init_temperature": 1.0},
-            "cooler": {"init_temperature": 80.0},
+            "less-cooled": {"init_temperature": 20.0},
             "low-rate": {"optim.lr": 1e-4},
             "without-pairs": {"data.aligned.share": 0.0},
             "never-degraded": {f"data.augment.{name}.p": 0.0 for name in degradations},
