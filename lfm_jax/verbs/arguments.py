@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 FAULT, USAGE, SOME_FAILED = 1, 2, 3  # exit statuses; 0 is success
 DTYPES = ("float32", "bfloat16")
-WEIGHTS_HELP = "name, .pth, .safetensors, workdir, checkpoint or hf://OWNER/NAME"
+WEIGHTS_HELP = "name, .pth, .safetensors, workdir, checkpoint, hf://OWNER/NAME"
 PROTOCOL_HELP = "native, resize256, crop224, crop256, crop224_pad, crop256_pad, resize256_crop224, tiles256"
 
 
