@@ -4,6 +4,7 @@ Building it needs npm and its packages; without them these tests are skipped.
 """
 
 import base64
+import contextlib
 import csv
 import dataclasses
 import io
@@ -150,10 +151,10 @@ def weights(weights_file):
     return loaded._replace(card=dataclasses.replace(loaded.card, operating_range=ranges))
 
 
-@pytest.fixture(scope="module")
-def browser(page_folder, weights, tmp_path_factory):
-    """Chromium, with the served page loaded and ready."""
-    with pytest.MonkeyPatch.context() as patch, Chromium(tmp_path_factory.mktemp("profile")) as chromium:
+@contextlib.contextmanager
+def opened(page_folder, weights, profile):
+    """Chromium, with the served page of some weights loaded and ready."""
+    with pytest.MonkeyPatch.context() as patch, Chromium(profile) as chromium:
         patch.setattr(demo, "PAGE", page_folder)
         with demo.serve(demo.page(weights), "127.0.0.1", 0) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -163,16 +164,15 @@ def browser(page_folder, weights, tmp_path_factory):
             server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def table(browser, images, others, saved, tmp_path_factory):
-    """All files dropped on the page at once -> the row of its CSV for each."""
-    files = sorted(map(str, [*images.iterdir(), *others.iterdir(), *saved.iterdir()]))
+def dropped(browser, files, folder, *, failures):
+    """Files dropped on the page at once -> the row of its CSV for each."""
+    files = sorted(map(str, files))
     for kind in ("dragEnter", "dragOver", "drop"):
         browser.call(
             "Input.dispatchDragEvent", type=kind, x=200, y=200, data={"items": [], "files": files, "dragOperationsMask": 1}
         )
-    browser.wait("document.querySelector('#status').textContent == '16 scored, 4 not.'")
-    folder = tmp_path_factory.mktemp("downloads")
+    told = f"{len(files) - failures} scored, {failures} not." if failures else f"{len(files)} scored."
+    browser.wait(f"document.querySelector('#status').textContent == '{told}'")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
     browser.run("document.querySelector('#csv').click()")
     browser.heard("Browser.downloadProgress", state="completed")
@@ -183,8 +183,31 @@ def table(browser, images, others, saved, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def browser(page_folder, weights, tmp_path_factory):
+    with opened(page_folder, weights, tmp_path_factory.mktemp("profile")) as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def table(browser, images, others, saved, tmp_path_factory):
+    """All files -> the row of the page's CSV for each."""
+    files = [*images.iterdir(), *others.iterdir(), *saved.iterdir()]
+    return dropped(browser, files, tmp_path_factory.mktemp("downloads"), failures=4)
+
+
+@pytest.fixture(scope="module")
 def detector(weights):
     return lfm_jax.Detector(models.build(weights.card.model_config()), weights.variables, weights.card)
+
+
+def test_the_weights_in_the_package_give_the_page_the_logits_they_give_python(page_folder, images, tmp_path):
+    files, shipped = sorted(images.iterdir()), lfm_jax.load()
+    with opened(page_folder, weights_io.load(None), tmp_path / "profile") as browser:
+        rows = dropped(browser, files, tmp_path, failures=0)
+    for file in files:
+        expected = shipped(file)
+        assert float(rows[file.name]["logit"]) == pytest.approx(expected.logit, abs=TOLERANCE)
+        assert rows[file.name]["verdict"] == expected.verdict
 
 
 def test_every_file_gets_the_answer_that_python_gives_it_with_the_same_reasons(table, images, saved, detector):
