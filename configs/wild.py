@@ -9,7 +9,7 @@ by source; a share of the batch are photographs beside their aligned fakes; both
 are cooled before the first step (docs/faq.md#does-fine-tuning-help).
 
 Two CPU cores with bfloat16 units, 15 minutes: validation AP 74.7 on 163 files of 6 sources as they are (the authors' weights 67.8),
-PNG alone 92.4 (89.2), all saved again as JPEG 75 61.5 (57.2). The weights that ship took ten times as long and are about as good
+PNG alone 92.4 (89.2), all saved again as JPEG 75 61.5 (57.2). The weights that ship took 7,200 steps and are about as good
 (docs/model_card_wild.md). Tables, and what failed: docs/notes/wild.md.
 """
 
